@@ -1,0 +1,1 @@
+"""The Streamlit app for operators: one file a page."""

@@ -1,0 +1,1 @@
+"""The flexergy command: finds subcommands by entry point, runs and supervises the services."""

@@ -1,0 +1,47 @@
+"""The `flexergy` command: subcommands are found by entry point and loaded only when named."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points, version
+
+GROUP = "flexergy.commands"
+
+
+def _subcommands() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def main() -> None:
+    """Run the subcommand named by the first argument; each is a Typer app declared by its own package."""
+    commands = _subcommands()
+    words = sys.argv[1:]
+    if not words or words[0] in {"-h", "--help"}:
+        print("usage: flexergy COMMAND [OPTIONS]\n\nCommands (flexergy COMMAND --help tells more):")
+        for name, entry in sorted(commands.items()):
+            print(f"  {name:<12} {_one_line(entry)}")
+        return
+    if words[0] == "--version":
+        print(f"flexergy {version('flexergy')}")
+        return
+    entry = commands.get(words[0])
+    if entry is None:
+        print(f"flexergy: no command '{words[0]}'; known: {', '.join(sorted(commands))}", file=sys.stderr)
+        sys.exit(2)
+    app = entry.load()
+    app(args=words[1:], prog_name=f"flexergy {words[0]}")
+
+
+def _one_line(entry: EntryPoint) -> str:
+    import ast
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(entry.module)
+    except ModuleNotFoundError:
+        return ""
+    if spec is None or spec.origin is None:
+        return ""
+    with open(spec.origin, encoding="utf-8") as source:
+        text = ast.get_docstring(ast.parse(source.read())) or ""
+    return text.splitlines()[0] if text else ""

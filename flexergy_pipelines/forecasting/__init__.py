@@ -1,0 +1,1 @@
+"""Forecasts: targets, features, models, backtests, registry and fallback."""

@@ -1,0 +1,1 @@
+"""Energy statistics and key performance indicators."""

@@ -1,0 +1,1 @@
+"""Operation: supervision of plan against reality, alarms, re-plan requests, and the site summary."""

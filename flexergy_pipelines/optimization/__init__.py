@@ -1,0 +1,1 @@
+"""Planning: the problem, its blocks, objectives, solving and the plan."""

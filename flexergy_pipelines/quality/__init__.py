@@ -1,0 +1,1 @@
+"""Metering data quality: consistency rules, outliers, imputation."""

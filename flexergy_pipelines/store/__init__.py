@@ -1,0 +1,1 @@
+"""The store: PostgreSQL engine, tables and migrations, time-series read and write, tenancy."""

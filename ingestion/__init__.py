@@ -1,0 +1,1 @@
+"""How outside data gets in: weather, market and meter files."""

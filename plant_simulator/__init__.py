@@ -1,0 +1,1 @@
+"""A plant to talk to: physics and real protocol servers."""

@@ -1,0 +1,1 @@
+"""What the tests share: the requirement report and a real PostgreSQL for each test."""
