@@ -57,7 +57,10 @@ class Settings:
 
     @property
     def artifacts_dir(self) -> Path:
-        """MLflow's artifact root: `./mlruns` in a checkout, under `home` when FLEXERGY_HOME is set."""
+        """MLflow's artifact root: `FLEXERGY_ARTIFACTS`, else `./mlruns`, or under `home` when FLEXERGY_HOME is set."""
+        chosen = os.environ.get("FLEXERGY_ARTIFACTS")
+        if chosen:
+            return Path(chosen)
         return self.home / "mlruns" if os.environ.get("FLEXERGY_HOME") else Path("mlruns").absolute()
 
     @property
@@ -93,7 +96,7 @@ def publish_endpoints(settings: Settings, endpoints: dict[str, str]) -> None:
     import fcntl
 
     settings.run_dir.mkdir(parents=True, exist_ok=True)
-    with open(settings.run_dir / "endpoints.lock", "w") as lock:
+    with (settings.run_dir / "endpoints.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         merged = read_endpoints(settings) | endpoints
         scratch = settings.endpoints_file.with_suffix(".tmp")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
 
 GROUP = "flexergy.commands"
 
@@ -42,6 +43,6 @@ def _one_line(entry: EntryPoint) -> str:
         return ""
     if spec is None or spec.origin is None:
         return ""
-    with open(spec.origin, encoding="utf-8") as source:
+    with Path(spec.origin).open(encoding="utf-8") as source:
         text = ast.get_docstring(ast.parse(source.read())) or ""
     return text.splitlines()[0] if text else ""

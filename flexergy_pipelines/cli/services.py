@@ -1,0 +1,79 @@
+"""The services of the platform and the command line of each; all are processes of the same installation."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from flexergy_pipelines.cli.ports import next_free
+from flexergy_pipelines.cli.supervisor import ServiceSpec
+from flexergy_pipelines.settings import Settings, read_endpoints
+
+DEFAULT_PORTS = {"dashboards": 8501, "api": 8600, "dagster": 3000, "mlflow": 5000}
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Ports that the services of this start are bound to, on 127.0.0.1."""
+
+    ports: dict[str, int]
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+
+def choose_ports() -> Addresses:
+    """The usual port of each service, or the next free one."""
+    ports: dict[str, int] = {}
+    for name, wanted in DEFAULT_PORTS.items():
+        ports[name] = next_free(wanted, set(ports.values()))
+    return Addresses(ports)
+
+
+def executable(name: str) -> str:
+    """A program of this virtual environment."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def flexergy(*words: str) -> list[str]:
+    """The command line of a subcommand, run by this interpreter."""
+    return [sys.executable, "-m", "flexergy_pipelines.cli", *words]
+
+
+def simulator(settings: Settings) -> ServiceSpec:
+    def published() -> bool:
+        return "simulator" in read_endpoints(settings)
+
+    return ServiceSpec("simulator", flexergy("simulate", "--demo"), ready_when=published)
+
+
+def control() -> ServiceSpec:
+    return ServiceSpec("control", flexergy("control"))
+
+
+def api(addresses: Addresses) -> ServiceSpec:
+    return ServiceSpec(
+        "api", flexergy("api", "--port", str(addresses.ports["api"])), ready_url=f"{addresses.url('api')}/health"
+    )
+
+
+def dashboards(addresses: Addresses) -> ServiceSpec:
+    port = str(addresses.ports["dashboards"])
+    return ServiceSpec(
+        "dashboards", flexergy("dashboards", "--port", port), ready_url=f"{addresses.url('dashboards')}/_stcore/health"
+    )
+
+
+def mlflow(addresses: Addresses, backend_url: str, artifacts_dir: Path) -> ServiceSpec:
+    """MLflow's own server, one worker and no job runners: two processes instead of ten."""
+    return ServiceSpec(
+        "mlflow",
+        [
+            executable("mlflow"), "server", "--host", "127.0.0.1", "--port", str(addresses.ports["mlflow"]),
+            "--backend-store-uri", backend_url, "--default-artifact-root", str(artifacts_dir), "--workers", "1",
+            "--no-serve-artifacts",
+        ],
+        env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        ready_url=f"{addresses.url('mlflow')}/health",
+    )  # fmt: skip
