@@ -1,0 +1,37 @@
+"""Faults of an outside HTTP service, laid around honest answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from plant_simulator.faults import FaultBoard
+
+
+async def answer_with_faults(board: FaultBoard, service: str, payload: Any) -> Response:
+    """Send `payload` as JSON, delayed, refused or cut off when `service` has such a fault in force.
+
+    Parameters
+    ----------
+    board : FaultBoard
+        Faults in force.
+    service : str
+        ``weather`` or ``market``.
+    payload : Any
+        What an honest service would answer.
+    """
+    slow = board.find(service, "slow")
+    if slow is not None:
+        await asyncio.sleep(slow.delay_s)
+    if board.has(service, "http_429"):
+        reason = "Minutely API request limit exceeded. Please try again in one minute."
+        return JSONResponse({"error": True, "reason": reason}, status_code=429, headers={"Retry-After": "60"})
+    if board.has(service, "http_500"):
+        return Response("Internal Server Error", status_code=500, media_type="text/plain")
+    if board.has(service, "truncated"):
+        body = json.dumps(payload)
+        return Response(body[: len(body) // 2], media_type="application/json")
+    return JSONResponse(payload)

@@ -1,0 +1,224 @@
+"""A real Modbus TCP server for one device, whose line can be made to fail."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from pymodbus.constants import ExcCodes
+from pymodbus.exceptions import ModbusIOException
+from pymodbus.pdu import ExceptionResponse, ModbusPDU
+from pymodbus.server import ModbusTcpServer
+from pymodbus.server.requesthandler import ServerRequestHandler
+from pymodbus.simulator import DataType, SimData, SimDevice
+from pymodbus.transaction import TransactionManager
+
+HOLDING_CODES = (3, 6, 16, 22, 23)
+PORTS_TRIED = 500
+
+
+class NoFreePortError(OSError):
+    """No port in the range could be bound."""
+
+
+class Registers(Protocol):
+    """What a device's registers hold and do; tables are ``holding`` and ``input``."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of registers of each table."""
+        ...
+
+    def read(self, table: str, address: int, count: int) -> list[int]:
+        """Registers as a client sees them."""
+        ...
+
+    def write(self, address: int, values: list[int]) -> list[int] | None:
+        """Take a write to the holding table; returns what the registers then hold, None to refuse the value."""
+        ...
+
+
+class Line(Protocol):
+    """How a device's line behaves now."""
+
+    @property
+    def down(self) -> bool:
+        """The port is closed."""
+        ...
+
+    @property
+    def silent(self) -> bool:
+        """Connections are taken and requests never answered."""
+        ...
+
+    @property
+    def delay_s(self) -> float:
+        """Delay of each answer [s]."""
+        ...
+
+
+class _Handler(ServerRequestHandler):
+    """One connection: answers every request of a segment, each under its own transaction id, as the line allows.
+
+    The library's handler keeps only the newest request of a segment and labels late answers with its id.
+    """
+
+    def __init__(self, owner: _Server) -> None:
+        super().__init__(owner, None, None, None)
+        self._line = owner.line
+        self._received = b""
+        self._answers: set[asyncio.Task[None]] = set()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while self._received:
+            try:
+                used = TransactionManager.callback_data(self, self._received)
+            except ModbusIOException as error:
+                refusal = ExceptionResponse(
+                    error.fcode or 0,
+                    ExcCodes.ILLEGAL_FUNCTION,
+                    device_id=error.dev_id,
+                    transaction=error.transaction_id,
+                )
+                self._send(refusal)
+                self._received = b""
+                return
+            if not used:
+                break
+            self._received = self._received[used:]
+            if self.last_pdu is not None:
+                task = self.loop.create_task(self._answer(self.last_pdu))
+                self._answers.add(task)
+                task.add_done_callback(self._answers.discard)
+        if len(self._received) > self.max_buffer_size:
+            self._received = b""
+
+    async def _answer(self, request: ModbusPDU) -> None:
+        if self._line.silent:
+            return
+        server: _Server = self.server
+        if request.dev_id not in server.unit_ids:
+            response = ExceptionResponse(request.function_code, ExcCodes.GATEWAY_NO_RESPONSE)
+        else:
+            response = await request.datastore_update(server.context, request.dev_id)  # pyright: ignore[reportArgumentType]
+        response.transaction_id = request.transaction_id
+        response.dev_id = request.dev_id
+        if self._line.delay_s > 0:
+            self.loop.call_later(self._line.delay_s, self._send, response)
+        else:
+            self._send(response)
+
+    def _send(self, response: ModbusPDU) -> None:
+        if self.transport is not None:
+            self.server_send(response, None)
+
+
+class _Server(ModbusTcpServer):
+    """The library's server with our connections."""
+
+    def __init__(self, device: SimDevice, line: Line, host: str, port: int) -> None:
+        super().__init__(device, address=(host, port))
+        self.line = line
+        self.unit_ids = {device.id}
+
+    def callback_new_connection(self) -> _Handler:
+        return _Handler(self)
+
+
+class ModbusDevice:
+    """A Modbus TCP device on the network.
+
+    Parameters
+    ----------
+    unit_id : int
+        Modbus unit identifier.
+    registers : Registers
+        What the registers hold and do.
+    line : Line
+        How the line behaves.
+    """
+
+    def __init__(self, unit_id: int, registers: Registers, line: Line) -> None:
+        self.unit_id = unit_id
+        self.requests = 0
+        self.writes = 0
+        self._registers = registers
+        self._line = line
+        self._server: _Server | None = None
+        self.host = ""
+        self.port = 0
+
+    @property
+    def connections(self) -> int:
+        """Clients connected now."""
+        return 0 if self._server is None else len(self._server.active_connections)
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen on `port`, or the next free one (0: any); returns the address really bound.
+
+        Raises
+        ------
+        NoFreePortError
+            If none of the next 500 ports is free.
+        """
+        last = port if port == 0 else min(port + PORTS_TRIED, 65_535)
+        for candidate in range(port, last + 1):
+            server = _Server(self._device(), self._line, host, candidate)
+            if await server.listen():
+                self._server = server
+                self.host, self.port = server.transport.sockets[0].getsockname()[:2]  # pyright: ignore[reportAttributeAccessIssue]
+                return self.host, self.port
+        raise NoFreePortError(f"no free port from {port} to {last} on {host}")
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        if self._server is not None:
+            await self._server.shutdown()
+            self._server = None
+
+    async def obey_line(self) -> None:
+        """Open or close the port as the line's state wants."""
+        if self._line.down and self._server is not None:
+            await self.stop()
+        elif not self._line.down and self._server is None and self.port:
+            server = _Server(self._device(), self._line, self.host, self.port)
+            if await server.listen():
+                self._server = server
+
+    def _device(self) -> SimDevice:
+        def block(size: int) -> list[SimData]:
+            return [SimData(0, count=max(1, size), values=0, datatype=DataType.REGISTERS)]
+
+        bits = [SimData(0, values=[False] * 16, datatype=DataType.BITS)]
+        sizes = self._registers.sizes
+        tables = (bits, list(bits), block(sizes["holding"]), block(sizes["input"]))
+        return SimDevice(self.unit_id, simdata=tables, action=self._act)
+
+    async def _act(
+        self,
+        function_code: int,
+        start_address: int,
+        address: int,
+        count: int,
+        current_registers: list[int],
+        set_values: list[int] | list[bool] | None,
+    ) -> ExcCodes | None:
+        """Called by the library before it reads or writes its memory: keeps that memory equal to the device."""
+        self.requests += 1
+        if function_code == 4:
+            table = "input"
+        elif function_code in HOLDING_CODES:
+            table = "holding"
+        else:
+            return ExcCodes.ILLEGAL_FUNCTION
+        if set_values is not None:
+            held = self._registers.write(address, [int(value) for value in set_values])
+            if held is None:
+                return ExcCodes.ILLEGAL_VALUE
+            self.writes += 1
+            set_values[:] = held
+            return None
+        offset = address - start_address
+        current_registers[offset : offset + count] = self._registers.read(table, address, count)
+        return None

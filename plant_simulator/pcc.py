@@ -1,0 +1,67 @@
+"""The point of common coupling: what the site's balance leaves to the grid, and the grid's frequency and voltage."""
+
+from __future__ import annotations
+
+import random
+
+from plant_simulator.noise import Wander
+
+NOMINAL_FREQUENCY_HZ = 50.0
+NOMINAL_VOLTAGE_V = 230.0
+VOLTAGE_DROP_AT_LIMIT = 0.03
+"""Share of the nominal voltage lost over the feeder when the site imports its limit."""
+PHASE_SHARES = (0.36, 0.33, 0.31)
+"""How a site's import spreads over the three phases."""
+
+
+class GridConnection:
+    """Meter and feeder at the site's grid connection.
+
+    Parameters
+    ----------
+    limit_kw : float
+        Power at which the feeder drops 3 % of the voltage [kW].
+    rng : random.Random
+        Seeded generator for frequency and voltage.
+    """
+
+    def __init__(self, limit_kw: float, rng: random.Random) -> None:
+        self.limit_kw = limit_kw
+        self.power_kw = 0.0
+        self.reactive_kvar = 0.0
+        self.import_kwh = 0.0
+        self.export_kwh = 0.0
+        self.frequency_offset_hz = 0.0
+        self.voltage_offset_v = 0.0
+        self.frequency_hz = NOMINAL_FREQUENCY_HZ
+        self.voltages_v = (NOMINAL_VOLTAGE_V, NOMINAL_VOLTAGE_V, NOMINAL_VOLTAGE_V)
+        # Long-run deviation and memory of the continental European system's frequency.
+        self._frequency = Wander(rng, 0.020, 180.0)
+        self._voltage = Wander(rng, 1.2, 300.0)
+        self._phases = tuple(Wander(rng, 0.4, 60.0) for _ in range(3))
+
+    def step(self, power_kw: float, reactive_kvar: float, dt_s: float) -> None:
+        """Let `dt_s` seconds pass.
+
+        Parameters
+        ----------
+        power_kw : float
+            Balance of the site, positive for import [kW].
+        reactive_kvar : float
+            Reactive balance, positive for import [kvar].
+        dt_s : float
+            Length of the step [s].
+        """
+        hours = dt_s / 3600.0
+        self.power_kw = power_kw
+        self.reactive_kvar = reactive_kvar
+        self.import_kwh += max(0.0, power_kw) * hours
+        self.export_kwh += max(0.0, -power_kw) * hours
+        self.frequency_hz = NOMINAL_FREQUENCY_HZ + self._frequency.step(dt_s) + self.frequency_offset_hz
+        common = NOMINAL_VOLTAGE_V + self._voltage.step(dt_s) + self.voltage_offset_v
+        drop = VOLTAGE_DROP_AT_LIMIT * NOMINAL_VOLTAGE_V * (power_kw + 0.5 * reactive_kvar) / self.limit_kw
+        phases = [
+            common - 3.0 * share * drop + wander.step(dt_s)
+            for share, wander in zip(PHASE_SHARES, self._phases, strict=True)
+        ]
+        self.voltages_v = (phases[0], phases[1], phases[2])
