@@ -1,1 +1,98 @@
 """The grid model: sites, controllers, assets, points, tariffs, device templates, and the replayed sample plant."""
+
+from flexergy_pipelines.grid.assets import (
+    ESS,
+    Asset,
+    AssetKind,
+    ControllableLoad,
+    EVBlock,
+    Genset,
+    GridConnection,
+    NonControllableLoad,
+    PVPlant,
+    WindTurbine,
+)
+from flexergy_pipelines.grid.clock import Clock, SimulatedClock, SystemClock
+from flexergy_pipelines.grid.controllers import (
+    ChargePoint,
+    Connection,
+    Controller,
+    DataConcentrator,
+    EnergyStorageController,
+    EvChargingManager,
+    GensetController,
+    LoadController,
+    Meter,
+    ResController,
+)
+from flexergy_pipelines.grid.loading import (
+    SiteError,
+    dump_site,
+    load_site_file,
+    parse_site,
+    parse_site_text,
+    site_json_schema,
+    site_to_dict,
+)
+from flexergy_pipelines.grid.operation import ForecastSettings, History, HistoryRule, Operation
+from flexergy_pipelines.grid.points import Point, points_of
+from flexergy_pipelines.grid.site import Device, Location, Site
+from flexergy_pipelines.grid.tariff import Emissions, Tariff
+from flexergy_pipelines.grid.templates import (
+    DeviceTemplate,
+    TemplateError,
+    TemplatePoint,
+    decode,
+    encode,
+    load_template,
+)
+
+__all__ = [
+    "ESS",
+    "Asset",
+    "AssetKind",
+    "ChargePoint",
+    "Clock",
+    "Connection",
+    "ControllableLoad",
+    "Controller",
+    "DataConcentrator",
+    "Device",
+    "DeviceTemplate",
+    "EVBlock",
+    "Emissions",
+    "EnergyStorageController",
+    "EvChargingManager",
+    "ForecastSettings",
+    "Genset",
+    "GensetController",
+    "GridConnection",
+    "History",
+    "HistoryRule",
+    "LoadController",
+    "Location",
+    "Meter",
+    "NonControllableLoad",
+    "Operation",
+    "PVPlant",
+    "Point",
+    "ResController",
+    "SimulatedClock",
+    "Site",
+    "SiteError",
+    "SystemClock",
+    "Tariff",
+    "TemplateError",
+    "TemplatePoint",
+    "WindTurbine",
+    "decode",
+    "dump_site",
+    "encode",
+    "load_site_file",
+    "load_template",
+    "parse_site",
+    "parse_site_text",
+    "points_of",
+    "site_json_schema",
+    "site_to_dict",
+]

@@ -1,0 +1,24 @@
+"""What every part of the grid model shares: strict immutable models, identifiers, and the unit-bearing number types."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Short lower-case identifier")]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Efficiency = Annotated[float, Field(gt=0, le=1, description="One-way efficiency, above 0 and at most 1")]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+# Sequences stay immutable, but lists (as YAML gives them) are welcome where a tuple is kept.
+Many = Annotated[tuple[T, ...], Field(strict=False)]
+
+
+class Model(BaseModel):
+    """Strict, immutable model: unknown fields, wrong types, NaN and infinity are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

@@ -1,0 +1,90 @@
+"""How a site is run: mode, plan, forecasts, and what history is kept."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from flexergy_pipelines.grid.base import Model, NonNegative, Positive
+
+Minutes = Literal[5, 10, 15, 20, 30, 60]
+
+
+class Operation(Model):
+    """Mode, planning and control settings.
+
+    Attributes
+    ----------
+    wear_weight : float
+        Weight of battery wear in the plan's objective (1 = at its price, 0 = ignored).
+    max_ramp_kw_per_s : float
+        Fastest change of any setpoint when a mode or plan changes [kW/s].
+    """
+
+    mode: Literal["self_consumption", "tariff_management"] = "tariff_management"
+    use_case: int = Field(default=3, ge=1, le=5)
+    plan_step_minutes: Literal[5, 15, 30, 60] = 15
+    horizon_hours: int = Field(default=24, ge=2, le=168)
+    day_ahead_time: str = Field(default="00:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    intraday_period_minutes: int = Field(default=60, ge=5, le=1440)
+    wear_weight: NonNegative = 1.0
+    control_cycle_s: float = Field(default=1.0, ge=0.1, le=60)
+    max_ramp_kw_per_s: Positive = 50.0
+    setpoint_ttl_s: Positive = 60.0
+
+
+class ForecastSettings(Model):
+    """Forecast and weather periods, granularities and horizons.
+
+    Attributes
+    ----------
+    excluded_assets : tuple of str
+        Assets that are not to be forecast.
+    """
+
+    granularity_minutes: Minutes = 15
+    horizon_hours: int = Field(default=48, ge=2, le=48)
+    period_minutes: int = Field(default=60, ge=5, le=1440)
+    weather_period_minutes: int = Field(default=60, ge=5, le=1440)
+    weather_granularity_minutes: Minutes = 60
+    weather_horizon_hours: int = Field(default=48, ge=2, le=48)
+    training_period_days: int = Field(default=7, ge=1, le=366)
+    excluded_assets: tuple[str, ...] = Field(default=(), strict=False)
+
+
+class HistoryRule(Model):
+    """When a value of one quantity is stored: cyclically, and in between when it left the dead band."""
+
+    quantity: str = Field(min_length=1)
+    asset: str | None = None
+    cyclic_s: Positive | None = None
+    deadband: NonNegative | None = None
+    retention_days: int | None = Field(default=None, ge=1, le=36500)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> HistoryRule:
+        if self.cyclic_s is None and self.deadband is None and self.retention_days is None:
+            raise ValueError(f"rule for {self.quantity} sets none of cyclic_s, deadband, retention_days")
+        return self
+
+
+class History(Model):
+    """Telemetry policy of the site, and exceptions per quantity (and asset)."""
+
+    cyclic_s: Positive = 60.0
+    deadband: NonNegative = 0.0
+    retention_days: int = Field(default=3650, ge=1, le=36500)
+    rules: tuple[HistoryRule, ...] = Field(default=(), strict=False)
+
+    def rule_for(self, asset_id: str, quantity: str) -> HistoryRule:
+        """Policy that holds for one point: the rule of its asset, else of its quantity, else the site's."""
+        cyclic_s, deadband, retention_days = self.cyclic_s, self.deadband, self.retention_days
+        matching = [r for r in self.rules if r.quantity == quantity and r.asset in (None, asset_id)]
+        for rule in sorted(matching, key=lambda r: r.asset is not None):
+            cyclic_s = cyclic_s if rule.cyclic_s is None else rule.cyclic_s
+            deadband = deadband if rule.deadband is None else rule.deadband
+            retention_days = retention_days if rule.retention_days is None else rule.retention_days
+        return HistoryRule(
+            quantity=quantity, asset=asset_id, cyclic_s=cyclic_s, deadband=deadband, retention_days=retention_days
+        )

@@ -1,0 +1,176 @@
+"""Register maps of field devices, one YAML file each."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from flexergy_pipelines.grid.base import Many, Model, Positive
+
+RegisterType = Literal["int16", "uint16", "int32", "uint32", "float32"]
+WordOrder = Literal["big", "little"]
+WIDTH: dict[str, int] = {"int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2}
+
+
+class TemplateError(ValueError):
+    """A template that does not exist or does not hold together."""
+
+
+class TemplatePoint(Model):
+    """One value in the register map.
+
+    Attributes
+    ----------
+    address : int
+        Zero-based register address of the device's first asset; asset i is at ``address + i * asset_stride``.
+    scale : float
+        Physical value = raw value x scale.
+    access : str
+        "r" is read only, "w" write only, "rw" both; what is writable lies in the holding registers.
+    word_order : str or None
+        Set from the template; "big" puts the high word first.
+    """
+
+    quantity: str = Field(min_length=1)
+    table: Literal["holding", "input"]
+    address: int = Field(ge=0, le=65535)
+    type: RegisterType
+    scale: Positive = 1.0
+    access: Literal["r", "w", "rw"] = "r"
+    word_order: WordOrder = "big"
+
+    @property
+    def width(self) -> int:
+        """Number of registers."""
+        return WIDTH[self.type]
+
+    @property
+    def writable(self) -> bool:
+        return "w" in self.access
+
+    @model_validator(mode="after")
+    def _writable_is_holding(self) -> TemplatePoint:
+        if self.writable and self.table != "holding":
+            raise ValueError(f"{self.quantity}: access {self.access} needs table holding, not {self.table}")
+        return self
+
+
+class Schedule(Model):
+    """Setpoints of the next hour, in holding registers relative to the asset's base.
+
+    ``slots`` values of `quantity` lie one after the other from `address`; the start of the first slot stands as
+    seconds since 1970-01-01 UTC in a uint32 at `start_address` and is written last, so that a half-written schedule
+    never starts.
+    """
+
+    quantity: str
+    address: int = Field(ge=0, le=65535)
+    start_address: int = Field(ge=0, le=65535)
+    slots: int = Field(default=4, ge=1, le=96)
+    slot_minutes: int = Field(default=15, ge=1, le=60)
+    type: RegisterType = "int32"
+    scale: Positive = 1.0
+    word_order: WordOrder = "big"
+
+    def point(self, slot: int) -> TemplatePoint:
+        """The slot's value as a point of the register map (address relative to the asset's base)."""
+        if not 0 <= slot < self.slots:
+            raise ValueError(f"slot {slot} is outside 0..{self.slots - 1}")
+        return TemplatePoint(
+            quantity=self.quantity,
+            table="holding",
+            address=self.address + slot * WIDTH[self.type],
+            type=self.type,
+            scale=self.scale,
+            access="rw",
+            word_order=self.word_order,
+        )
+
+
+class DeviceTemplate(Model):
+    """Register map of one kind of device.
+
+    Attributes
+    ----------
+    asset_stride : int
+        Distance between the register blocks of two assets behind the same device.
+    heartbeat_address, setpoint_ttl_address : int or None
+        uint16 holding registers of the whole device (not per asset): a counter that the master keeps changing, and the
+        time in seconds after which the device itself leaves a setpoint that was not renewed.
+    """
+
+    name: str
+    description: str = ""
+    word_order: WordOrder = "big"
+    asset_stride: int = Field(default=0, ge=0, le=65535)
+    points: Many[TemplatePoint] = Field(min_length=1)
+    schedule: Schedule | None = None
+    heartbeat_address: int | None = Field(default=None, ge=0, le=65535)
+    setpoint_ttl_address: int | None = Field(default=None, ge=0, le=65535)
+
+    @model_validator(mode="after")
+    def _no_overlap(self) -> DeviceTemplate:
+        taken: dict[tuple[str, int], str] = {}
+        seen: set[str] = set()
+        for point in self.points:
+            if point.quantity in seen:
+                raise ValueError(f"quantity {point.quantity} is given twice")
+            seen.add(point.quantity)
+            for register in range(point.address, point.address + point.width):
+                other = taken.setdefault((point.table, register), point.quantity)
+                if other != point.quantity:
+                    raise ValueError(f"{point.table} register {register} holds both {other} and {point.quantity}")
+                if self.asset_stride and register >= self.asset_stride:
+                    raise ValueError(
+                        f"{point.quantity}: register {register} is outside asset_stride {self.asset_stride}"
+                    )
+        return self
+
+    @property
+    def quantities(self) -> frozenset[str]:
+        return frozenset(point.quantity for point in self.points)
+
+    def point(self, quantity: str, asset_index: int = 0) -> TemplatePoint:
+        """The point of `quantity` with its address moved to asset number `asset_index` of the device.
+
+        Raises
+        ------
+        TemplateError
+            The template does not provide the quantity.
+        """
+        for point in self.points:
+            if point.quantity == quantity:
+                return point.model_copy(update={"address": point.address + asset_index * self.asset_stride})
+        raise TemplateError(
+            f"template {self.name} does not provide {quantity}, only {', '.join(sorted(self.quantities))}"
+        )
+
+
+def template_names() -> tuple[str, ...]:
+    """Names of all templates that ship with the platform."""
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.yaml")))
+
+
+@lru_cache(maxsize=64)
+def load_template(name: str) -> DeviceTemplate:
+    """Read the register map `name`.
+
+    Raises
+    ------
+    TemplateError
+        There is no such template, or its file does not hold together.
+    """
+    if name not in template_names():
+        raise TemplateError(f"template {name} is unknown, known are {', '.join(template_names())}")
+    raw = yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
+    word_order = raw.get("word_order", "big")
+    for part in [*raw["points"], *([raw["schedule"]] if raw.get("schedule") else [])]:
+        part["word_order"] = word_order
+    try:
+        return DeviceTemplate.model_validate({"name": name, **raw})
+    except ValidationError as error:
+        raise TemplateError(f"template {name}: {error.errors()[0]['msg']}") from None
