@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 from pymodbus.constants import ExcCodes
+from pymodbus.datastore import ModbusServerContext
 from pymodbus.exceptions import ModbusIOException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from pymodbus.server import ModbusTcpServer
@@ -101,7 +102,7 @@ class _Handler(ServerRequestHandler):
         if request.dev_id not in server.unit_ids:
             response = ExceptionResponse(request.function_code, ExcCodes.GATEWAY_NO_RESPONSE)
         else:
-            response = await request.datastore_update(server.context, request.dev_id)  # pyright: ignore[reportArgumentType]
+            response = await request.datastore_update(cast(ModbusServerContext, server.context), request.dev_id)
         response.transaction_id = request.transaction_id
         response.dev_id = request.dev_id
         if self._line.delay_s > 0:
@@ -167,7 +168,7 @@ class ModbusDevice:
             server = _Server(self._device(), self._line, host, candidate)
             if await server.listen():
                 self._server = server
-                self.host, self.port = server.transport.sockets[0].getsockname()[:2]  # pyright: ignore[reportAttributeAccessIssue]
+                self.host, self.port = cast(asyncio.Server, server.transport).sockets[0].getsockname()[:2]
                 return self.host, self.port
         raise NoFreePortError(f"no free port from {port} to {last} on {host}")
 
@@ -195,7 +196,7 @@ class ModbusDevice:
         tables = (bits, list(bits), block(sizes["holding"]), block(sizes["input"]))
         return SimDevice(self.unit_id, simdata=tables, action=self._act)
 
-    async def _act(
+    async def _act(  # noqa: PLR0917 - the library's signature
         self,
         function_code: int,
         start_address: int,
@@ -217,7 +218,7 @@ class ModbusDevice:
             if held is None:
                 return ExcCodes.ILLEGAL_VALUE
             self.writes += 1
-            set_values[:] = held
+            cast(list[int], set_values)[:] = held
             return None
         offset = address - start_address
         current_registers[offset : offset + count] = self._registers.read(table, address, count)

@@ -13,7 +13,7 @@ from plant_simulator.sources import Source
 
 
 def rng() -> random.Random:
-    return random.Random(7)
+    return random.Random(7)  # noqa: S311 - physics, not secrets
 
 
 @given(st.lists(st.tuples(st.floats(0, 400), st.floats(-50, 400)), min_size=1, max_size=50))

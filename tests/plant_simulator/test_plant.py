@@ -1,0 +1,164 @@
+"""The whole plant: balance, orders with their revert timers, repeatability, faults of the battery."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plant_simulator.faults import FaultRequest
+from plant_simulator.orders import DEFAULT_TTL_S
+from tests.plant_simulator.fakes import START, PlainSeries, make_plant, run
+
+SETPOINT = "active_power_setpoint_kw"
+LIMIT = "active_power_limit_kw"
+
+commands = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                ("ess-1", SETPOINT),
+                ("genset-1", SETPOINT),
+                ("pv-1", LIMIT),
+                ("wind-1", LIMIT),
+                ("ev-1", LIMIT),
+                ("cold-store", LIMIT),
+            ]
+        ),
+        st.floats(-400, 400),
+        st.integers(1, 90),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(commands)
+def test_the_busbar_balances_whatever_is_commanded(orders: list[tuple[tuple[str, str], float, int]]) -> None:
+    plant, clock = make_plant()
+    for (asset_id, quantity), value, seconds in orders:
+        plant.command(asset_id, quantity, value)
+        for _ in range(seconds):
+            run(plant, clock, 1)
+            power = {a.id: plant.measure(a.id, "active_power_kw") for a in plant.site.assets()}
+            given_kw = power["pv-1"] + power["wind-1"] + power["genset-1"] + power["ess-1"] + power["pcc"]
+            assert given_kw == pytest.approx(power["load-1"] + power["ev-1"] + power["cold-store"], abs=1e-9)
+            assert 0.0 <= plant.measure("ess-1", "soc") <= 1.0
+
+
+def test_a_command_is_in_force_from_the_next_step() -> None:
+    plant, clock = make_plant()
+    before = plant.measure("ess-1", "active_power_kw")
+    plant.command("ess-1", SETPOINT, 50.0)
+    assert plant.measure("ess-1", "active_power_kw") == before
+    run(plant, clock, 1)
+    assert plant.measure("ess-1", "active_power_kw") == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize(
+    ("asset_id", "quantity", "value", "safe"),
+    [
+        ("ess-1", SETPOINT, -80.0, 0.0),
+        ("genset-1", SETPOINT, 60.0, 0.0),
+        ("pv-1", LIMIT, 10.0, 400.0),
+        ("ev-1", LIMIT, 10.0, 100.0),
+    ],
+)
+def test_without_refresh_an_order_reverts_to_its_safe_value(
+    asset_id: str, quantity: str, value: float, safe: float
+) -> None:
+    plant, clock = make_plant()
+    plant.orders.set_ttl_s(asset_id, 20.0)
+    plant.command(asset_id, quantity, value)
+    run(plant, clock, 19)
+    assert plant.measure(asset_id, quantity) == value
+    run(plant, clock, 2)
+    assert plant.measure(asset_id, quantity) == safe
+    run(plant, clock, 60)
+    if quantity == SETPOINT:
+        assert plant.measure(asset_id, "active_power_kw") == 0.0
+    else:
+        assert plant.measure(asset_id, "active_power_kw") > value
+
+
+def test_a_refreshed_order_stays_in_force() -> None:
+    plant, clock = make_plant()
+    plant.command("ess-1", SETPOINT, 30.0)
+    for _ in range(5):
+        run(plant, clock, DEFAULT_TTL_S - 5)
+        plant.command("ess-1", SETPOINT, 30.0)
+    assert plant.measure("ess-1", "active_power_kw") == pytest.approx(30.0)
+    assert plant.orders.reverts == 0
+
+
+def test_the_same_seed_gives_the_same_plant() -> None:
+    runs = []
+    for seed in (1, 1, 2):
+        plant, clock = make_plant(seed=seed)
+        plant.command("ess-1", SETPOINT, 40.0)
+        run(plant, clock, 300)
+        runs.append(plant.state())
+    assert runs[0] == runs[1]
+    assert runs[0]["pcc"] != runs[2]["pcc"]
+
+
+def test_a_bms_trip_stops_the_battery_and_heals_by_itself() -> None:
+    plant, clock = make_plant()
+    plant.command("ess-1", SETPOINT, 40.0)
+    run(plant, clock, 5)
+    plant.faults.set(FaultRequest(target="microgrid/ess-1", kind="bms_trip", duration_s=10.0))
+    run(plant, clock, 2)
+    assert plant.measure("ess-1", "available") == 0.0
+    assert plant.measure("ess-1", "active_power_kw") == 0.0
+    assert plant.measure("ess-1", "max_discharge_kw") == 0.0
+    run(plant, clock, 12)
+    assert plant.measure("ess-1", "available") == 1.0
+    assert plant.measure("ess-1", "active_power_kw") == pytest.approx(40.0)
+
+
+def test_a_whole_day_passes_and_its_energies_add_up() -> None:
+    plant, clock = make_plant()
+    start_kwh = plant.batteries["ess-1"].energy_kwh
+    given_kwh = consumed_kwh = 0.0
+    for quarter in range(96 * 3):
+        plant.command("ess-1", SETPOINT, 60.0 if quarter % 96 < 40 else -45.0)
+        for _ in range(30):
+            run(plant, clock, 10, dt_s=10.0)
+            given_kwh += sum(plant.measure(a, "active_power_kw") for a in ("pv-1", "wind-1", "ess-1")) / 360
+            consumed_kwh += sum(plant.measure(a, "active_power_kw") for a in ("load-1", "ev-1", "cold-store")) / 360
+    net_import_kwh = plant.measure("pcc", "import_energy_kwh") - plant.measure("pcc", "export_energy_kwh")
+    assert clock.now().date() > START.date()
+    assert given_kwh + net_import_kwh == pytest.approx(consumed_kwh, rel=1e-6)
+    battery = plant.batteries["ess-1"]
+    change = battery.charged_kwh * 0.95 - battery.discharged_kwh / 0.95 - battery.self_discharged_kwh
+    assert battery.energy_kwh - start_kwh == pytest.approx(change, abs=1e-6)
+
+
+def test_powers_follow_the_series() -> None:
+    plant, clock = make_plant()
+    run(plant, clock, 7200, dt_s=5.0)
+    offered = PlainSeries(plant.site).value("pv-1", clock.now())
+    assert plant.measure("pv-1", "active_power_kw") == pytest.approx(offered, rel=0.06)
+    assert plant.measure("load-1", "active_power_kw") == pytest.approx(0.35 * 350.0, rel=0.06)
+
+
+@pytest.mark.parametrize("site_id", ["microgrid", "hybrid-park"])
+def test_every_point_of_the_grid_model_is_measured(site_id: str) -> None:
+    plant, clock = make_plant(site_id)
+    run(plant, clock, 5)
+    for point in plant.site.points():
+        value = plant.measure(point.asset_id, point.quantity)
+        assert math.isfinite(value), point
+        assert point.minimum <= value <= point.maximum, point
+
+
+def test_nonsense_is_refused() -> None:
+    plant, _ = make_plant()
+    with pytest.raises(KeyError, match="nothing writable called soc"):
+        plant.command("ess-1", "soc", 0.5)
+    with pytest.raises(ValueError, match="nan is not a finite number"):
+        plant.command("ess-1", SETPOINT, math.nan)
+    with pytest.raises(KeyError, match="no quantity colour"):
+        plant.measure("ess-1", "colour")
+    with pytest.raises(ValueError, match="dt_s -1"):
+        plant.step(-1)
