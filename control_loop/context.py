@@ -1,0 +1,123 @@
+"""What one control cycle knows when it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from control_loop.image import ProcessImage
+from control_loop.model import Actuator, SiteModel
+from control_loop.plan_view import PlanView
+
+
+@dataclass(frozen=True, slots=True)
+class ManualCommand:
+    """An operator's command, as the loop holds it.
+
+    Attributes
+    ----------
+    command_id : int
+        Identity in the store.
+    asset_id : str or None
+        None: the whole site (emergency stop).
+    quantity : str
+        The writable quantity, or ``emergency_stop``.
+    value : float
+        Wanted value [kW], or 1/0 for an emergency stop.
+    expires : float or None
+        Monotonic time [s] it ends.
+    reason, user : str
+        Why, and who.
+    """
+
+    command_id: int
+    asset_id: str | None
+    quantity: str
+    value: float
+    expires: float | None
+    reason: str = ""
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GridOperatorLimit:
+    """A limit set by the grid operator on one actuator or on the PCC.
+
+    Attributes
+    ----------
+    asset_id : str
+        Actuator, or the PCC's id; there positive is import.
+    minimum, maximum : float or None
+        Allowed range [kW].
+    expires : float or None
+        Monotonic time [s] it ends.
+    """
+
+    asset_id: str
+    minimum: float | None = None
+    maximum: float | None = None
+    reason: str = "grid operator limit"
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentState:
+    """What an actuator was told last.
+
+    Attributes
+    ----------
+    value : float
+        Value in force [kW].
+    since : float
+        Monotonic time [s] the value last became zero or left zero (for gensets' minimum times).
+    """
+
+    value: float
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Inputs of one cycle; rules read it and change nothing.
+
+    Attributes
+    ----------
+    dt : float
+        Seconds since the previous cycle, bounded, so that a late cycle does not turn into a big ramp step.
+    last : mapping
+        What each actuator was told last.
+    last_fresh : mapping
+        Monotonic time [s] each actuator's asset last had fresh telemetry.
+    """
+
+    model: SiteModel
+    image: ProcessImage
+    now: datetime
+    monotonic: float
+    dt: float
+    plan: PlanView | None = None
+    commands: Sequence[ManualCommand] = ()
+    grid_limits: Sequence[GridOperatorLimit] = ()
+    last: Mapping[str, SentState] = field(default_factory=dict)
+    last_fresh: Mapping[str, float] = field(default_factory=dict)
+
+    def fresh(self, asset_id: str, quantity: str) -> float | None:
+        """A good value at most three periods old, else None."""
+        return self.image.value(asset_id, quantity, self.monotonic, self.model.stale_after_s)
+
+    def last_value(self, actuator: Actuator) -> float:
+        """What the actuator was told last; before the first setpoint, where it stands now."""
+        state = self.last.get(actuator.asset_id)
+        if state is not None:
+            return state.value
+        if not actuator.steered:
+            return actuator.maximum_kw
+        measured = self.fresh(actuator.asset_id, "active_power_kw")
+        if measured is None:
+            return 0.0
+        return min(max(measured, actuator.minimum_kw), actuator.maximum_kw)
+
+    def blind(self, asset_id: str) -> bool:
+        """Whether the asset's telemetry is stale."""
+        return self.fresh(asset_id, "active_power_kw") is None

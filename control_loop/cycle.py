@@ -1,0 +1,254 @@
+"""The control cycle: read, decide, write, check. It never waits for a late device beyond its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from control_loop.alarms import Alarm, AlarmKey, cycle_alarms
+from control_loop.arbitration import Decision
+from control_loop.context import Context, GridOperatorLimit, ManualCommand
+from control_loop.dispatch import Dispatcher, Setpoint
+from control_loop.engine import decide
+from control_loop.image import PointKey, ProcessImage
+from control_loop.model import SiteModel
+from control_loop.plan_view import PlanView
+from control_loop.protocols.base import Driver
+from control_loop.schedule import HourSchedule, next_hour
+from control_loop.supervision import PlanSupervisor
+from flexergy_pipelines.grid.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class CycleReport:
+    """What one cycle did.
+
+    Attributes
+    ----------
+    decisions : mapping
+        What every actuator should do, and who holds control.
+    sent : list of Setpoint
+        Setpoints given to devices in this cycle.
+    alarms : mapping
+        Conditions that stand.
+    replan_reason : str or None
+        Why a new plan is asked for.
+    late : tuple of str
+        Devices whose answer did not come in time; it is used in a later cycle.
+    errors : mapping
+        Devices whose reading failed, with the message.
+    schedules : list of HourSchedule
+        Schedules that were taken by devices in this cycle.
+    """
+
+    cycle: int
+    now: datetime
+    decisions: Mapping[str, Decision]
+    sent: list[Setpoint] = field(default_factory=list)
+    alarms: Mapping[AlarmKey, Alarm] = field(default_factory=dict)
+    replan_reason: str | None = None
+    late: tuple[str, ...] = ()
+    errors: Mapping[str, str] = field(default_factory=dict)
+    schedules: list[HourSchedule] = field(default_factory=list)
+
+
+class ControlCycle:
+    """One site's control, cycle by cycle.
+
+    Parameters
+    ----------
+    model : SiteModel
+        The site.
+    drivers : sequence of Driver
+        Links to its devices.
+    clock : Clock
+        Source of monotonic time.
+    epoch : int
+        Lease of this loop.
+    read_deadline_s, write_deadline_s : float, optional
+        How long a cycle waits for readings and for acknowledgements [s, real time]; by default 35 % and 25 % of the
+        cycle.
+    """
+
+    def __init__(
+        self,
+        model: SiteModel,
+        drivers: Sequence[Driver],
+        clock: Clock,
+        *,
+        epoch: int = 1,
+        supervisor: PlanSupervisor | None = None,
+        read_deadline_s: float | None = None,
+        write_deadline_s: float | None = None,
+    ) -> None:
+        self.model = model
+        self.image = ProcessImage()
+        self.dispatcher = Dispatcher(model, epoch)
+        self.supervisor = supervisor or PlanSupervisor()
+        self.cycle = 0
+        self.write_errors: dict[str, str] = {}
+        self.plan: PlanView | None = None
+        self.commands: Sequence[ManualCommand] = ()
+        self.grid_limits: Sequence[GridOperatorLimit] = ()
+        self._clock = clock
+        self._drivers = {driver.device: driver for driver in drivers}
+        self._device_of = {asset: driver.device for driver in drivers for asset in driver.assets}
+        self._read_deadline_s = read_deadline_s if read_deadline_s is not None else 0.35 * model.cycle_s
+        self._write_deadline_s = write_deadline_s if write_deadline_s is not None else 0.25 * model.cycle_s
+        self._reads: dict[str, asyncio.Task[Mapping[PointKey, float | None]]] = {}
+        self._writes: dict[str, asyncio.Task[None]] = {}
+        self._last_fresh: dict[str, float] = {}
+        self._last_monotonic: float | None = None
+        self._scheduled: dict[str, tuple[int, datetime]] = {}
+
+    @property
+    def drivers(self) -> Mapping[str, Driver]:
+        """Links by device."""
+        return self._drivers
+
+    async def run_once(self, now: datetime) -> CycleReport:
+        """Run one cycle.
+
+        Parameters
+        ----------
+        now : datetime
+            Wall-clock time, aware; it selects the plan's step. All ages and deadlines are monotonic.
+        """
+        self.cycle += 1
+        late, errors = await self._read(now)
+        context = self._context(now)
+        readbacks = {a.asset_id: context.fresh(a.asset_id, a.quantity) for a in self.model.actuators}
+        without_effect = self.dispatcher.check(readbacks, self.cycle)
+        context = self._context(now)
+        outcome = decide(context)
+        sent = await self._write(outcome.decisions)
+        schedules = await self._push_schedules(now)
+        undelivered = {a.asset_id: self.dispatcher.failures(a.asset_id) for a in self.model.actuators}
+        self._last_monotonic = context.monotonic
+        return CycleReport(
+            cycle=self.cycle,
+            now=now,
+            decisions=outcome.decisions,
+            sent=sent,
+            alarms=cycle_alarms(context, outcome.faults, without_effect, undelivered),
+            replan_reason=self.supervisor.update(context),
+            late=late,
+            errors=errors,
+            schedules=schedules,
+        )
+
+    async def close(self) -> None:
+        """Stop what is under way and end all links."""
+        pending = [*self._reads.values(), *self._writes.values()]
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        for driver in self._drivers.values():
+            await driver.close()
+
+    def _context(self, now: datetime) -> Context:
+        monotonic = self._clock.monotonic()
+        since = self.model.cycle_s if self._last_monotonic is None else monotonic - self._last_monotonic
+        context = Context(
+            model=self.model,
+            image=self.image,
+            now=now,
+            monotonic=monotonic,
+            dt=min(max(since, 0.0), 2 * self.model.cycle_s),
+            plan=self.plan,
+            commands=[c for c in self.commands if c.expires is None or monotonic < c.expires],
+            grid_limits=self.grid_limits,
+            last=self.dispatcher.state(),
+            last_fresh=self._last_fresh,
+        )
+        for actuator in self.model.actuators:
+            if not context.blind(actuator.asset_id):
+                sample = self.image.sample(actuator.asset_id, "active_power_kw")
+                self._last_fresh[actuator.asset_id] = monotonic if sample is None else sample.monotonic
+        return context
+
+    async def _read(self, now: datetime) -> tuple[tuple[str, ...], dict[str, str]]:
+        for device, driver in self._drivers.items():
+            if device not in self._reads:
+                self._reads[device] = asyncio.create_task(driver.read(), name=f"read {device}")
+        if self._reads:
+            await asyncio.wait(self._reads.values(), timeout=self._read_deadline_s)
+        errors: dict[str, str] = {}
+        for device, task in list(self._reads.items()):
+            if not task.done():
+                continue
+            del self._reads[device]
+            error = task.exception()
+            if error is None:
+                self.image.update(task.result(), now, self._clock.monotonic())
+            else:
+                errors[device] = str(error) or type(error).__name__
+        return tuple(self._reads), errors
+
+    async def _write(self, decisions: Mapping[str, Decision]) -> list[Setpoint]:
+        by_device: dict[str, list[Setpoint]] = {}
+        for setpoint in self.dispatcher.due(decisions, self._clock.monotonic()):
+            device = self._device_of.get(setpoint.actuator.asset_id)
+            if device is not None and device not in self._writes:
+                by_device.setdefault(device, []).append(setpoint)
+        for device, setpoints in by_device.items():
+            self._writes[device] = asyncio.create_task(
+                self._write_device(self._drivers[device], setpoints), name=f"write {device}"
+            )
+        await self._settle_writes()
+        return [setpoint for setpoints in by_device.values() for setpoint in setpoints]
+
+    async def _write_device(self, driver: Driver, setpoints: Sequence[Setpoint]) -> None:
+        for setpoint in setpoints:
+            if not self.dispatcher.may_send(setpoint, self._clock.monotonic()):
+                continue
+            try:
+                await driver.write(setpoint.actuator.asset_id, setpoint.actuator.quantity, setpoint.value)
+            except Exception as error:
+                self.write_errors[driver.device] = str(error) or type(error).__name__
+                self.dispatcher.told(setpoint, False, self.cycle)
+            else:
+                self.write_errors.pop(driver.device, None)
+                self.dispatcher.told(setpoint, True, self.cycle)
+
+    async def _push_schedules(self, now: datetime) -> list[HourSchedule]:
+        plan = self.plan
+        version = plan.version if plan is not None and plan.covers(now) else 0
+        taken: list[HourSchedule] = []
+        by_device: dict[str, list[HourSchedule]] = {}
+        for schedule in next_hour(self.model, plan, now):
+            device = self._device_of.get(schedule.asset_id)
+            if device is None or device in self._writes:
+                continue
+            if self._scheduled.get(schedule.asset_id) == (version, schedule.start):
+                continue
+            if self._drivers[device].takes_schedule(schedule.asset_id):
+                by_device.setdefault(device, []).append(schedule)
+        for device, schedules in by_device.items():
+            self._writes[device] = asyncio.create_task(
+                self._schedule_device(self._drivers[device], schedules, version, taken), name=f"schedule {device}"
+            )
+        await self._settle_writes()
+        return taken
+
+    async def _schedule_device(
+        self, driver: Driver, schedules: Sequence[HourSchedule], version: int, taken: list[HourSchedule]
+    ) -> None:
+        for schedule in schedules:
+            try:
+                await driver.write_schedule(schedule.asset_id, schedule.start, schedule.values)
+            except Exception as error:
+                self.write_errors[driver.device] = str(error) or type(error).__name__
+                return
+            self._scheduled[schedule.asset_id] = (version, schedule.start)
+            taken.append(schedule)
+
+    async def _settle_writes(self) -> None:
+        if self._writes:
+            await asyncio.wait(self._writes.values(), timeout=self._write_deadline_s)
+        for device, task in list(self._writes.items()):
+            if task.done():
+                del self._writes[device]
+                task.result()

@@ -1,0 +1,89 @@
+"""The process image: the last known value of every point, with its quality and age.
+
+Ages are measured on the monotonic clock, so that a jump of the wall clock makes nothing fresh or stale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+PointKey = tuple[str, str]
+"""(asset id, quantity)."""
+
+GOOD = 0
+BAD = 2
+MISSING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value as it was read.
+
+    Attributes
+    ----------
+    value : float or None
+        None when the device gave no number.
+    quality : int
+        0 good, 2 bad, 3 missing.
+    monotonic : float
+        When it arrived [s, monotonic].
+    time : datetime
+        When it arrived, wall clock, UTC.
+    """
+
+    value: float | None
+    quality: int
+    monotonic: float
+    time: datetime
+
+
+class ProcessImage:
+    """Last sample of every point of one site."""
+
+    def __init__(self) -> None:
+        self._samples: dict[PointKey, Sample] = {}
+
+    def update(self, values: Mapping[PointKey, float | None], time: datetime, monotonic: float) -> None:
+        """Take over what a device answered.
+
+        Parameters
+        ----------
+        values : mapping
+            Value of each point; None or a number that is not finite counts as missing.
+        time : datetime
+            Wall-clock time of arrival, UTC.
+        monotonic : float
+            Monotonic time of arrival [s].
+        """
+        for key, value in values.items():
+            usable = value is not None and math.isfinite(value)
+            self._samples[key] = Sample(value if usable else None, GOOD if usable else MISSING, monotonic, time)
+
+    def mark_bad(self, key: PointKey) -> None:
+        """Keep the value of a point for the record, but let nothing be decided on it."""
+        sample = self._samples.get(key)
+        if sample is not None:
+            self._samples[key] = Sample(sample.value, BAD, sample.monotonic, sample.time)
+
+    def sample(self, asset_id: str, quantity: str) -> Sample | None:
+        """The last sample of a point, however old, or None when it was never read."""
+        return self._samples.get((asset_id, quantity))
+
+    def age(self, asset_id: str, quantity: str, monotonic: float) -> float:
+        """Seconds since a point last answered; infinite when it never did."""
+        sample = self._samples.get((asset_id, quantity))
+        return math.inf if sample is None else monotonic - sample.monotonic
+
+    def value(self, asset_id: str, quantity: str, monotonic: float, max_age_s: float) -> float | None:
+        """A point's value if it is good and at most `max_age_s` old, else None: missing is not zero."""
+        sample = self._samples.get((asset_id, quantity))
+        if sample is None or sample.quality != GOOD or monotonic - sample.monotonic > max_age_s:
+            return None
+        return sample.value
+
+    def items(self) -> Iterator[tuple[PointKey, Sample]]:
+        """All samples."""
+        return iter(list(self._samples.items()))

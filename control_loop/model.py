@@ -1,0 +1,130 @@
+"""What the control loop needs to know of a site: its actuators, their limits, and the point of connection.
+
+Every rule of the loop works on this small model, so that a rule can be tested without a site file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+ActuatorKind = Literal["ess", "pv", "wind", "genset", "controllable_load", "ev"]
+
+CONSUMING_KINDS = frozenset({"controllable_load", "ev"})
+STEERED_KINDS = frozenset({"ess", "genset"})
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Limits of one energy storage system.
+
+    Attributes
+    ----------
+    energy_capacity_kwh : float
+        Usable energy between SoC 0 and 1.
+    soc_min, soc_max : float
+        Allowed state of charge, fractions.
+    charge_efficiency, discharge_efficiency : float
+        Fractions, each for its own direction.
+    """
+
+    energy_capacity_kwh: float
+    soc_min: float
+    soc_max: float
+    charge_efficiency: float = 1.0
+    discharge_efficiency: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Actuator:
+    """One thing the loop can command.
+
+    Attributes
+    ----------
+    quantity : str
+        The writable quantity: a setpoint (storage, genset) or an upper limit (PV, wind, loads, EV charging).
+    minimum_kw, maximum_kw : float
+        Nameplate range of the commanded value.
+    idle_kw : float
+        Value when nobody asks for anything: 0 for setpoints, `maximum_kw` for limits.
+    safe_kw : float
+        Value when the loop has lost sight of the plant.
+    running_minimum_kw : float
+        Least power of a genset that runs; values between 0 and this are not possible.
+    min_up_s, min_down_s : float
+        Least time a genset runs, and rests [s].
+    least_kw : float
+        Limit a consumer is left with unless protection, the grid operator or the PCC need less.
+    priority : int
+        Of consumers: 1 is curtailed last, 9 first.
+    """
+
+    asset_id: str
+    kind: ActuatorKind
+    quantity: str
+    controller: str
+    minimum_kw: float
+    maximum_kw: float
+    idle_kw: float = 0.0
+    safe_kw: float = 0.0
+    running_minimum_kw: float = 0.0
+    min_up_s: float = 0.0
+    min_down_s: float = 0.0
+    ramp_kw_per_s: float | None = None
+    least_kw: float = 0.0
+    priority: int = 5
+    storage: Storage | None = None
+
+    @property
+    def consumes(self) -> bool:
+        """True when positive power is consumption."""
+        return self.kind in CONSUMING_KINDS
+
+    @property
+    def steered(self) -> bool:
+        """True when the value is followed exactly; False when it only limits."""
+        return self.kind in STEERED_KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class SiteModel:
+    """A site as the control loop sees it.
+
+    Attributes
+    ----------
+    import_limit_kw, export_limit_kw : float
+        Contracted limits at the point of common coupling (PCC), both positive.
+    ramp_kw_per_s : float
+        Fastest change of any setpoint that no limit forces.
+    cycle_s : float
+        Length of a control cycle.
+    """
+
+    site_id: str
+    actuators: tuple[Actuator, ...]
+    import_limit_kw: float
+    export_limit_kw: float
+    ramp_kw_per_s: float
+    cycle_s: float = 1.0
+    pcc_id: str = "pcc"
+    setpoint_ttl_s: float = 10.0
+    schedule_kinds: frozenset[str] = field(default_factory=lambda: frozenset({"ess", "pv", "wind"}))
+
+    @property
+    def stale_after_s(self) -> float:
+        """Age from which a value no longer counts: three periods."""
+        return 3.0 * self.cycle_s
+
+    def actuator(self, asset_id: str) -> Actuator:
+        """The actuator of one asset.
+
+        Raises
+        ------
+        KeyError
+            When the site has no such actuator.
+        """
+        for actuator in self.actuators:
+            if actuator.asset_id == asset_id:
+                return actuator
+        known = ", ".join(a.asset_id for a in self.actuators)
+        raise KeyError(f"{asset_id} is no actuator of {self.site_id}; it has {known}")

@@ -1,0 +1,286 @@
+"""Modbus TCP: registers of a device as points of its assets, by the device's template."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusException
+
+from control_loop.image import PointKey
+from control_loop.protocols.backoff import Backoff
+from control_loop.protocols.base import DriverError, LinkHealth
+from flexergy_pipelines.grid.templates import DeviceTemplate, TemplatePoint, decode, encode, encode_unsigned32
+
+MAX_BLOCK = 120
+"""Registers in one request; the protocol allows 125."""
+MAX_GAP = 8
+"""Unused registers read along rather than asking twice."""
+TRACE_FRAMES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Neighbouring registers read by one request, with the points in them."""
+
+    table: str
+    address: int
+    count: int
+    points: tuple[tuple[PointKey, TemplatePoint], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One packet on the wire, for trouble-shooting."""
+
+    monotonic: float
+    sent: bool
+    data: bytes
+
+
+def coalesce(points: Sequence[tuple[PointKey, TemplatePoint]]) -> list[Block]:
+    """Group points into as few requests as gaps and the protocol's size allow.
+
+    Parameters
+    ----------
+    points : sequence of (point key, template point)
+        In any order; each address is absolute.
+    """
+    blocks: list[Block] = []
+    run: list[tuple[PointKey, TemplatePoint]] = []
+
+    def flush() -> None:
+        if run:
+            first, last = run[0][1], max(p.address + p.width for _, p in run)
+            blocks.append(Block(first.table, first.address, last - first.address, tuple(run)))
+            run.clear()
+
+    for key, point in sorted(points, key=lambda item: (item[1].table, item[1].address)):
+        if run:
+            first, end = run[0][1], max(p.address + p.width for _, p in run)
+            apart = point.table != first.table or point.address - end > MAX_GAP
+            if apart or point.address + point.width - first.address > MAX_BLOCK:
+                flush()
+        run.append((key, point))
+    flush()
+    return blocks
+
+
+class ModbusDriver:
+    """Link to one Modbus TCP device.
+
+    Parameters
+    ----------
+    device : str
+        Identity of the device in its site.
+    address : callable
+        Gives host and port at each connect, so that a device that moved is found again.
+    template : DeviceTemplate
+        Register map.
+    assets : sequence of str
+        Assets behind the device, in the order of their register blocks.
+    quantities : mapping
+        Quantities to read of each asset.
+    timeout_s : float
+        Longest wait for one answer [s].
+    setpoint_ttl_s : float
+        Written to the device's own revert timer, where it has one [s].
+    """
+
+    def __init__(
+        self,
+        device: str,
+        address: Callable[[], tuple[str, int]],
+        template: DeviceTemplate,
+        assets: Sequence[str],
+        quantities: Mapping[str, frozenset[str]],
+        *,
+        unit_id: int = 1,
+        timeout_s: float = 0.3,
+        setpoint_ttl_s: float = 60.0,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.device = device
+        self.health = LinkHealth()
+        self.trace: deque[Frame] = deque(maxlen=TRACE_FRAMES)
+        self._address = address
+        self._template = template
+        self._index = {asset: i for i, asset in enumerate(assets)}
+        self._unit_id = unit_id
+        self._timeout_s = timeout_s
+        self._ttl_s = setpoint_ttl_s
+        self._backoff = backoff or Backoff()
+        self._client: AsyncModbusTcpClient | None = None
+        self._heartbeat = 0
+        self._blocks = coalesce(
+            [
+                ((asset, point.quantity), template.point(point.quantity, i))
+                for i, asset in enumerate(assets)
+                for point in template.points
+                if "r" in point.access and point.quantity in quantities[asset]
+            ]
+        )
+
+    @property
+    def assets(self) -> frozenset[str]:
+        """Assets behind this device."""
+        return frozenset(self._index)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Requests that one reading takes."""
+        return tuple(self._blocks)
+
+    async def read(self) -> Mapping[PointKey, float | None]:
+        """Read all readable points; see `Driver.read`."""
+        await self._connected()
+        values: dict[PointKey, float | None] = {}
+        for block in self._blocks:
+            registers = await self._read_registers(block.table, block.address, block.count)
+            for key, point in block.points:
+                offset = point.address - block.address
+                values[key] = decode(point, registers[offset : offset + point.width])
+        return values
+
+    async def write(self, asset_id: str, quantity: str, value: float) -> None:
+        """Write one value, and move the device's heartbeat; see `Driver.write`."""
+        if asset_id not in self._index:
+            raise DriverError(f"{self.device}: has no asset {asset_id}")
+        point = self._template.point(quantity, self._index[asset_id])
+        try:
+            registers = encode(point, value)
+        except ValueError as error:
+            raise DriverError(f"{self.device}: {error}") from None
+        await self._connected()
+        await self._write_registers(point.address, registers)
+        if self._template.heartbeat_address is not None:
+            self._heartbeat = (self._heartbeat + 1) % 0x10000
+            await self._write_registers(self._template.heartbeat_address, [self._heartbeat])
+
+    def takes_schedule(self, asset_id: str) -> bool:
+        """Whether the template has room for the next hour's setpoints."""
+        return self._template.schedule is not None and asset_id in self._index
+
+    async def write_schedule(self, asset_id: str, start: datetime, values: Sequence[float]) -> None:
+        """Write the next hour's setpoints, their start last; see `Driver.write_schedule`."""
+        schedule = self._template.schedule
+        if schedule is None or asset_id not in self._index:
+            raise DriverError(f"{self.device}: keeps no schedule for {asset_id}")
+        if len(values) != schedule.slots:
+            raise DriverError(f"{self.device}: schedule of {len(values)} values, the device keeps {schedule.slots}")
+        base = self._index[asset_id] * self._template.asset_stride
+        registers: list[int] = []
+        for slot, value in enumerate(values):
+            try:
+                registers += encode(schedule.point(slot), value)
+            except ValueError as error:
+                raise DriverError(f"{self.device}: {error}") from None
+        await self._connected()
+        await self._write_registers(base + schedule.address, registers)
+        began = encode_unsigned32(int(start.timestamp()), schedule.word_order)
+        await self._write_registers(base + schedule.start_address, began)
+
+    async def close(self) -> None:
+        """End the link."""
+        self._drop()
+
+    async def _connected(self) -> AsyncModbusTcpClient:
+        if self._client is not None and self._client.connected:
+            return self._client
+        self._drop()
+        now = time.monotonic()
+        if not self._backoff.ready(now):
+            raise DriverError(f"{self.device}: down, next try in {self._backoff.wait_s(now):.1f} s")
+        host, port = self._address()
+        # The library's own retries and reconnects are off: a request must end within one timeout, and a first
+        # connect that fails would never be tried again.
+        client = AsyncModbusTcpClient(
+            host,
+            port=port,
+            name=self.device,
+            timeout=self._timeout_s,
+            retries=0,
+            reconnect_delay=0,
+            trace_packet=self._traced,
+        )
+        try:
+            connected = await client.connect()
+        except (OSError, ModbusException) as error:
+            connected = False
+            reason = str(error)
+        else:
+            reason = "no connection"
+        if not connected:
+            client.close()
+            self._backoff.failed(time.monotonic())
+            self.health.failed(f"{self.device}: {reason} at {host}:{port}")
+            raise DriverError(self.health.last_error)
+        self._client = client
+        self.health.connected = True
+        self.health.reconnects += 1
+        if self._template.setpoint_ttl_address is not None:
+            await self._write_registers(self._template.setpoint_ttl_address, [min(0xFFFE, round(self._ttl_s))])
+        return client
+
+    async def _read_registers(self, table: str, address: int, count: int) -> list[int]:
+        client = self._open_client()
+        ask = client.read_input_registers if table == "input" else client.read_holding_registers
+        began = time.monotonic()
+        try:
+            answer = await ask(address, count=count, device_id=self._unit_id)
+        except (ModbusException, OSError) as error:
+            raise self._broken(f"{table} {address}+{count}: {error}") from None
+        if answer.isError():
+            self.health.failed(f"{self.device}: {table} {address}+{count}: {answer}")
+            raise DriverError(self.health.last_error)
+        if len(answer.registers) != count:
+            # A late reply to an older request can carry the newest transaction id.
+            raise self._broken(f"{table} {address}: {len(answer.registers)} registers instead of {count}")
+        self._answered(began)
+        return list(answer.registers)
+
+    async def _write_registers(self, address: int, registers: list[int]) -> None:
+        client = self._open_client()
+        began = time.monotonic()
+        try:
+            answer = await client.write_registers(address, registers, device_id=self._unit_id)
+        except (ModbusException, OSError) as error:
+            raise self._broken(f"write {address}: {error}") from None
+        if answer.isError():
+            self.health.failed(f"{self.device}: write {address}: {answer}")
+            raise DriverError(self.health.last_error)
+        self._answered(began)
+
+    def _open_client(self) -> AsyncModbusTcpClient:
+        if self._client is None:
+            raise DriverError(f"{self.device}: link was lost")
+        return self._client
+
+    def _answered(self, began: float) -> None:
+        self._backoff.succeeded()
+        self.health.answered(time.monotonic() - began)
+
+    def _broken(self, message: str) -> DriverError:
+        """Drop a link whose stream of answers can no longer be trusted."""
+        self._drop()
+        self._backoff.failed(time.monotonic())
+        self.health.failed(f"{self.device}: {message}")
+        return DriverError(self.health.last_error)
+
+    def _drop(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        self.health.connected = False
+
+    def _traced(self, sending: bool, data: bytes) -> bytes:
+        if sending:
+            self.health.bytes_sent += len(data)
+        else:
+            self.health.bytes_received += len(data)
+        self.trace.append(Frame(time.monotonic(), sending, data))
+        return data

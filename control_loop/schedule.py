@@ -1,0 +1,47 @@
+"""The plan's next hour as four 15-minute setpoints for each ESC and RES controller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from control_loop.model import SiteModel
+from control_loop.plan_view import PlanView
+
+SLOTS = 4
+QUARTER = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class HourSchedule:
+    """Setpoints of one asset for the hour from `start` on [kW], one a quarter."""
+
+    asset_id: str
+    start: datetime
+    values: tuple[float, ...]
+
+
+def quarter_start(now: datetime) -> datetime:
+    """Start of the running quarter of an hour, UTC."""
+    at = now.astimezone(UTC)
+    return at.replace(minute=at.minute - at.minute % 15, second=0, microsecond=0)
+
+
+def next_hour(model: SiteModel, plan: PlanView | None, now: datetime) -> list[HourSchedule]:
+    """Schedules for the running quarter and the three after it.
+
+    Quarters that no plan covers carry the idle value: the device must not go on with an old one. Values are clipped
+    to the nameplate range; the immediate setpoints stay under the loop's limits all the same.
+    """
+    start = quarter_start(now)
+    schedules: list[HourSchedule] = []
+    for actuator in model.actuators:
+        if actuator.kind not in model.schedule_kinds:
+            continue
+        values: list[float] = []
+        for slot in range(SLOTS):
+            planned = None if plan is None else plan.value(actuator.asset_id, actuator.quantity, start + slot * QUARTER)
+            value = actuator.idle_kw if planned is None else planned
+            values.append(min(max(value, actuator.minimum_kw), actuator.maximum_kw))
+        schedules.append(HourSchedule(actuator.asset_id, start, tuple(values)))
+    return schedules
