@@ -1,1 +1,35 @@
 """Planning: the problem, its blocks, objectives, solving and the plan."""
+
+from flexergy_pipelines.optimization.errors import ProblemError, SolveError
+from flexergy_pipelines.optimization.plan import Plan, Violation
+from flexergy_pipelines.optimization.problem import Horizon, Objective, Problem
+from flexergy_pipelines.optimization.solving import solve
+from flexergy_pipelines.optimization.specs import (
+    Battery,
+    ControllableLoad,
+    DemandCharge,
+    EvBlock,
+    Genset,
+    GridConnection,
+    Load,
+    Renewable,
+)
+
+__all__ = [
+    "Battery",
+    "ControllableLoad",
+    "DemandCharge",
+    "EvBlock",
+    "Genset",
+    "GridConnection",
+    "Horizon",
+    "Load",
+    "Objective",
+    "Plan",
+    "Problem",
+    "ProblemError",
+    "Renewable",
+    "SolveError",
+    "Violation",
+    "solve",
+]

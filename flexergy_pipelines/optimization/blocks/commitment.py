@@ -1,0 +1,59 @@
+"""On/off over time: starts, stops and the shortest time in each state. Shared by gensets and curtailments."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flexergy_pipelines.optimization.board import Board, IndexArray, Variable
+
+
+def add_starts(board: Board, on: Variable, *, on_before: bool) -> tuple[Variable, Variable]:
+    """Variables for starts and stops: ``on[t] - on[t-1] = start[t] - stop[t]``.
+
+    Parameters
+    ----------
+    on : Variable
+        State of each step, 0 or 1.
+    on_before : bool
+        State before the horizon.
+    """
+    name = on.asset_id
+    start = board.variable(name, "start", f"{name} starts", upper=1.0)
+    stop = board.variable(name, "stop", f"{name} stops", upper=1.0)
+    before = np.zeros(board.steps)
+    before[0] = float(on_before)
+    board.constrain(
+        name,
+        "switching",
+        f"{name} changes its state by a start or a stop",
+        [(1.0, on.columns), (-1.0, on.before()), (-1.0, start.columns), (1.0, stop.columns)],
+        lower=before,
+        upper=before,
+    )
+    return start, stop
+
+
+def steps_of(minutes: int, hours: float) -> int:
+    """Whole steps that cover `minutes`."""
+    return int(np.ceil(round(minutes / (60 * hours), 9)))
+
+
+def within(event: Variable, steps: int) -> list[tuple[float, IndexArray]]:
+    """Terms that count the events of a step and the ``steps - 1`` before it."""
+    return [(1.0, event.before(lag)) for lag in range(steps)]
+
+
+def add_min_up(board: Board, on: Variable, start: Variable, minutes: int) -> None:
+    """Once started, stay on for `minutes`."""
+    steps = min(steps_of(minutes, board.hours), board.steps)
+    if steps > 1:
+        terms = [*within(start, steps), (-1.0, on.columns)]
+        board.constrain(on.asset_id, "min_up", f"shortest run of {on.asset_id}", terms, upper=0.0)
+
+
+def add_min_down(board: Board, on: Variable, stop: Variable, minutes: int) -> None:
+    """Once stopped, stay off for `minutes`."""
+    steps = min(steps_of(minutes, board.hours), board.steps)
+    if steps > 1:
+        terms = [*within(stop, steps), (1.0, on.columns)]
+        board.constrain(on.asset_id, "min_down", f"shortest rest of {on.asset_id}", terms, upper=1.0)

@@ -1,0 +1,36 @@
+"""Consumption that can't be moved, and the last resort where nothing can supply it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flexergy_pipelines.optimization.board import Board
+from flexergy_pipelines.optimization.series import expand
+from flexergy_pipelines.optimization.specs import Load
+
+UNSERVED_PRICE_EUR_PER_KWH = 1000.0
+SURPLUS_PRICE_EUR_PER_KWH = 100.0
+
+
+def add_load(board: Board, load: Load) -> None:
+    """Contribute one load."""
+    power = np.array(expand(load.power_kw, board.steps))
+    board.inject_fixed(-power)
+    board.demand_max = board.demand_max + power
+    board.output(load.id, "active_power_kw", lambda _: power)
+
+
+def add_last_resort(board: Board) -> None:
+    """Keep a site without a public grid solvable: load that can't be served, energy that can't go anywhere."""
+    unserved = board.variable(
+        "busbar", "unserved_kw", "load that nothing can supply", upper=np.maximum(board.demand_max, 0.0)
+    )
+    surplus = board.variable("busbar", "surplus_kw", "power that nothing can take", upper=board.supply_max)
+    board.inject(unserved.columns, +1.0)
+    board.inject(surplus.columns, -1.0)
+    board.cost("violations", unserved.columns, UNSERVED_PRICE_EUR_PER_KWH * board.hours, penalty=True)
+    board.cost("violations", surplus.columns, SURPLUS_PRICE_EUR_PER_KWH * board.hours, penalty=True)
+    board.soft_limit("unserved_load", unserved, "kW", "load is not served: nothing can supply it")
+    board.soft_limit("surplus", surplus, "kW", "generation can neither be used, stored nor curtailed")
+    board.output("busbar", "unserved_kw", lambda x: x[unserved.columns])
+    board.output("busbar", "surplus_kw", lambda x: x[surplus.columns])

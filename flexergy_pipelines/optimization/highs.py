@@ -1,0 +1,191 @@
+"""HiGHS, spoken to directly: a compiled board goes in, values and duals come out. No Pyomo here, so threads are safe."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+
+from flexergy_pipelines.optimization.board import Board, IndexArray
+from flexergy_pipelines.optimization.errors import SolveError
+from flexergy_pipelines.optimization.formulation import Compiled
+from flexergy_pipelines.optimization.series import FloatArray
+
+_FEASIBLE = 2  # HiGHS: kSolutionStatusFeasible
+LAST_CHANCE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One run's result.
+
+    Attributes
+    ----------
+    values : ndarray
+        Value of each column of the solver's model.
+    objective, bound : float
+        In the unit of the costs given.
+    optimal : bool
+        Proven to the gap asked for; otherwise the best found in the time.
+    """
+
+    values: FloatArray
+    objective: float
+    bound: float
+    optimal: bool
+
+
+class Solver:
+    """One model inside HiGHS, growing by binaries where they turn out to be needed.
+
+    Parameters
+    ----------
+    board : Board
+        Bounds and integer columns.
+    compiled : Compiled
+        Its matrix.
+    deadline : float
+        Instant of ``time.monotonic()`` by which every run ends.
+    mip_gap : float
+        Relative gap at which a mixed-integer solution counts as optimal.
+    """
+
+    def __init__(self, board: Board, compiled: Compiled, *, deadline: float, mip_gap: float) -> None:
+        self._deadline = deadline
+        self._integers = board.integers()
+        self._scale = 1.0
+        self.run_s = 0.0
+        self.runs = 0
+        self.is_mip = False
+        self.integers_required = False
+        self.separated: list[np.ndarray] = []
+        self._highs = highspy.Highs()
+        for option, value in (
+            ("output_flag", False),
+            ("threads", 1),
+            ("mip_rel_gap", mip_gap),
+            ("mip_feasibility_tolerance", 1e-7),
+        ):
+            self._highs.setOptionValue(option, value)
+        self._pass(board, compiled)
+
+    def _pass(self, board: Board, compiled: Compiled) -> None:
+        model = highspy.HighsLp()
+        model.num_col_, model.num_row_ = board.column_count, compiled.row_lower.size
+        lower, upper = board.bounds()
+        model.col_cost_ = np.zeros(board.column_count)
+        model.col_lower_, model.col_upper_ = lower, upper
+        model.row_lower_, model.row_upper_ = compiled.row_lower, compiled.row_upper
+        model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+        model.a_matrix_.start_ = compiled.starts
+        model.a_matrix_.index_ = compiled.rows
+        model.a_matrix_.value_ = compiled.values
+        self._highs.passModel(model)
+
+    @property
+    def column_count(self) -> int:
+        """Columns of the model, added binaries included."""
+        return self._highs.getNumCol()
+
+    def set_costs(self, eur_per_unit: FloatArray, scale: float) -> None:
+        """Set the objective; `scale` brings its typical coefficient to one, for the solver's absolute tolerances."""
+        self._scale = scale
+        count = eur_per_unit.size
+        self._highs.changeColsCost(count, np.arange(count, dtype=np.int32), eur_per_unit * scale)
+
+    def limit_sum(self, coefficient: FloatArray, upper: float) -> None:
+        """Add the constraint ``coefficient * x <= upper`` (a goal that later stages must keep)."""
+        used = np.flatnonzero(coefficient)
+        self._highs.addRow(-highspy.kHighsInf, upper, used.size, used.astype(np.int32), coefficient[used])
+
+    def require_integers(self) -> None:
+        """Make the board's integer columns whole."""
+        kinds = np.full(self._integers.size, highspy.HighsVarType.kInteger.value, dtype=np.uint8)
+        self._highs.changeColsIntegrality(self._integers.size, self._integers.astype(np.int32), kinds)
+        self.is_mip = self.integers_required = True
+
+    def separate(self, first: IndexArray, second: IndexArray, first_max: FloatArray, second_max: FloatArray) -> None:
+        """Add a binary for each position, so that only one of the two columns is above zero."""
+        count = first.size
+        empty_i, empty_f = np.zeros(0, dtype=np.int32), np.zeros(0)
+        base = self._highs.getNumCol()
+        starts = np.zeros(count, dtype=np.int32)
+        self._highs.addCols(count, np.zeros(count), np.zeros(count), np.ones(count), 0, starts, empty_i, empty_f)
+        chosen = np.arange(base, base + count, dtype=np.int32)
+        kinds = np.full(count, highspy.HighsVarType.kInteger.value, dtype=np.uint8)
+        self._highs.changeColsIntegrality(count, chosen, kinds)
+        self._integers = np.concatenate([self._integers, chosen.astype(np.int64)])
+        # first <= first_max * chosen  and  second <= second_max * (1 - chosen)
+        index = np.empty(4 * count, dtype=np.int32)
+        index[0 : 2 * count : 2], index[1 : 2 * count : 2] = first, chosen
+        index[2 * count :: 2], index[2 * count + 1 :: 2] = second, chosen
+        value = np.ones(4 * count)
+        value[1 : 2 * count : 2] = -first_max
+        value[2 * count + 1 :: 2] = second_max
+        self._highs.addRows(
+            2 * count,
+            np.full(2 * count, -highspy.kHighsInf),
+            np.concatenate([np.zeros(count), second_max]),
+            4 * count,
+            np.arange(0, 4 * count, 2, dtype=np.int32),
+            index,
+            value,
+        )
+        self.is_mip = True
+
+    def fractional(self, values: FloatArray) -> bool:
+        """Whether an integer column has a value between two whole ones."""
+        chosen = values[self._integers]
+        return bool((np.abs(chosen - np.round(chosen)) > 1e-6).any())
+
+    def run(self) -> Answer:
+        """Solve within what is left of the time.
+
+        Raises
+        ------
+        SolveError
+            When the *solution* isn't feasible, whatever the call itself says.
+        """
+        left = max(self._deadline - time.monotonic(), LAST_CHANCE_S)
+        # The solver's clock runs on from one run of a model to the next.
+        self._highs.setOptionValue("time_limit", self._highs.getRunTime() + left)
+        began = time.perf_counter()
+        self._highs.run()
+        self.run_s += time.perf_counter() - began
+        self.runs += 1
+        status = self._highs.getModelStatus()
+        info = self._highs.getInfo()
+        if info.primal_solution_status != _FEASIBLE:
+            text = self._highs.modelStatusToString(status).lower()
+            raise SolveError(text, f"no plan found: the solver says {text}")
+        optimal = status == highspy.HighsModelStatus.kOptimal
+        objective = info.objective_function_value / self._scale
+        if self.is_mip:
+            bound = info.mip_dual_bound / self._scale
+        else:
+            bound = objective if optimal else -np.inf
+        values = np.array(self._highs.getSolution().col_value)
+        return Answer(values, objective, bound, optimal)
+
+    def fix_integers(self, values: FloatArray) -> Answer | None:
+        """Solve the linear problem with every integer at its rounded value: exact zeros, and prices.
+
+        Returns None when rounding left no feasible point or the time is over.
+        """
+        if self._integers.size:
+            columns = self._integers.astype(np.int32)
+            whole = np.round(values[self._integers])
+            kinds = np.full(columns.size, highspy.HighsVarType.kContinuous.value, dtype=np.uint8)
+            self._highs.changeColsIntegrality(columns.size, columns, kinds)
+            self._highs.changeColsBounds(columns.size, columns, whole, whole)
+        self.is_mip = False
+        try:
+            return self.run()
+        except SolveError:
+            return None
+
+    def row_duals(self) -> FloatArray:
+        """EUR for a unit of each row's right-hand side, from the last run (linear problems only)."""
+        return np.array(self._highs.getSolution().row_dual) / self._scale

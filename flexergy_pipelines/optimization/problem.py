@@ -1,0 +1,153 @@
+"""The planning problem: what is to be planned, over which time, with which numbers. No store, no solver.
+
+A problem is complete in itself, so that the same model serves day-ahead planning, intraday re-planning and studies.
+Signs as everywhere: sources, storage and grid connection positive into the busbar, loads positive consuming.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import AwareDatetime, Field, model_validator
+
+from flexergy_pipelines.optimization.errors import ProblemError, Spec
+from flexergy_pipelines.optimization.series import FloatArray, Series, length_problem
+from flexergy_pipelines.optimization.specs import (
+    Battery,
+    ControllableLoad,
+    EvBlock,
+    Genset,
+    GridConnection,
+    Load,
+    Renewable,
+)
+
+StepMinutes = Literal[5, 15, 30, 60]
+MAX_STEPS = 366 * 24 * 12
+
+
+class Horizon(Spec):
+    """Planned time: `steps` intervals of `step_minutes` from `start`, in UTC (so a local day may have 92 or 100)."""
+
+    start: AwareDatetime
+    step_minutes: StepMinutes = 15
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)]
+
+    @property
+    def hours(self) -> float:
+        """Length of a step (h)."""
+        return self.step_minutes / 60
+
+    @property
+    def end(self) -> datetime:
+        return self.start.astimezone(UTC) + timedelta(minutes=self.step_minutes * self.steps)
+
+    def times(self) -> list[datetime]:
+        """Start of each step, UTC."""
+        first = self.start.astimezone(UTC)
+        return [first + timedelta(minutes=self.step_minutes * step) for step in range(self.steps)]
+
+
+class Objective(Spec):
+    """What the plan is for.
+
+    Attributes
+    ----------
+    goal : {"cost", "self_consumption"}
+        ``cost``: least money. ``self_consumption``: first the least renewable energy lost to export and curtailment,
+        then, among those plans, the least money. Keeping the limits always comes first.
+    wear_weight : float
+        How much of the battery's replacement cost a cycle is charged: 0 ignores wear, 1 charges it in full.
+    carbon_price_eur_per_kg : float
+        Price of a kilogram of CO2, added to every emitting block.
+    """
+
+    goal: Literal["cost", "self_consumption"] = "cost"
+    wear_weight: Annotated[float, Field(ge=0)] = 1.0
+    carbon_price_eur_per_kg: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Problem(Spec):
+    """Everything one plan is made from.
+
+    Raises
+    ------
+    ProblemError
+        When any part is out of range, a series doesn't fit the horizon or an id appears twice.
+    """
+
+    id: str = "site"
+    horizon: Horizon
+    objective: Objective = Objective()
+    grid: GridConnection | None = None
+    batteries: Annotated[tuple[Battery, ...], Field(strict=False)] = ()
+    renewables: Annotated[tuple[Renewable, ...], Field(strict=False)] = ()
+    gensets: Annotated[tuple[Genset, ...], Field(strict=False)] = ()
+    loads: Annotated[tuple[Load, ...], Field(strict=False)] = ()
+    controllable_loads: Annotated[tuple[ControllableLoad, ...], Field(strict=False)] = ()
+    ev_blocks: Annotated[tuple[EvBlock, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        problems = [*self._double_ids(), *self._wrong_lengths()]
+        if problems:
+            raise ProblemError(problems)
+        return self
+
+    def assets(self) -> tuple[Spec, ...]:
+        """Every asset of the problem, the grid connection first."""
+        grid = () if self.grid is None else (self.grid,)
+        return (
+            *grid,
+            *self.batteries,
+            *self.renewables,
+            *self.gensets,
+            *self.loads,
+            *self.controllable_loads,
+            *self.ev_blocks,
+        )
+
+    def without_storage(self) -> Problem:
+        """The same problem with every battery idle: what it is compared with."""
+        idle = tuple(b.model_copy(update={"fixed_power_kw": np.zeros(1)}) for b in self.batteries)
+        return self.model_copy(update={"batteries": idle})
+
+    def _double_ids(self) -> list[str]:
+        seen: set[str] = set()
+        problems = []
+        for asset in self.assets():
+            name = str(getattr(asset, "id", ""))
+            if name in seen:
+                problems.append(f"{name}: id appears more than once; every asset needs its own")
+            seen.add(name)
+        return problems
+
+    def _wrong_lengths(self) -> list[str]:
+        problems = []
+        for asset in self.assets():
+            for name, series in series_fields(asset):
+                problem = length_problem(series, self.horizon.steps, f"{getattr(asset, 'id', '')}: {name}")
+                if problem:
+                    problems.append(problem)
+        return problems
+
+
+def series_fields(spec: Spec) -> list[tuple[str, FloatArray]]:
+    """Name and value of every field of `spec`, and of the specs inside it, that is a series."""
+    found: list[tuple[str, FloatArray]] = []
+    for name in type(spec).model_fields:
+        value = getattr(spec, name)
+        if isinstance(value, np.ndarray):
+            found.append((name, value))
+        elif isinstance(value, Spec):
+            found.extend((f"{name}.{inner}", series) for inner, series in series_fields(value))
+        elif isinstance(value, tuple):
+            for position, part in enumerate(value):
+                if isinstance(part, Spec):
+                    found.extend((f"{name}[{position}].{inner}", series) for inner, series in series_fields(part))
+    return found
+
+
+__all__ = ["MAX_STEPS", "Horizon", "Objective", "Problem", "Series", "series_fields"]

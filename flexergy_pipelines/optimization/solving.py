@@ -1,0 +1,153 @@
+"""Solve a problem: relax it, check it, and add whole-number decisions only where the relaxation broke a rule."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from flexergy_pipelines.optimization.assembly import assemble
+from flexergy_pipelines.optimization.board import Board
+from flexergy_pipelines.optimization.errors import SolveError
+from flexergy_pipelines.optimization.formulation import Compiled, compile_board
+from flexergy_pipelines.optimization.highs import Answer, Solver
+from flexergy_pipelines.optimization.plan import Plan, read_costs, read_schedule, read_violations
+from flexergy_pipelines.optimization.problem import Problem
+from flexergy_pipelines.optimization.series import FloatArray
+
+BOTH_ABOVE_KW = 1e-6
+ROUNDS = 6
+GOAL_PRICE_EUR_PER_KWH = 1.0
+
+
+def solve(problem: Problem, time_limit_s: float = 10.0, *, mip_gap: float = 1e-4) -> Plan:
+    """The best plan for `problem` that is found within the time.
+
+    Parameters
+    ----------
+    time_limit_s : float
+        On the wall clock, everything included (s).
+    mip_gap : float
+        Relative gap at which a plan with on/off decisions counts as optimal.
+
+    Raises
+    ------
+    SolveError
+        When no plan was found in the time.
+    """
+    began = time.monotonic()
+    board = assemble(problem)
+    assembled = time.monotonic()
+    compiled = compile_board(board)
+    timings = {"build": assembled - began + compiled.build_s, "compile": compiled.compile_s}
+    return solve_board(problem, board, compiled, deadline=began + time_limit_s, mip_gap=mip_gap, timings=timings)
+
+
+def solve_board(
+    problem: Problem,
+    board: Board,
+    compiled: Compiled,
+    *,
+    deadline: float,
+    mip_gap: float,
+    timings: dict[str, float],
+) -> Plan:
+    """Solve an assembled and compiled problem; see :func:`solve`."""
+    passed = time.monotonic()
+    solver = Solver(board, compiled, deadline=deadline, mip_gap=mip_gap)
+    costs = board.cost_vector()
+    scale = _scale(board)
+    goal = board.goal_vector()
+    if goal.any():
+        penalties = board.cost_vector(money=False)
+        solver.set_costs(_grown(penalties + goal * GOAL_PRICE_EUR_PER_KWH, solver), 1.0)
+        first = _solve_exactly(solver, board)
+        reached = float(goal @ first.values[: board.column_count])
+        solver.limit_sum(goal, reached + 1e-6 * (1 + abs(reached)))
+    solver.set_costs(_grown(costs, solver), scale)
+    answer = _solve_exactly(solver, board)
+    constant = sum(board.constant_costs.values())
+    linear = answer if not solver.is_mip else solver.fix_integers(answer.values)
+    values = (linear or answer).values[: board.column_count]
+    duals = _duals(solver, compiled) if linear is not None else {}
+    solved = time.monotonic()
+    parts = read_costs(board, values)
+    objective = sum(parts.values())
+    bound = min(answer.bound + constant, objective)
+    schedule, final = read_schedule(board, problem.horizon, values)
+    violations = read_violations(board, problem.horizon, values)
+    return Plan(
+        status="optimal" if answer.optimal else "feasible",
+        objective_eur=objective,
+        bound_eur=bound,
+        gap=_gap(objective, bound),
+        costs=parts,
+        violations=violations,
+        schedule=schedule,
+        final_state=final,
+        timings_s={**timings, "solve": solved - passed, "read": time.monotonic() - solved},
+        horizon=problem.horizon,
+        solver_runs=solver.runs,
+        duals=duals,
+    )
+
+
+def _grown(costs: FloatArray, solver: Solver) -> FloatArray:
+    """Costs for every column of the solver's model, which may have grown by binaries (they cost nothing)."""
+    return np.concatenate([costs, np.zeros(solver.column_count - costs.size)])
+
+
+def _scale(board: Board) -> float:
+    """Factor that brings the largest money coefficient to one; penalties stay out of it, they would drown the prices."""
+    money = board.cost_vector(penalties=False)
+    largest = float(np.abs(money).max(initial=0.0))
+    return 1.0 / largest if largest > 0 else 1.0
+
+
+def _solve_exactly(solver: Solver, board: Board) -> Answer:
+    """Relax, check, and add whole-number decisions where they are needed, until nothing is violated.
+
+    The relaxed problem's optimum is a lower bound, so a relaxed solution that breaks no rule is optimal.
+    """
+    separated = [np.zeros(pair.first.columns.size, dtype=bool) for pair in board.pairs]
+    separated = solver.separated or separated
+    solver.separated = separated
+    answer = solver.run()
+    for attempt in range(ROUNDS):
+        fractional = not solver.integers_required and solver.fractional(answer.values)
+        clashes = [_clashes(board, index, answer.values) & ~separated[index] for index in range(len(board.pairs))]
+        if not fractional and not any(clash.any() for clash in clashes):
+            return answer
+        # Where other whole-number decisions exist, and after some rounds, the complete formulation is the faster one.
+        everything = fractional or attempt >= ROUNDS - 2
+        if fractional:
+            solver.require_integers()
+        for index, pair in enumerate(board.pairs):
+            possible = (pair.first_max > 0) & (pair.second_max > 0) & ~separated[index]
+            steps = np.flatnonzero(possible if everything else clashes[index])
+            if steps.size:
+                solver.separate(
+                    pair.first.columns[steps], pair.second.columns[steps], pair.first_max[steps], pair.second_max[steps]
+                )
+                separated[index][steps] = True
+        answer = solver.run()
+    if any((_clashes(board, index, answer.values) & ~separated[index]).any() for index in range(len(board.pairs))):
+        raise SolveError("time limit", "no plan found that keeps every either-or rule within the time")
+    return answer
+
+
+def _clashes(board: Board, index: int, values: FloatArray) -> np.ndarray:
+    """Steps in which both of a pair are above zero."""
+    pair = board.pairs[index]
+    both = np.minimum(values[pair.first.columns], values[pair.second.columns])
+    return both > BOTH_ABOVE_KW
+
+
+def _duals(solver: Solver, compiled: Compiled) -> dict[tuple[str, str], FloatArray]:
+    """Shadow price of each family of constraints."""
+    duals = solver.row_duals()
+    return {key: np.where(rows >= 0, duals[rows], 0.0) for key, rows in compiled.row_of.items()}
+
+
+def _gap(objective: float, bound: float) -> float:
+    return max(objective - bound, 0.0) / max(abs(objective), 1e-9) if np.isfinite(bound) else float("inf")
