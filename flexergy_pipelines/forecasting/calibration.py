@@ -1,0 +1,81 @@
+"""Conformal calibration: stretch the raw spread until the recent past was covered as often as promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.forecasting.timegrid import Floats
+
+MIN_SCORES = 96
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Factor on the distance from centre to each quantile.
+
+    Attributes
+    ----------
+    quantiles : tuple of float
+        Levels.
+    factors : tuple of float
+        One per level; 1 leaves the raw spread as it is.
+    """
+
+    quantiles: tuple[float, ...]
+    factors: tuple[float, ...]
+
+    def apply(self, centre: Floats, raw: Floats) -> Floats:
+        """Calibrated quantiles, sorted, shape (n, len(quantiles)).
+
+        Parameters
+        ----------
+        centre : ndarray, shape (n,)
+            Forecast around which the quantiles lie.
+        raw : ndarray, shape (n, len(quantiles))
+            Raw offsets from the centre.
+        """
+        return np.sort(centre[:, None] + raw * np.asarray(self.factors)[None, :], axis=1)
+
+
+def uncalibrated(quantiles: tuple[float, ...]) -> Calibration:
+    """Leaves the spread alone."""
+    return Calibration(quantiles, (1.0,) * len(quantiles))
+
+
+def calibrate(truth: Floats, centre: Floats, raw: Floats, quantiles: tuple[float, ...]) -> Calibration:
+    """Conformalised quantile regression with multiplicative scores [1]_, one factor for each level.
+
+    The score of a row is how many times the raw offset had to be taken to reach the truth; the factor of level q is the
+    empirical quantile of the scores that makes a share q of the truths lie below.
+
+    Parameters
+    ----------
+    truth, centre : ndarray, shape (n,)
+    raw : ndarray, shape (n, len(quantiles))
+        Raw offsets of the same rows, out of sample.
+    quantiles : tuple of float
+
+    References
+    ----------
+    .. [1] Y. Romano, E. Patterson, E. Candès, "Conformalized quantile regression", NeurIPS 2019.
+    """
+    gap = truth - centre
+    factors: list[float] = []
+    for j, level in enumerate(quantiles):
+        offset = raw[:, j]
+        typical = float(np.nanmedian(np.abs(offset))) if np.isfinite(offset).any() else 0.0
+        usable = np.isfinite(gap) & np.isfinite(offset) & (np.abs(offset) > max(1e-9, 0.02 * typical))
+        if usable.sum() < MIN_SCORES or abs(level - 0.5) < 0.02:
+            factors.append(1.0)
+            continue
+        score = gap[usable] / offset[usable]
+        n = score.size
+        # below the median the offset is negative, so a truth below the quantile has a score above the factor
+        share = level if level > 0.5 else 1.0 - level
+        rank = min(1.0, share * (n + 1) / n)
+        factors.append(float(np.clip(np.quantile(score, rank), 0.0, 20.0)))
+    return Calibration(quantiles, tuple(factors))

@@ -1,0 +1,186 @@
+"""Weather as it was forecast: every row has a valid time and, where the source gives it, an issue time.
+
+Physical inputs are recognised by name (irradiance, temperature, wind at two heights); any other column serves as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from flexergy_pipelines.forecasting.timegrid import frame_minutes
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.forecasting.timegrid import Floats, Minutes
+
+ALWAYS = np.int64(0)
+_SHIFT = np.int64(2**32)
+
+IRRADIANCE = re.compile(r"shortwave|ghi|irradian|ssrd|global_rad|swdown", re.IGNORECASE)
+TEMPERATURE = re.compile(r"temp|t2m|(^|_)t($|_)|drybulb|dry_bulb", re.IGNORECASE)
+WIND_HIGH = re.compile(r"(wind.?speed|ws|wind)_?(80|100|120)m?", re.IGNORECASE)
+WIND_ANY = re.compile(r"wind.?speed|(^|_)ws|^wind$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class WeatherPanel:
+    """Weather values by valid time and issue time, sorted.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Names of the values.
+    valid, issue : ndarray, shape (n,)
+        Start of the interval and time the row was published [min since epoch]; issue 0 means always known.
+    values : ndarray, shape (n, k)
+        NaN where the source gave none.
+    """
+
+    columns: tuple[str, ...]
+    valid: Minutes
+    issue: Minutes
+    values: Floats
+
+    def lookup(self, minutes: Minutes, issue: Minutes) -> Floats:
+        """Values for `minutes` from the newest forecast published by `issue`; NaN where there is none."""
+        if self.valid.size == 0:
+            return np.full((minutes.size, len(self.columns)), np.nan)
+        keys = self.valid * _SHIFT + self.issue
+        position = np.searchsorted(keys, minutes * _SHIFT + issue, side="right") - 1
+        found = (position >= 0) & (self.valid[np.maximum(position, 0)] == minutes)
+        out = np.full((minutes.size, len(self.columns)), np.nan)
+        out[found] = self.values[position[found]]
+        return out
+
+    def known_at(self, issue: int) -> WeatherPanel:
+        """Only what had been published by `issue`."""
+        keep = self.issue <= issue
+        return WeatherPanel(self.columns, self.valid[keep], self.issue[keep], self.values[keep])
+
+
+EMPTY_PANEL = WeatherPanel((), np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0)))
+
+
+def _vector_partner(name: str, names: list[str]) -> str | None:
+    """The v component that belongs to a u component of the wind."""
+    match = re.fullmatch(r"(.*?)(^|_|era5_|merra2_)u(_?\d*.*)", name, re.IGNORECASE)
+    if match is None or not re.fullmatch(r"_?(wind|\d+m?|_|ms|component_?)*", match.group(3), re.IGNORECASE):
+        return None
+    partner = f"{match.group(1)}{match.group(2)}{'V' if 'U' in name else 'v'}{match.group(3)}"
+    return partner if partner in names else None
+
+
+def _derived(frame: pl.DataFrame, columns: list[str], step: int, zone: str) -> tuple[pl.DataFrame, list[str]]:
+    """Neighbours in time, changes, daily means and wind speed of components, each within one issue."""
+    per_hour = max(1, 60 // step)
+    for name in list(columns):
+        partner = _vector_partner(name, columns)
+        if partner is not None:
+            speed = f"speed({name})"
+            u, v = pl.col(name), pl.col(partner)
+            frame = frame.with_columns(
+                (u**2 + v**2).sqrt().alias(speed),
+                pl.arctan2(u, v).sin().alias(f"sin({name})"),
+                pl.arctan2(u, v).cos().alias(f"cos({name})"),
+            )
+            columns += [speed, f"sin({name})", f"cos({name})"]
+    local_day = pl.col("time").dt.convert_time_zone(zone).dt.date()
+    changing = [c for c in columns if not c.startswith(("sin(", "cos("))]
+    extra: list[pl.Expr] = []
+    for name in changing:
+        value = pl.col(name)
+        extra += [
+            value.shift(per_hour).over("issued_at").alias(f"{name}|-1h"),
+            value.shift(-per_hour).over("issued_at").alias(f"{name}|+1h"),
+            (value - value.shift(per_hour).over("issued_at")).alias(f"{name}|change"),
+            value.mean().over("issued_at", local_day).alias(f"{name}|day"),
+            value.rolling_mean(24 * per_hour, min_samples=per_hour).over("issued_at").alias(f"{name}|24h"),
+            value.rolling_mean(5 * per_hour, min_samples=1, center=True).over("issued_at").alias(f"{name}|5h"),
+        ]
+    frame = frame.with_columns(extra)
+    return frame, [c for c in frame.columns if c not in ("time", "issued_at")]
+
+
+def _upsampled(frame: pl.DataFrame, columns: list[str], step: int) -> pl.DataFrame:
+    """Each issue on the target's step: linear between the middles of the source's intervals.
+
+    Irradiance is refined further by the clear-sky features of the model, so that linear is enough here.
+    """
+    parts: list[pl.DataFrame] = []
+    for (issued,), part in frame.sort("time").group_by("issued_at", maintain_order=True):
+        minutes = frame_minutes(part["time"])
+        if minutes.size < 2:
+            continue
+        source = int(np.median(np.diff(minutes)))
+        grid = np.arange(minutes[0] // step * step, minutes[-1] + max(source, step), step, dtype=np.int64)
+        middle = minutes + source / 2
+        gap = np.zeros(grid.size, dtype=bool)
+        nearest = np.clip(np.searchsorted(minutes, grid, side="right") - 1, 0, minutes.size - 1)
+        gap |= grid - minutes[nearest] >= max(source, step) * 3
+        fields: dict[str, Floats] = {}
+        for name in columns:
+            value = np.asarray(part[name].to_numpy(), dtype=np.float64)
+            good = np.isfinite(value)
+            if source == step:
+                filled = np.full(grid.size, np.nan)
+                filled[(minutes - grid[0]) // step] = value
+            elif good.any():
+                filled = np.interp(grid + step / 2, middle[good], value[good])
+            else:
+                filled = np.full(grid.size, np.nan)
+            filled[gap] = np.nan
+            fields[name] = filled
+        stamps = pl.Series("time", grid * 60_000_000).cast(pl.Datetime("us", "UTC"))
+        parts.append(pl.DataFrame({"time": stamps, **fields}).with_columns(issued_at=pl.lit(issued, dtype=pl.Int64)))
+    return pl.concat(parts) if parts else frame.clear()
+
+
+def build_panel(frame: pl.DataFrame | None, step_minutes: int, time_zone: str) -> WeatherPanel:
+    """Make the weather ready for features.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame or None
+        ``time``, optionally ``issued_at``, and any numeric or boolean columns. Rows without issue time count as known at
+        every issue time. Columns that hold nothing are dropped.
+    step_minutes : int
+        Step of the target [min].
+    time_zone : str
+        IANA name, for daily means.
+
+    Returns
+    -------
+    WeatherPanel
+    """
+    if frame is None or frame.is_empty():
+        return EMPTY_PANEL
+    columns = [c for c, kind in frame.schema.items() if kind.is_numeric() or kind == pl.Boolean]
+    frame = frame.with_columns(pl.col(columns).cast(pl.Float64).fill_nan(None))
+    columns = [c for c in columns if frame[c].is_not_null().any()]
+    if not columns:
+        return EMPTY_PANEL
+    issued = (
+        pl.Series("issued_at", frame_minutes(frame["issued_at"]))
+        if "issued_at" in frame.columns
+        else pl.Series("issued_at", np.zeros(frame.height, dtype=np.int64))
+    )
+    minutes = frame_minutes(frame["time"])
+    clean = frame.select(columns).with_columns(
+        pl.Series("time", minutes * 60_000_000).cast(pl.Datetime("us", "UTC")), issued
+    )
+    clean = clean.unique(["issued_at", "time"], keep="last", maintain_order=True)
+    clean = _upsampled(clean, columns, step_minutes).sort("issued_at", "time")
+    if clean.is_empty():
+        return EMPTY_PANEL
+    clean, names = _derived(clean, list(columns), step_minutes, time_zone)
+    clean = clean.sort("time", "issued_at")
+    return WeatherPanel(
+        tuple(names),
+        frame_minutes(clean["time"]),
+        np.asarray(clean["issued_at"].to_numpy(), dtype=np.int64),
+        clean.select(pl.col(names).fill_null(float("nan"))).to_numpy(),
+    )
