@@ -111,7 +111,7 @@ def start_embedded(settings: Settings, *, durable: bool = True) -> EmbeddedServe
 
 @contextmanager
 def _exclusive(data_dir: Path) -> Iterator[None]:
-    with open(_lock_path(data_dir, "start"), "a") as lock:
+    with _lock_path(data_dir, "start").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -122,7 +122,7 @@ def _lock_path(data_dir: Path, name: str) -> Path:
 
 def hold(server: EmbeddedServer) -> IO[str]:
     """Register this process as a user of the server until the returned file is closed or the process ends."""
-    lock = open(_lock_path(server.data_dir, "users"), "a")  # noqa: SIM115 - the open file is the registration
+    lock = _lock_path(server.data_dir, "users").open("a")
     fcntl.flock(lock, fcntl.LOCK_SH)
     return lock
 
@@ -177,7 +177,7 @@ def _create_cluster(data_dir: Path, user: str | None) -> None:
         ["initdb", "--auth=trust", "--no-locale", "--encoding=UTF8", "-U", SUPERUSER, "-D", str(scratch)],
         user,
     )
-    with open(scratch / "postgresql.conf", "a") as configuration:
+    with (scratch / "postgresql.conf").open("a") as configuration:
         configuration.write("\ninclude_if_exists = 'flexergy.conf'\n")
     if data_dir.exists():
         data_dir.rmdir()
@@ -312,7 +312,7 @@ def _binaries() -> Path:
 
 
 def _why_not_started(log: Path, mark: int, data_dir: Path) -> str | None:
-    with open(log, "rb") as source:
+    with log.open("rb") as source:
         source.seek(mark)
         lines = source.read().decode(errors="replace").splitlines()
     text = "\n".join(lines)

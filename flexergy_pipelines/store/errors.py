@@ -13,7 +13,7 @@ class StoreError(Exception):
 
 
 class StoreUnavailableError(StoreError):
-    """The database cannot be reached now (down, restarting, network, too many connections); worth trying again later."""
+    """The database cannot be reached now (down, restarting, too many connections); worth trying again later."""
 
 
 class InvalidDataError(StoreError, ValueError):
@@ -65,23 +65,36 @@ def explain(error: BaseException, where: str, *, disconnected: bool = False) -> 
         return error if isinstance(error, Exception) else StoreError(str(error))
     code = error.sqlstate or ""
     text = " ".join(str(error).split())
-    if code == "53100" or "No space left on device" in text:
-        return StoreError(f"{where}: the database's disk is full; free some space (nothing of this was written)")
-    if code in {"28P01", "28000"} or "password authentication failed" in text or "no password supplied" in text:
-        return StoreError(f"{where}: the database refused the user or password; check FLEXERGY_DATABASE_URL")
-    if code == "3D000" or (
-        "database" in text and "does not exist" in text and isinstance(error, psycopg.OperationalError)
-    ):
-        return StoreError(f"{where}: {text}; create it or run `flexergy db migrate` with an administrator's URL")
-    if code == "42P01":
-        return StoreError(
-            f"{where}: the database has no tables yet or is older than this program; run `flexergy db migrate`"
-        )
-    if code == "57014":
-        return StoreError(f"{where}: the statement took longer than allowed and was cancelled")
-    if code == "55P03":
-        return StoreUnavailableError(f"{where}: another writer held the rows for too long; try again")
     lost = isinstance(error, psycopg.OperationalError) and not code
-    if disconnected or lost or code.startswith(_UNAVAILABLE_PREFIXES) or code in _UNAVAILABLE_CODES:
-        return StoreUnavailableError(f"{where}: the database cannot be reached ({text})")
+    for matches, kind, advice in (
+        (
+            code == "53100" or "No space left on device" in text,
+            StoreError,
+            "the database's disk is full; free some space (nothing of this was written)",
+        ),
+        (
+            code in {"28P01", "28000"} or "password authentication failed" in text or "no password supplied" in text,
+            StoreError,
+            "the database refused the user or password; check FLEXERGY_DATABASE_URL",
+        ),
+        (
+            code == "3D000" or (lost and "database" in text and "does not exist" in text),
+            StoreError,
+            f"{text}; create it or run `flexergy db migrate` with an administrator's URL",
+        ),
+        (
+            code == "42P01",
+            StoreError,
+            "the database has no tables yet or is older than this program; run `flexergy db migrate`",
+        ),
+        (code == "57014", StoreError, "the statement took longer than allowed and was cancelled"),
+        (code == "55P03", StoreUnavailableError, "another writer held the rows for too long; try again"),
+        (
+            disconnected or lost or code.startswith(_UNAVAILABLE_PREFIXES) or code in _UNAVAILABLE_CODES,
+            StoreUnavailableError,
+            f"the database cannot be reached ({text})",
+        ),
+    ):
+        if matches:
+            return kind(f"{where}: {advice}")
     return error

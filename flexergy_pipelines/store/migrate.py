@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flexergy_pipelines.store.errors import StoreError
+
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection, Engine
@@ -34,7 +36,8 @@ def newest_version() -> str:
     from alembic.script import ScriptDirectory
 
     head = ScriptDirectory.from_config(_configuration()).get_current_head()
-    assert head is not None, "the package ships at least one migration"
+    if head is None:
+        raise StoreError("the installed package holds no migrations; install it again")
     return head
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from flexergy_pipelines.settings import Settings
 from flexergy_pipelines.store import EmbeddedServer, Store, TenantStore, start_embedded
-from flexergy_pipelines.store.bootstrap import OWNER_ROLE
+from flexergy_pipelines.store.bootstrap import OWNER_ROLE, lock_down
 from flexergy_pipelines.store.embedded import SUPERUSER
 from flexergy_pipelines.store.engine import attach
+from flexergy_pipelines.store.sites import register_site
 
 _TEMPLATE = "flexergy_template"
 _numbers = count(1)
@@ -30,8 +32,7 @@ def postgres() -> Iterator[EmbeddedServer]:
     try:
         with attach(server, role="owner") as store:
             store.migrate()
-            with _admin(server) as admin:
-                admin.execute(f"CREATE DATABASE {_TEMPLATE} OWNER {OWNER_ROLE} TEMPLATE flexergy")
+            _clone(server, "flexergy", _TEMPLATE)
             yield server
     finally:
         server.stop()
@@ -42,10 +43,7 @@ def postgres() -> Iterator[EmbeddedServer]:
 def store(postgres: EmbeddedServer) -> Iterator[Store]:
     """A store on a fresh, migrated, empty database with the tenants "demo" and "other"."""
     database = f"test_{next(_numbers)}"
-    with _admin(postgres) as admin:
-        admin.execute(f"CREATE DATABASE {database} OWNER {OWNER_ROLE} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
-        admin.execute(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
-        admin.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {database} TO flexergy_app")
+    _clone(postgres, _TEMPLATE, database)
     opened = attach(postgres, database=database)
     try:
         opened.create_tenant("demo")
@@ -54,7 +52,7 @@ def store(postgres: EmbeddedServer) -> Iterator[Store]:
     finally:
         opened.close()
         with _admin(postgres) as admin:
-            admin.execute(f"DROP DATABASE {database} WITH (FORCE)")
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
 
 
 @pytest.fixture
@@ -73,6 +71,24 @@ def other_db(store: Store) -> TenantStore:
 def store_settings(store: Store, tmp_path: Path) -> Settings:
     """Settings of an installation whose database is the test's own, for code that opens the store itself."""
     return Settings(home=tmp_path, database_url=store.app_url, tenant="demo")
+
+
+def plain_site(db: TenantStore, site_id: str, points: list[tuple[str, str]]) -> str:
+    """Register a site that is nothing but an id and points; returns the id."""
+    register_site(
+        db, site_id, name=site_id, kind="microgrid", config={"id": site_id}, points=[(*point, "kW") for point in points]
+    )
+    return site_id
+
+
+def _clone(server: EmbeddedServer, template: str, database: str) -> None:
+    with _admin(server) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy").format(
+                sql.Identifier(database), sql.Identifier(OWNER_ROLE), sql.Identifier(template)
+            )
+        )
+        lock_down(admin, database)
 
 
 def _admin(server: EmbeddedServer) -> psycopg.Connection:
