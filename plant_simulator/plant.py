@@ -32,8 +32,8 @@ Meter = Callable[[], float]
 class OfferedSeries(Protocol):
     """What nature and users do at a time, per asset [kW]."""
 
-    def value(self, asset_id: str, t: datetime) -> float:
-        """Power that is available (sources) or wanted (loads) at `t` [kW]."""
+    def value(self, asset_id: str, time: datetime, /) -> float:
+        """Power that is available (sources) or wanted (loads) at `time` [kW]."""
         ...
 
 
@@ -55,6 +55,8 @@ class Plant:
         The same seed, site and steps give the same plant.
     soc : float
         State of charge of every battery at the start.
+    faults : FaultBoard or None
+        Board that several plants share; None gives the plant its own.
 
     Examples
     --------
@@ -67,10 +69,19 @@ class Plant:
             plant.step(1.0)
     """
 
-    def __init__(self, site: Site, replayed: OfferedSeries, clock: Clock, seed: int = 0, *, soc: float = 0.5) -> None:
+    def __init__(
+        self,
+        site: Site,
+        replayed: OfferedSeries,
+        clock: Clock,
+        seed: int = 0,
+        *,
+        soc: float = 0.5,
+        faults: FaultBoard | None = None,
+    ) -> None:
         self.site = site
         self.clock = clock
-        self.faults = FaultBoard(clock)
+        self.faults = FaultBoard(clock) if faults is None else faults
         self.batteries: dict[str, Battery] = {}
         self.sources: dict[str, Source] = {}
         self.gensets: dict[str, Genset] = {}

@@ -1,0 +1,64 @@
+"""Simulate sites: battery physics and real protocol servers to talk to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+MAX_SPEED = 3600.0
+
+
+@app.command()
+def simulate(  # noqa: PLR0917 - command-line options are named
+    sites: Annotated[list[str] | None, typer.Argument(help="Sample site ids or site YAML files.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="All sample sites.")] = False,
+    speed: Annotated[float, typer.Option(help="Simulated seconds in a second; other services keep real time.")] = 1.0,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    http_port: Annotated[
+        int, typer.Option(help="Port of weather, market, state and faults; next free if taken.")
+    ] = 15010,
+    seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 1,
+) -> None:
+    """Run the plant simulator until it is stopped."""
+    import asyncio
+
+    from flexergy_pipelines.grid import SystemClock
+    from flexergy_pipelines.grid.replay import load_replay
+    from flexergy_pipelines.logs import configure_logging
+    from flexergy_pipelines.settings import load_settings
+    from plant_simulator.clock import AcceleratedClock
+    from plant_simulator.field import Field
+    from plant_simulator.service import serve
+
+    if not 0 < speed <= MAX_SPEED:
+        _refuse(f"--speed {speed:g} is outside 0..{MAX_SPEED:g}")
+    if not sites and not demo:
+        _refuse("name the sites to simulate, or --demo for all sample sites")
+    configure_logging("simulate")
+    settings = load_settings()
+    try:
+        models = _load_sites(sites or [], demo=demo)
+        clock = SystemClock() if speed == 1.0 else AcceleratedClock(speed)
+        field = Field([(site, load_replay(settings, site)) for site in models], clock, seed)
+        asyncio.run(serve(field, settings, host=host, http_port=http_port))
+    except (ValueError, KeyError, OSError) as error:
+        _refuse(str(error.args[0]) if isinstance(error, KeyError) else str(error))
+
+
+def _load_sites(names: list[str], *, demo: bool) -> list:
+    from flexergy_pipelines.grid import load_site_file
+    from flexergy_pipelines.grid.samples import sample_site, sample_sites
+
+    sites = [load_site_file(Path(name)) if name.endswith((".yaml", ".yml")) else sample_site(name) for name in names]
+    if demo:
+        sites += [site for site in sample_sites() if site.id not in {s.id for s in sites}]
+    return sites
+
+
+def _refuse(reason: str) -> None:
+    typer.echo(f"simulate: {reason}", err=True)
+    raise typer.Exit(2)

@@ -1,0 +1,180 @@
+"""All simulated sites with their devices, stepped together: what runs behind the ports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flexergy_pipelines.grid import Clock, Site
+from flexergy_pipelines.grid.replay import ReplayedSite
+from flexergy_pipelines.logs import get_logger
+from plant_simulator.device import DeviceRegisters
+from plant_simulator.faults import (
+    ASSET_FAULTS,
+    DEVICE_FAULTS,
+    SERVICE_FAULTS,
+    SERVICES,
+    Fault,
+    FaultBoard,
+    FaultRequest,
+)
+from plant_simulator.modbus_server import ModbusDevice
+from plant_simulator.plant import LONGEST_STEP_S, Plant
+
+log = get_logger(__name__)
+
+
+class UnknownTargetError(ValueError):
+    """A fault for something that is not simulated, or that cannot have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedDevice:
+    """One device: its registers and its server."""
+
+    key: str
+    registers: DeviceRegisters
+    server: ModbusDevice
+
+
+class Field:
+    """The simulated sites.
+
+    Parameters
+    ----------
+    sites : sequence of (Site, ReplayedSite)
+        What to simulate.
+    clock : Clock
+        Time of all plants.
+    seed : int
+        Seed of all plants.
+    """
+
+    def __init__(self, sites: Sequence[tuple[Site, ReplayedSite]], clock: Clock, seed: int = 0) -> None:
+        self.clock = clock
+        self.faults = FaultBoard(clock)
+        self.replayed = sites_by_id(sites)
+        self.plants = {site.id: Plant(site, replayed, clock, seed, faults=self.faults) for site, replayed in sites}
+        self.devices: dict[str, SimulatedDevice] = {}
+        for plant in self.plants.values():
+            for device in plant.site.devices():
+                registers = DeviceRegisters(device, plant, seed)
+                server = ModbusDevice(device.connection.unit_id, registers, registers)
+                self.devices[device.key] = SimulatedDevice(device.key, registers, server)
+
+    @property
+    def places(self) -> list[tuple[Site, ReplayedSite]]:
+        """The sites with their replayed series."""
+        return [(plant.site, self.replayed[site_id]) for site_id, plant in self.plants.items()]
+
+    async def open(self, host: str) -> dict[str, str]:
+        """Bind every device to its configured port or the next free one; returns addresses by device key."""
+        addresses = {}
+        for key, device in self.devices.items():
+            wanted = device.registers.device.connection.port
+            bound_host, port = await device.server.start(host, wanted)
+            addresses[key] = f"{bound_host}:{port}"
+            if port != wanted:
+                log.info("port taken, next free one bound", device=key, wanted=wanted, port=port)
+        return addresses
+
+    async def close(self) -> None:
+        """Close every port."""
+        for device in self.devices.values():
+            await device.server.stop()
+
+    async def step(self, dt_s: float) -> None:
+        """Let `dt_s` seconds pass for all sites, show the new values, and open or close ports as faults want it."""
+        for plant in self.plants.values():
+            plant.step(min(dt_s, LONGEST_STEP_S))
+        for device in self.devices.values():
+            device.registers.refresh()
+            await device.server.obey_line()
+
+    async def run(self, stopped: asyncio.Event, period_s: float = 0.25) -> None:
+        """Step in real time of the field's clock, each `period_s` seconds, until `stopped` is set."""
+        last_s = self.clock.monotonic()
+        while not stopped.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), period_s)
+            now_s = self.clock.monotonic()
+            await self.step(now_s - last_s)
+            last_s = now_s
+
+    def fail(self, request: FaultRequest) -> Fault:
+        """Put a fault in force.
+
+        Raises
+        ------
+        UnknownTargetError
+            If nothing of that name is simulated, or it cannot have such a fault.
+        """
+        if request.target in self.devices:
+            kinds = DEVICE_FAULTS
+        elif request.target in SERVICES:
+            kinds = SERVICE_FAULTS
+        elif request.target in self._batteries():
+            kinds = ASSET_FAULTS
+        else:
+            known = sorted({*self.devices, *self._batteries(), *SERVICES})
+            raise UnknownTargetError(f"target '{request.target}' is not simulated; known: {', '.join(known)}")
+        if request.kind not in kinds:
+            raise UnknownTargetError(f"{request.target} cannot have '{request.kind}'; possible: {', '.join(kinds)}")
+        return self.faults.set(request)
+
+    def state(self) -> dict[str, Any]:
+        """Everything there is to see, for the `/state` page."""
+        return {
+            "time": self.clock.now().isoformat(),
+            "sites": {site_id: self._site_state(plant) for site_id, plant in self.plants.items()},
+            "faults": [fault_row(fault) for fault in self.faults.active()],
+        }
+
+    def _batteries(self) -> list[str]:
+        return [f"{site_id}/{asset}" for site_id, plant in self.plants.items() for asset in plant.batteries]
+
+    def _site_state(self, plant: Plant) -> dict[str, Any]:
+        schedules = {asset.id: plant.schedule(asset.id) for asset in plant.site.assets()}
+        return {
+            "assets": plant.state(),
+            "reverted_orders": plant.orders.reverts,
+            "schedules": {
+                asset_id: {"start": kept[0].isoformat(), "values_kw": list(kept[1])}
+                for asset_id, kept in schedules.items()
+                if kept is not None
+            },
+            "devices": {
+                key: {
+                    "address": f"{device.server.host}:{device.server.port}",
+                    "connections": device.server.connections,
+                    "requests": device.server.requests,
+                    "writes": device.server.writes,
+                }
+                for key, device in self.devices.items()
+                if key.startswith(f"{plant.site.id}/")
+            },
+        }
+
+
+def sites_by_id(sites: Sequence[tuple[Site, ReplayedSite]]) -> dict[str, ReplayedSite]:
+    """Replayed series by site id.
+
+    Raises
+    ------
+    ValueError
+        If a site is given twice.
+    """
+    replayed: dict[str, ReplayedSite] = {}
+    for site, series in sites:
+        if site.id in replayed:
+            raise ValueError(f"site {site.id} is given twice")
+        replayed[site.id] = series
+    return replayed
+
+
+def fault_row(fault: Fault) -> dict[str, Any]:
+    """A fault as the API shows it."""
+    return {"id": fault.fault_id, "target": fault.target, "kind": fault.kind}

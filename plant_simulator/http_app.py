@@ -1,0 +1,78 @@
+"""The simulator's HTTP side: weather and market services, the plant's state, and faults on demand."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from plant_simulator import market_api, weather_api
+from plant_simulator.faults import FaultRequest
+from plant_simulator.field import Field, UnknownTargetError, fault_row
+from plant_simulator.http_faults import answer_with_faults
+
+STALE_BY = timedelta(hours=36)
+"""Age of the issue that a stale service keeps serving."""
+
+
+def build_app(field: Field) -> Starlette:
+    """The HTTP application around a running field.
+
+    Routes: `/v1/forecast` (Open-Meteo's format), `/market/day-ahead`, `/state`, `/faults` (GET lists, POST sets, DELETE
+    clears all or one) and `/health`.
+    """
+
+    async def forecast(request: Request) -> Response:
+        age = STALE_BY if field.faults.has("weather", "stale") else timedelta()
+        try:
+            answer = weather_api.forecast(request.query_params, field.places, field.clock.now(), age=age)
+        except weather_api.BadQueryError as error:
+            return JSONResponse({"error": True, "reason": str(error)}, status_code=400)
+        return await answer_with_faults(field.faults, "weather", answer)
+
+    async def day_ahead(request: Request) -> Response:
+        age = STALE_BY if field.faults.has("market", "stale") else timedelta()
+        try:
+            answer = market_api.day_ahead(request.query_params, field.places, field.clock.now() - age)
+        except weather_api.BadQueryError as error:
+            return JSONResponse({"error": True, "reason": str(error)}, status_code=400)
+        return await answer_with_faults(field.faults, "market", answer)
+
+    async def state(_: Request) -> Response:
+        return JSONResponse(field.state())
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok", "sites": list(field.plants)})
+
+    async def faults(request: Request) -> Response:
+        if request.method == "DELETE":
+            return JSONResponse({"cleared": field.faults.clear()})
+        if request.method == "GET":
+            return JSONResponse([fault_row(fault) for fault in field.faults.active()])
+        try:
+            fault = field.fail(FaultRequest.model_validate_json(await request.body()))
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()]
+            return JSONResponse({"error": True, "reason": "; ".join(problems)}, status_code=422)
+        except UnknownTargetError as error:
+            return JSONResponse({"error": True, "reason": str(error)}, status_code=422)
+        return JSONResponse(fault_row(fault), status_code=201)
+
+    async def one_fault(request: Request) -> Response:
+        cleared = field.faults.clear(request.path_params["fault_id"])
+        return JSONResponse({"cleared": cleared}, status_code=200 if cleared else 404)
+
+    return Starlette(
+        routes=[
+            Route("/v1/forecast", forecast),
+            Route("/market/day-ahead", day_ahead),
+            Route("/state", state),
+            Route("/health", health),
+            Route("/faults", faults, methods=["GET", "POST", "DELETE"]),
+            Route("/faults/{fault_id:int}", one_fault, methods=["DELETE"]),
+        ]
+    )

@@ -1,0 +1,97 @@
+"""The running simulator: field and HTTP server in one event loop, from bound ports to a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from flexergy_pipelines.logs import get_logger
+from flexergy_pipelines.settings import Settings, publish_endpoints
+from plant_simulator.field import Field
+from plant_simulator.http_app import build_app
+from plant_simulator.modbus_server import PORTS_TRIED, NoFreePortError
+
+log = get_logger(__name__)
+
+HTTP_PORT = 15010
+
+
+class _HttpServer(uvicorn.Server):
+    """A server that leaves the process's signals to the service."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(field: Field, settings: Settings, *, host: str = "127.0.0.1", http_port: int = HTTP_PORT) -> None:
+    """Run the field until the process is asked to stop (SIGTERM, SIGINT).
+
+    Parameters
+    ----------
+    field : Field
+        What to simulate.
+    settings : Settings
+        Where the bound addresses are published.
+    host : str
+        Address to listen on.
+    http_port : int
+        First port to try for HTTP; 0 takes any.
+
+    Raises
+    ------
+    NoFreePortError
+        If no port is free.
+    """
+    # The library logs a refused bind and every time-out of a failing line; this service tells its own story.
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    with bind_http(host, http_port) as listener:
+        server = _HttpServer(
+            uvicorn.Config(
+                build_app(field), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+            )
+        )
+        try:
+            addresses = await field.open(host)
+            http = asyncio.create_task(server.serve(sockets=[listener]))
+            url = f"http://{host}:{listener.getsockname()[1]}"
+            publish_endpoints(settings, addresses | {"weather": url, "market": url, "simulator": url})
+            log.info("simulator ready", sites=list(field.plants), devices=len(addresses), http=url)
+            await field.run(stopped)
+            server.should_exit = True
+            await http
+        finally:
+            await field.close()
+    log.info("simulator stopped")
+
+
+def bind_http(host: str, port: int) -> socket.socket:
+    """A listening socket on `port` or the next free one.
+
+    Raises
+    ------
+    NoFreePortError
+        If none of the next 500 ports is free.
+    """
+    last = port if port == 0 else min(port + PORTS_TRIED, 65_535)
+    for candidate in range(port, last + 1):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, candidate))
+            listener.listen(64)
+        except OSError:
+            listener.close()
+            continue
+        return listener
+    raise NoFreePortError(f"no free port from {port} to {last} on {host}")
