@@ -11,6 +11,21 @@ from control_loop.pcc import pcc_limits
 AlarmKey = tuple[str, str | None]
 """(code, asset id)."""
 
+ALARM_CODES = frozenset(
+    {
+        "emergency_stop",
+        "meter_lost",
+        "no_plan",
+        "pcc_limit_exceeded",
+        "rule_failed",
+        "setpoint_not_delivered",
+        "setpoint_without_effect",
+        "soc_out_of_range",
+        "telemetry_stale",
+    }
+)
+"""Every alarm the loop raises and clears."""
+
 CRITICAL, HIGH, MEDIUM, LOW = 1, 2, 3, 4
 
 

@@ -1,0 +1,209 @@
+"""What the loop wants from the store and gives to it, and the store-backed version of it.
+
+Everything here may block for as long as the store does, so it is only ever called from a site's store thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from control_loop.alarms import ALARM_CODES, Alarm, AlarmKey
+from control_loop.plan_view import PlanView, plan_view
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from flexergy_pipelines.grid import Site
+    from flexergy_pipelines.store import TenantStore
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCommand:
+    """An operator's command as it stands in the store; a value of None hands the actuator back."""
+
+    command_id: int
+    asset_id: str | None
+    quantity: str
+    value: float | None
+    reason: str
+    user: str
+    valid_until: datetime | None
+
+
+class Gateway(Protocol):
+    """The store as one site's loop needs it; every call may raise when the store is away."""
+
+    def load_site(self) -> Site:
+        """The site as configured now."""
+        ...
+
+    def plan(self, at: datetime) -> PlanView | None:
+        """The newest plan that covers `at`."""
+        ...
+
+    def commands(self) -> list[StoredCommand]:
+        """Commands in force or waiting to be taken."""
+        ...
+
+    def acknowledge(self, command_id: int, status: str, message: str) -> None:
+        """Tell the operator what became of a command."""
+        ...
+
+    def write_live(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Rows of ``(asset, quantity, time, value, quality)`` for the screens."""
+        ...
+
+    def write_readings(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Rows of ``(asset, quantity, time, value, quality)`` for the history; idempotent."""
+        ...
+
+    def write_setpoints(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Rows as `SETPOINT_COLUMNS`; idempotent."""
+        ...
+
+    def raise_alarm(self, alarm: Alarm) -> None:
+        """Raise or renew an alarm."""
+        ...
+
+    def clear_alarm(self, key: AlarmKey) -> None:
+        """Clear an alarm."""
+        ...
+
+    def standing_alarms(self) -> set[AlarmKey]:
+        """Alarms of the control loop that stand in the store."""
+        ...
+
+    def request_replan(self, reason: str) -> None:
+        """Ask for a new plan."""
+        ...
+
+
+SETPOINT_COLUMNS = (
+    "asset_id",
+    "quantity",
+    "time",
+    "requested",
+    "sent",
+    "readback",
+    "layer",
+    "reason",
+    "plan_id",
+    "valid_until",
+    "status",
+)
+
+
+class StoreGateway:
+    """The gateway over a tenant's store.
+
+    Parameters
+    ----------
+    db : TenantStore
+        The tenant.
+    site_id : str
+        The site.
+    """
+
+    def __init__(self, db: TenantStore, site_id: str) -> None:
+        self.db = db
+        self.site_id = site_id
+
+    def load_site(self) -> Site:
+        from flexergy_pipelines.store.sites import load_site
+
+        return load_site(self.db, self.site_id)
+
+    def plan(self, at: datetime) -> PlanView | None:
+        from flexergy_pipelines.store.plans import read_active_plan
+
+        active = read_active_plan(self.db, self.site_id, at)
+        if active is None:
+            return None
+        record = active.record
+        return plan_view(
+            active.plan_id,
+            active.version,
+            start=record.start,
+            end=record.end,
+            step_minutes=record.step_minutes,
+            rows=active.values.select("asset_id", "quantity", "time", "value").iter_rows(),
+        )
+
+    def commands(self) -> list[StoredCommand]:
+        from flexergy_pipelines.store.commands import open_commands
+
+        return [
+            StoredCommand(c.command_id, c.asset_id, c.quantity, c.value, c.reason, c.user, c.valid_until)
+            for c in open_commands(self.db, self.site_id)
+        ]
+
+    def acknowledge(self, command_id: int, status: str, message: str) -> None:
+        from flexergy_pipelines.store.commands import acknowledge_command
+
+        acknowledge_command(self.db, command_id, status, message)
+
+    def write_live(self, rows: Sequence[Sequence[Any]]) -> None:
+        from flexergy_pipelines.store.live import write_live
+
+        write_live(self.db, self.site_id, _reading_frame(rows))
+
+    def write_readings(self, rows: Sequence[Sequence[Any]]) -> None:
+        from flexergy_pipelines.store.readings import write_readings
+
+        write_readings(self.db, self.site_id, _reading_frame(rows), "control")
+
+    def write_setpoints(self, rows: Sequence[Sequence[Any]]) -> None:
+        import polars as pl
+
+        from flexergy_pipelines.store.setpoints import write_setpoints
+
+        time = pl.Datetime("us", "UTC")
+        types = [pl.String, pl.String, time, pl.Float64, pl.Float64, pl.Float64, pl.String, pl.String, pl.Int64, time]
+        schema: pl.Schema = pl.Schema(zip(SETPOINT_COLUMNS, [*types, pl.String], strict=True))
+        timed = [[*row[:2], _time(row[2]), *row[3:9], _time(row[9]), row[10]] for row in rows]
+        write_setpoints(self.db, self.site_id, pl.DataFrame(timed, schema=schema, orient="row"))
+
+    def raise_alarm(self, alarm: Alarm) -> None:
+        from flexergy_pipelines.store.alarms import raise_alarm
+
+        raise_alarm(self.db, self.site_id, alarm.code, alarm.severity, alarm.message, asset_id=alarm.asset_id)
+
+    def clear_alarm(self, key: AlarmKey) -> None:
+        from flexergy_pipelines.store.alarms import clear_alarm
+
+        clear_alarm(self.db, self.site_id, key[0], asset_id=key[1])
+
+    def standing_alarms(self) -> set[AlarmKey]:
+        from flexergy_pipelines.store.alarms import list_alarms
+
+        rows = list_alarms(self.db, self.site_id).select("code", "asset_id").iter_rows()
+        return {(code, asset_id) for code, asset_id in rows if code in ALARM_CODES}
+
+    def request_replan(self, reason: str) -> None:
+        from flexergy_pipelines.store.commands import request_replan
+
+        request_replan(self.db, self.site_id, reason)
+
+
+def _reading_frame(rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
+    import polars as pl
+
+    schema = {
+        "asset_id": pl.String,
+        "quantity": pl.String,
+        "time": pl.Datetime("us", "UTC"),
+        "value": pl.Float64,
+        "quality": pl.Int16,
+    }
+    timed = [[row[0], row[1], _time(row[2]), row[3], row[4]] for row in rows]
+    return pl.DataFrame(timed, schema=schema, orient="row")
+
+
+def _time(value: datetime | str | None) -> datetime | None:
+    """A time as it is, or as it comes back from the spool."""
+    if value is None or isinstance(value, datetime):
+        return value
+    return datetime.fromisoformat(value).astimezone(UTC)

@@ -1,0 +1,236 @@
+"""A site's own threads to disk and store: the cycle leaves things here and goes on, whatever the store does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from control_loop.alarms import Alarm, AlarmKey
+from control_loop.gateway import Gateway, StoredCommand
+from control_loop.plan_view import PlanView
+from control_loop.protocols.backoff import Backoff
+from control_loop.spool import Batch, Spool, SpoolError
+from flexergy_pipelines.grid.clock import Clock
+from flexergy_pipelines.logs import get_logger
+
+READINGS, SETPOINTS = "readings", "setpoints"
+REFRESH_S = 5.0
+"""Plan and commands are also read without a notification, in case one was missed."""
+UPLOAD_BATCHES = 200
+
+
+class Outbox:
+    """Carries a site's values to the store and brings plan and commands back.
+
+    Parameters
+    ----------
+    gateway : Gateway
+        The store.
+    spool : Spool
+        Where readings and setpoints wait until the store has them.
+    clock : Clock
+        Deadlines and the time the plan is asked for.
+    on_news : callable
+        Called in the outbox's thread with plan and commands after each time they were read.
+
+    Notes
+    -----
+    Live values are only the newest; alarms are a set that is compared with what the store was told; readings and
+    setpoints go through the spool. So a store that stalls for a day costs no memory and loses nothing.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        spool: Spool,
+        clock: Clock,
+        on_news: Callable[[PlanView | None, list[StoredCommand]], None],
+        *,
+        site_id: str = "",
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._gateway = gateway
+        self._spool = spool
+        self._clock = clock
+        self._on_news = on_news
+        self._backoff = backoff or Backoff(0.5, 30.0)
+        self._log = get_logger(__name__).bind(site=site_id)
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._live: list[Sequence[Any]] = []
+        self._pending: list[tuple[str, Sequence[Any]]] = []
+        self._alarms: Mapping[AlarmKey, Alarm] | None = None
+        self._told: set[AlarmKey] | None = None
+        self._replans: list[str] = []
+        self._acknowledgements: list[tuple[int, str, str]] = []
+        self._refresh = True
+        self._refreshed = float("-inf")
+        self._away = False
+        self._spooling = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def store_away(self) -> bool:
+        """Whether the store could not be reached last."""
+        return self._away
+
+    def start(self) -> None:
+        """Start the two threads: one for the disk, one for the store."""
+        self._threads = [
+            threading.Thread(target=self._run_disk, name="spool", daemon=True),
+            threading.Thread(target=self._run_store, name="outbox", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Stop the threads; what the store has not taken stays in the spool."""
+        self._stop.set()
+        self._spooling.set()
+        self._wake.set()
+        for thread in self._threads:
+            thread.join(timeout_s)
+        self.to_disk()
+
+    def live(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Leave the newest values for the screens; older ones that were not taken are forgotten."""
+        with self._lock:
+            self._live = list(rows)
+        self._wake.set()
+
+    def keep(self, kind: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Leave rows that must not be lost."""
+        if rows:
+            with self._lock:
+                self._pending += [(kind, row) for row in rows]
+            self._spooling.set()
+
+    def alarms(self, standing: Mapping[AlarmKey, Alarm]) -> None:
+        """Leave the set of standing alarms."""
+        with self._lock:
+            self._alarms = standing
+
+    def replan(self, reason: str) -> None:
+        """Leave a request for a new plan."""
+        with self._lock:
+            self._replans.append(reason)
+
+    def acknowledge(self, command_id: int, status: str, message: str) -> None:
+        """Leave an answer to a command."""
+        with self._lock:
+            self._acknowledgements.append((command_id, status, message))
+        self._wake.set()
+
+    def look(self) -> None:
+        """Read plan and commands now: the store has said that one changed."""
+        self._refresh = True
+        self._wake.set()
+
+    def _run_disk(self) -> None:
+        while not self._stop.is_set():
+            self._spooling.wait(timeout=1.0)
+            self._spooling.clear()
+            self.to_disk()
+
+    def _run_store(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(timeout=1.0)
+            self._wake.clear()
+            self.work()
+
+    def work(self) -> None:
+        """One round: give the store what waits, as far as it takes it."""
+        if not self._backoff.ready(self._clock.monotonic()):
+            return
+        try:
+            self._talk()
+        except Exception as error:
+            if not self._away:
+                self._log.warning("store away", error=str(error).splitlines()[0] if str(error) else repr(error))
+            self._away = True
+            self._backoff.failed(self._clock.monotonic())
+        else:
+            if self._away:
+                self._log.info("store is back", waiting_batches=self._spool.waiting)
+            self._away = False
+            self._backoff.succeeded()
+
+    def to_disk(self) -> None:
+        """Put what must not be lost into the spool."""
+        with self._lock:
+            pending, self._pending = self._pending, []
+        for kind in (READINGS, SETPOINTS):
+            rows = [row for row_kind, row in pending if row_kind == kind]
+            try:
+                self._spool.append(kind, rows)
+            except SpoolError as error:
+                self._log.error("spool refused rows; they are kept in memory", error=str(error))
+                with self._lock:
+                    self._pending = [(kind, row) for row in rows][-100_000:] + self._pending
+
+    def _talk(self) -> None:
+        gateway = self._gateway
+        if self._refresh or self._clock.monotonic() - self._refreshed >= REFRESH_S:
+            self._refresh = False
+            self._on_news(gateway.plan(self._clock.now()), gateway.commands())
+            self._refreshed = self._clock.monotonic()
+        self._each(self._acknowledgements, lambda a: gateway.acknowledge(*a))
+        self._each(self._replans, gateway.request_replan)
+        with self._lock:
+            live, self._live = self._live, []
+            standing = self._alarms
+        if live:
+            gateway.write_live(live)
+        if standing is not None:
+            self._tell_alarms(standing)
+        self._upload()
+
+    def _each(self, waiting: list[Any], send: Callable[[Any], None]) -> None:
+        while waiting:
+            send(waiting[0])
+            with self._lock:
+                waiting.pop(0)
+
+    def _tell_alarms(self, standing: Mapping[AlarmKey, Alarm]) -> None:
+        if self._told is None:
+            # What an earlier run of the loop raised and nobody cleared.
+            self._told = self._gateway.standing_alarms()
+        for key, alarm in standing.items():
+            if key not in self._told:
+                self._gateway.raise_alarm(alarm)
+                self._told.add(key)
+        for key in [key for key in self._told if key not in standing]:
+            self._gateway.clear_alarm(key)
+            self._told.discard(key)
+
+    def _upload(self) -> None:
+        while not self._stop.is_set():
+            batches = self._spool.peek(UPLOAD_BATCHES)
+            for kind, send in ((READINGS, self._gateway.write_readings), (SETPOINTS, self._gateway.write_setpoints)):
+                chosen = [batch for batch in batches if batch.kind == kind]
+                if chosen:
+                    self._send(chosen, send)
+            if len(batches) < UPLOAD_BATCHES:
+                return
+
+    def _send(self, batches: list[Batch], send: Callable[[list[list[Any]]], None]) -> None:
+        from flexergy_pipelines.store import InvalidDataError
+
+        try:
+            send([row for batch in batches for row in batch.rows])
+        except InvalidDataError as error:
+            # One row that the store will never take must not hold up all that come after it.
+            if len(batches) > 1:
+                for batch in batches:
+                    self._send([batch], send)
+                return
+            self._log.error("store refused a batch; it is dropped", rows=len(batches[0].rows), error=str(error))
+        self._spool.confirm(batches)
+
+
+def live_rows(values: Mapping[tuple[str, str], Any]) -> list[tuple[str, str, datetime, float | None, int]]:
+    """Rows for the screens from the samples of a process image."""
+    return [(*key, sample.time, sample.value, sample.quality) for key, sample in values.items()]

@@ -1,0 +1,201 @@
+"""The service: waits for the store, runs a loop for each site, and follows what is configured."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from control_loop.cycle import ControlCycle
+from control_loop.gateway import Gateway, StoredCommand, StoreGateway
+from control_loop.outbox import Outbox
+from control_loop.plan_view import PlanView
+from control_loop.protocols.backoff import Backoff
+from control_loop.site_loop import SiteLoop
+from control_loop.site_model import drivers_of, model_of, telemetry_filter
+from control_loop.spool import Spool
+from flexergy_pipelines.grid import Site, SystemClock
+from flexergy_pipelines.logs import get_logger
+from flexergy_pipelines.settings import Settings
+from flexergy_pipelines.store import Store, StoreError, TenantStore, open_store
+from flexergy_pipelines.store.notify import COMMAND, PLAN, Listener
+from flexergy_pipelines.store.sites import list_sites
+
+LOOK_S = 5.0
+"""How often the service looks for new sites and changed configurations."""
+
+
+@dataclass
+class RunningSite:
+    """A site under control."""
+
+    site: Site
+    outbox: Outbox
+    stop: asyncio.Event
+    task: asyncio.Task[None]
+
+
+class ControlService:
+    """Runs the loops of a tenant's sites in one process.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where the store, the spools and the devices' published addresses are.
+    only : sequence of str
+        Sites to run; empty means all of the tenant.
+    gateway_of : callable
+        Makes the gateway of a site.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        only: Sequence[str] = (),
+        *,
+        gateway_of: Callable[[TenantStore, str], Gateway] = StoreGateway,
+    ) -> None:
+        self.settings = settings
+        self.only = tuple(only)
+        self.running: dict[str, RunningSite] = {}
+        self._gateway_of = gateway_of
+        self._log = get_logger(__name__)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set; every site's loop is ended and its links closed before this returns."""
+        store = await self._open(stop)
+        if store is None:
+            return
+        with contextlib.closing(store):
+            db = await self._tenant(store, stop)
+            if db is None:
+                return
+            ears = threading.Event()
+            listener = threading.Thread(target=self._listen, args=(db, ears), name="listener", daemon=True)
+            listener.start()
+            try:
+                while not stop.is_set():
+                    try:
+                        await self._follow(db)
+                    except StoreError as error:
+                        self._log.warning("store away; running sites go on", error=str(error))
+                    await _pause(stop, LOOK_S)
+            finally:
+                ears.set()
+                await asyncio.gather(*(self._end(site_id) for site_id in list(self.running)))
+                await asyncio.to_thread(listener.join, 3.0)
+
+    async def _open(self, stop: asyncio.Event) -> Store | None:
+        backoff = Backoff(1.0, 15.0)
+        while not stop.is_set():
+            try:
+                return await asyncio.to_thread(open_store, self.settings)
+            except StoreError as error:
+                backoff.failed(0.0)
+                self._log.warning("waiting for the store", error=str(error))
+                await _pause(stop, backoff.wait_s(0.0))
+        return None
+
+    async def _tenant(self, store: Store, stop: asyncio.Event) -> TenantStore | None:
+        waiting = False
+        while not stop.is_set():
+            try:
+                return await asyncio.to_thread(store.tenant, self.settings.tenant)
+            except StoreError as error:
+                if not waiting:
+                    self._log.warning("waiting for the tenant", tenant=self.settings.tenant, error=str(error))
+                waiting = True
+                await _pause(stop, 2.0)
+        return None
+
+    async def _follow(self, db: TenantStore) -> None:
+        """Start what is new, restart what changed or died, end what is gone."""
+        known = await asyncio.to_thread(list_sites, db)
+        wanted = [site_id for site_id in known if not self.only or site_id in self.only]
+        for site_id in [name for name in self.running if name not in wanted]:
+            await self._end(site_id)
+        for site_id in wanted:
+            gateway = self._gateway_of(db, site_id)
+            try:
+                site = await asyncio.to_thread(gateway.load_site)
+            except (StoreError, ValueError) as error:
+                self._log.error("site cannot be loaded", site=site_id, error=str(error))
+                continue
+            running = self.running.get(site_id)
+            if running is not None and running.task.done():
+                problem = running.task.exception()
+                self._log.error("control loop died; it is started again", site=site_id, error=repr(problem))
+                await self._end(site_id)
+                running = None
+            if running is not None and running.site != site:
+                self._log.info("site configuration changed", site=site_id)
+                await self._end(site_id)
+                running = None
+            if running is None:
+                self.running[site_id] = self._start(site, gateway)
+
+    def _start(self, site: Site, gateway: Gateway) -> RunningSite:
+        clock = SystemClock()
+        event_loop = asyncio.get_running_loop()
+        cycle = ControlCycle(model_of(site), drivers_of(site, self.settings), clock)
+        spool = Spool(self.settings.spool_dir / f"{self.settings.tenant}-{site.id}.sqlite")
+
+        def news(plan: PlanView | None, commands: list[StoredCommand]) -> None:
+            event_loop.call_soon_threadsafe(loop.take_news, plan, commands)
+
+        outbox = Outbox(gateway, spool, clock, news, site_id=site.id)
+        loop = SiteLoop(cycle, outbox, telemetry_filter(site), clock)
+        stop = asyncio.Event()
+        outbox.start()
+
+        async def guarded() -> None:
+            try:
+                await loop.run(stop)
+            finally:
+                await asyncio.to_thread(outbox.stop)
+                spool.close()
+
+        task = asyncio.create_task(guarded(), name=f"site {site.id}")
+        self._log.info(
+            "control loop started",
+            site=site.id,
+            cycle_s=cycle.model.cycle_s,
+            devices=sorted(cycle.drivers),
+            actuators=[a.asset_id for a in cycle.model.actuators],
+        )
+        return RunningSite(site, outbox, stop, task)
+
+    async def _end(self, site_id: str) -> None:
+        running = self.running.pop(site_id)
+        running.stop.set()
+        done, pending = await asyncio.wait([running.task], timeout=10.0)
+        for task in pending:
+            task.cancel()
+        for task in done:
+            if not task.cancelled() and task.exception() is not None:
+                self._log.error("control loop ended badly", site=site_id, error=repr(task.exception()))
+
+    def _listen(self, db: TenantStore, ended: threading.Event) -> None:
+        """Wake the outboxes when the store says that a plan or a command is new; polling covers what is missed."""
+        while not ended.is_set():
+            try:
+                with Listener(db, [PLAN, COMMAND]) as listener:
+                    self._look(None)
+                    while not ended.is_set():
+                        for _, payload in listener.wait(1.0):
+                            self._look(payload.get("site"))
+            except StoreError as error:
+                self._log.warning("not listening to the store; polling", error=str(error))
+                ended.wait(5.0)
+
+    def _look(self, site_id: str | None) -> None:
+        for name, running in list(self.running.items()):
+            if site_id is None or name == site_id:
+                running.outbox.look()
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), timeout=seconds)

@@ -1,0 +1,216 @@
+"""One site's loop: runs the cycle in step, feeds the outbox, and takes what the store brings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from control_loop.context import ManualCommand
+from control_loop.cycle import ControlCycle, CycleReport
+from control_loop.dispatch import Setpoint
+from control_loop.gateway import StoredCommand
+from control_loop.outbox import READINGS, SETPOINTS, Outbox, live_rows
+from control_loop.plan_view import PlanView
+from control_loop.requests import Layer
+from control_loop.telemetry import TelemetryFilter
+from flexergy_pipelines.grid.clock import Clock
+from flexergy_pipelines.logs import get_logger
+
+SETPOINT_LOG_S = 60.0
+STATISTICS_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoopStatistics:
+    """How the loop kept time since the last report.
+
+    Attributes
+    ----------
+    cycles, missed : int
+        Cycles run, and cycles whose turn passed before the one before had ended.
+    longest_s : float
+        Longest cycle.
+    """
+
+    cycles: int = 0
+    missed: int = 0
+    longest_s: float = 0.0
+
+
+class SiteLoop:
+    """Drives one site's `ControlCycle`.
+
+    Parameters
+    ----------
+    cycle : ControlCycle
+        The cycle.
+    outbox : Outbox
+        The way to the store.
+    telemetry : TelemetryFilter
+        What readings are kept.
+    clock : Clock
+        Time.
+    """
+
+    def __init__(self, cycle: ControlCycle, outbox: Outbox, telemetry: TelemetryFilter, clock: Clock) -> None:
+        self.cycle = cycle
+        self.outbox = outbox
+        self.statistics = LoopStatistics()
+        self._telemetry = telemetry
+        self._clock = clock
+        self._answered: set[int] = set()
+        self._unlogged: dict[str, tuple[datetime, Setpoint]] = {}
+        self._logged_at: float | None = None
+        self._values: dict[str, float] = {}
+        self._log = get_logger(__name__).bind(site=cycle.model.site_id)
+
+    def take_news(self, plan: PlanView | None, stored: Sequence[StoredCommand]) -> None:
+        """Take plan and commands as the store has them; to be called in the loop's own thread."""
+        if plan is not None and (self.cycle.plan is None or plan.plan_id != self.cycle.plan.plan_id):
+            self._log.info("new plan", plan=plan.plan_id, version=plan.version, until=plan.end.isoformat())
+        self.cycle.plan = plan
+        newest: dict[tuple[str | None, str], StoredCommand] = {}
+        for command in sorted(stored, key=lambda c: c.command_id):
+            older = newest.get((command.asset_id, command.quantity))
+            if older is not None:
+                self._answer(older, "superseded", f"by command {command.command_id}")
+            newest[command.asset_id, command.quantity] = command
+        commands: list[ManualCommand] = []
+        for command in newest.values():
+            problem = self._problem(command)
+            if problem is not None:
+                self._answer(command, "refused", problem)
+            elif command.value is None or (command.quantity == "emergency_stop" and command.value == 0):
+                self._answer(command, "done", "handed back")
+            else:
+                commands.append(self._manual(command, command.value))
+        self.cycle.commands = commands
+
+    def _answer(self, command: StoredCommand, status: str, message: str) -> None:
+        if command.command_id not in self._answered:
+            self._answered.add(command.command_id)
+            self.outbox.acknowledge(command.command_id, status, message)
+            self._log.info("command answered", command=command.command_id, status=status, message=message)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run cycles until `stop` is set, one each period; a cycle that overruns makes the next one wait its turn."""
+        period = self.cycle.model.cycle_s
+        due = self._clock.monotonic()
+        reported = due
+        try:
+            while not stop.is_set():
+                began = self._clock.monotonic()
+                await self.step(self._clock.now())
+                ended = self._clock.monotonic()
+                due += period
+                missed = 0
+                if ended > due:
+                    missed = int((ended - due) / period) + 1
+                    due += missed * period
+                self.statistics = LoopStatistics(
+                    self.statistics.cycles + 1,
+                    self.statistics.missed + missed,
+                    max(self.statistics.longest_s, ended - began),
+                )
+                if ended - reported >= STATISTICS_S:
+                    reported = ended
+                    self._report()
+                try:
+                    await asyncio.wait_for(stop.wait(), timeout=max(0.0, due - self._clock.monotonic()))
+                except TimeoutError:
+                    continue
+        finally:
+            await self.cycle.close()
+
+    async def step(self, now: datetime) -> CycleReport:
+        """One cycle, and everything that leaves it."""
+        report = await self.cycle.run_once(now)
+        self.outbox.live(live_rows(dict(self.cycle.image.items())))
+        self.outbox.keep(READINGS, self._telemetry.select(self.cycle.image))
+        self.outbox.keep(SETPOINTS, self._setpoint_rows(report))
+        self.outbox.alarms(report.alarms)
+        if report.replan_reason is not None:
+            self._log.info("operation deviates from plan", reason=report.replan_reason)
+            self.outbox.replan(report.replan_reason)
+        return report
+
+    def _setpoint_rows(self, report: CycleReport) -> list[tuple[Any, ...]]:
+        """Rows of setpoints that changed in the cycle before, now with their read-back, and of all once a minute."""
+        monotonic = self._clock.monotonic()
+        rows = [self._row(when, setpoint) for when, setpoint in self._unlogged.values()]
+        self._unlogged = {}
+        for setpoint in report.sent:
+            asset_id = setpoint.actuator.asset_id
+            if self._values.get(asset_id) != setpoint.value:
+                self._values[asset_id] = setpoint.value
+                self._unlogged[asset_id] = (report.now, setpoint)
+        if self._logged_at is None or monotonic - self._logged_at >= SETPOINT_LOG_S:
+            self._logged_at = monotonic
+            for actuator in self.cycle.model.actuators:
+                last = self.cycle.dispatcher.last(actuator.asset_id)
+                if last is not None and actuator.asset_id not in self._unlogged:
+                    rows.append(self._row(report.now, last))
+        return rows
+
+    def _row(self, when: datetime, setpoint: Setpoint) -> tuple[Any, ...]:
+        asset_id, decision = setpoint.actuator.asset_id, setpoint.decision
+        plan = self.cycle.plan
+        planned = decision.source is Layer.PLAN and plan is not None
+        return (
+            asset_id,
+            setpoint.actuator.quantity,
+            when,
+            decision.requested,
+            setpoint.value,
+            self.cycle.dispatcher.readback(asset_id),
+            decision.layer.label,
+            decision.reason,
+            plan.plan_id if planned and plan is not None else None,
+            when + timedelta(seconds=self.cycle.model.setpoint_ttl_s),
+            self.cycle.dispatcher.status(asset_id),
+        )
+
+    def _problem(self, command: StoredCommand) -> str | None:
+        actuators = {a.asset_id: a for a in self.cycle.model.actuators}
+        if command.asset_id is None:
+            return None if command.quantity == "emergency_stop" else f"{command.quantity}: no asset named"
+        actuator = actuators.get(command.asset_id)
+        if actuator is None:
+            return f"{command.asset_id} cannot be commanded; it must be one of {', '.join(actuators)}"
+        if command.quantity not in {actuator.quantity, "emergency_stop"}:
+            return f"{command.asset_id}: {command.quantity} cannot be commanded; it takes {actuator.quantity}"
+        low, high = actuator.minimum_kw, actuator.maximum_kw
+        if command.quantity == actuator.quantity and command.value is not None and not low <= command.value <= high:
+            return f"{command.asset_id}: {command.value:g} kW is outside {low:g}..{high:g} kW"
+        return None
+
+    def _manual(self, command: StoredCommand, value: float) -> ManualCommand:
+        expires = None
+        if command.valid_until is not None:
+            expires = self._clock.monotonic() + (command.valid_until - self._clock.now()).total_seconds()
+        return ManualCommand(
+            command.command_id, command.asset_id, command.quantity, value, expires, command.reason, command.user
+        )
+
+    def _report(self) -> None:
+        links = {
+            device: {
+                "success": driver.health.success_share,
+                "latency_ms": round(1000 * driver.health.latency_s, 1),
+                "reconnects": driver.health.reconnects,
+            }
+            for device, driver in self.cycle.drivers.items()
+        }
+        self._log.info(
+            "control loop alive",
+            cycle=self.cycle.cycle,
+            cycles=self.statistics.cycles,
+            missed=self.statistics.missed,
+            longest_ms=round(1000 * self.statistics.longest_s, 1),
+            store_away=self.outbox.store_away,
+            links=links,
+        )
+        self.statistics = LoopStatistics()
