@@ -1,0 +1,36 @@
+"""What a day brought."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from assets_defs.labels import FRAME_KINDS, OWNERS
+from assets_defs.partitions import daily_asset, days_of, each_day
+from assets_defs.resources import StoreResource
+from assets_defs.sites import RETRY, SiteReport, SitesConfig, for_each_site
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.store import TenantStore
+
+
+@daily_asset(
+    group_name="accounting",
+    owners=OWNERS,
+    kinds=FRAME_KINDS,
+    deps=["clean_readings", "dispatch_status"],
+    retry_policy=RETRY,
+    description="Energy, cost, battery and reliability indicators of each local day of each site.",
+)
+def kpis(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource) -> dg.MaterializeResult:
+    from flexergy_pipelines.kpis import account_day
+
+    now, (first, last) = store.now(), days_of(context)
+
+    def work(db: "TenantStore", site_id: str) -> SiteReport:
+        facts: dict[str, object] = {"days": (last - first).days + 1}
+        for day in each_day(first, last):
+            frame = account_day(db, site_id, day, now)
+            facts |= {f"{row['kpi']} [{row['unit']}]": row["value"] for row in frame.iter_rows(named=True)}
+        return SiteReport(facts)
+
+    return for_each_site(context, store, config, work)

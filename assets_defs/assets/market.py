@@ -1,0 +1,43 @@
+"""Prices of the markets that the sites buy and sell at."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from assets_defs.labels import HTTP_KINDS, OWNERS
+from assets_defs.resources import StoreResource
+from assets_defs.sites import RETRY, SiteReport, SitesConfig, for_each_site
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.store import TenantStore
+
+
+@dg.asset(
+    group_name="market",
+    owners=OWNERS,
+    kinds=HTTP_KINDS,
+    tags={"source": "market"},
+    retry_policy=RETRY,
+    description="Day-ahead prices of each site's market area with the time from which they were known.",
+)
+def day_ahead_prices(
+    context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource
+) -> dg.MaterializeResult:
+    from ingestion.market import fetch_prices, market_url
+
+    now, url = store.now(), market_url(store.settings())
+
+    def work(db: "TenantStore", site_id: str) -> SiteReport:
+        result = fetch_prices(db, site_id, now, url)
+        price = result.frame["price_eur_per_kwh"]
+        return SiteReport(
+            {
+                "rows": result.frame.height,
+                "known until": result.reaches,
+                "lowest EUR/kWh": price.min(),
+                "mean EUR/kWh": price.mean(),
+                "highest EUR/kWh": price.max(),
+            }
+        )
+
+    return for_each_site(context, store, config, work)

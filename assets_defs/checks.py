@@ -1,0 +1,171 @@
+"""Checks beside the assets. Errors are broken structure; warnings are content a person should look at.
+
+The quick ones run with their asset. Those by Great Expectations, whose import alone takes seconds and 280 MB, are in a
+job of their own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from assets_defs.resources import StoreResource
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.store import TenantStore
+
+Work = Callable[["TenantStore", str, datetime], list[str]]
+"""Looks at one site and returns one line for each problem."""
+
+
+def site_check(
+    asset: str, name: str, description: str, work: Work, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
+) -> dg.AssetChecksDefinition:
+    """A check that looks at every site and lists what is wrong.
+
+    Parameters
+    ----------
+    asset, name, description : str
+        Asset that is checked, name and description of the check.
+    work : callable
+        Finds problems of one site.
+    severity : AssetCheckSeverity
+        Of a finding.
+    """
+
+    @dg.asset_check(asset=asset, name=name, description=description)
+    def _check(store: StoreResource) -> dg.AssetCheckResult:
+        from flexergy_pipelines.store.sites import list_sites
+
+        db, now = store.db(), store.now()
+        problems = {site_id: work(db, site_id, now) for site_id in list_sites(db)}
+        return check_result(problems, severity)
+
+    return _check
+
+
+def check_result(problems: Mapping[str, Sequence[str]], severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
+    """Passed when no site has a problem; else with a list of them."""
+    found = [f"- **{site}**: {line}" for site, lines in problems.items() for line in lines]
+    metadata: dict[str, Any] = {"sites": len(problems), "problems": len(found)}
+    if found:
+        metadata["list"] = dg.MetadataValue.md("\n".join(found))
+    return dg.AssetCheckResult(passed=not found, severity=severity, metadata=metadata)
+
+
+def weather_problems(db: "TenantStore", site_id: str, now: datetime) -> list[str]:
+    """Gaps in the weather of the coming hours, and a stand-in instead of a forecast."""
+    from flexergy_pipelines.store.sites import load_site
+    from flexergy_pipelines.store.weather import read_weather
+
+    site = load_site(db, site_id)
+    until = now + timedelta(hours=site.forecasts.weather_horizon_hours)
+    frame = read_weather(db, site_id, now, until)
+    wanted = (until - now) // timedelta(minutes=site.forecasts.weather_granularity_minutes)
+    problems = []
+    if frame.height < wanted:
+        problems.append(f"{frame.height} of {wanted} intervals until {until:%d %b %H:%M} UTC")
+    if "provider" in frame.columns and (frame["provider"] == "similar_day").any():
+        problems.append("a similar day stands in for the forecast")
+    return problems
+
+
+def price_problems(db: "TenantStore", site_id: str, now: datetime) -> list[str]:
+    """Hours of today without a price."""
+    from flexergy_pipelines.store.prices import read_prices
+    from flexergy_pipelines.store.sites import load_site
+
+    site = load_site(db, site_id)
+    midnight = now.astimezone(site.zone).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    prices = read_prices(db, site_id, now - timedelta(hours=1), midnight)
+    if prices.is_empty():
+        return ["no price of the rest of today is known"]
+    return []
+
+
+def forecast_problems(db: "TenantStore", site_id: str, now: datetime) -> list[str]:
+    """Targets without a forecast, or with quantiles that cross."""
+    from flexergy_pipelines.forecasting import targets_of
+    from flexergy_pipelines.store.forecasts import read_forecast
+    from flexergy_pipelines.store.sites import load_site
+
+    problems = []
+    for target in targets_of(load_site(db, site_id)):
+        frame = read_forecast(db, site_id, target.asset_id, target.quantity, now, now + timedelta(hours=24))
+        if frame.is_empty():
+            problems.append(f"{target.asset_id}: no forecast of the next day")
+            continue
+        levels = [f"p{level}" for level in range(10, 100, 10) if f"p{level}" in frame.columns]
+        crossing = frame.filter(pl.any_horizontal(pl.col(low) > pl.col(high) + 1e-9 for low, high in pairwise(levels)))
+        if levels and not crossing.is_empty():
+            problems.append(f"{target.asset_id}: quantiles cross in {crossing.height} intervals")
+    return problems
+
+
+def plan_problems(db: "TenantStore", site_id: str, now: datetime) -> list[str]:
+    """The active plan against the limits of grid connection and storage, and its balance of power."""
+    from flexergy_pipelines.store.plans import read_active_plan
+    from flexergy_pipelines.store.sites import load_site
+
+    site = load_site(db, site_id)
+    plan = read_active_plan(db, site_id, now)
+    if plan is None:
+        return ["no plan covers the present"]
+    problems = []
+    power = plan.values.filter(pl.col("quantity") == "active_power_kw")
+    grid = site.grid_connection
+    for asset_id, low, high in [
+        (grid.id, -grid.export_limit_kw, grid.import_limit_kw),
+        *((ess.id, -ess.max_charge_kw, ess.max_discharge_kw) for ess in site.ess()),
+    ]:
+        over = power.filter((pl.col("asset_id") == asset_id) & ~pl.col("value").is_between(low - 1e-3, high + 1e-3))
+        if not over.is_empty():
+            problems.append(f"{asset_id}: {over.height} steps outside {low:g}..{high:g} kW")
+    consumers = [a.id for a in site.assets() if a.kind in {"load", "ev", "controllable_load"}]
+    sign = pl.when(pl.col("asset_id").is_in(consumers)).then(-pl.col("value")).otherwise(pl.col("value"))
+    balance = power.group_by("time").agg(sign.sum().alias("kw")).filter(pl.col("kw").abs() > 0.1)
+    if not balance.is_empty():
+        problems.append(f"power does not balance in {balance.height} steps")
+    return problems
+
+
+QUICK_CHECKS = [
+    site_check("weather_forecast", "weather_covers_horizon", "Weather is known to the end of the horizon, from a "
+               "provider.", weather_problems),
+    site_check("day_ahead_prices", "prices_known_today", "Prices of the rest of today are known.", price_problems),
+    site_check("forecasts", "every_target_forecast", "Every target has a forecast of the next day and its quantiles "
+               "are in order.", forecast_problems, dg.AssetCheckSeverity.ERROR),
+    site_check("day_ahead_plan", "day_plan_keeps_limits", "The active plan keeps the limits of grid and storage, and "
+               "power balances.", plan_problems, dg.AssetCheckSeverity.ERROR),
+    site_check("intraday_plan", "intraday_plan_keeps_limits", "The active plan keeps the limits of grid and storage, "
+               "and power balances.", plan_problems, dg.AssetCheckSeverity.ERROR),
+]  # fmt: skip
+
+
+@dg.asset_check(
+    asset="raw_meter_readings",
+    name="raw_readings_expectations",
+    description="Great Expectations on the last day as it came: keys, ordered times, qualities, plausible ranges.",
+)
+def raw_readings_expectations(store: StoreResource) -> dg.AssetCheckResult:
+    from assets_defs.expectations import raw_day, raw_suite, validate_sites
+
+    return validate_sites(store, raw_day, raw_suite)
+
+
+@dg.asset_check(
+    asset="clean_readings",
+    name="clean_readings_expectations",
+    description="Great Expectations on the last day of clean readings: 15-minute grid, no repeats, ranges, flags.",
+)
+def clean_readings_expectations(store: StoreResource) -> dg.AssetCheckResult:
+    from assets_defs.expectations import clean_day_frame, clean_suite, validate_sites
+
+    return validate_sites(store, clean_day_frame, clean_suite)
+
+
+EXPECTATIONS = [raw_readings_expectations, clean_readings_expectations]
+CHECKS = [*QUICK_CHECKS, *EXPECTATIONS]

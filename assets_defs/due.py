@@ -1,0 +1,62 @@
+"""When a site's periodic work is due, by the settings of the site; plain functions of time."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.grid import Site
+
+TICK = timedelta(minutes=15)
+_DAY_MINUTES = 24 * 60
+
+
+def every(period_minutes: int, tick: datetime) -> bool:
+    """Whether work of a period is due in the quarter of an hour that begins at `tick`.
+
+    Parameters
+    ----------
+    period_minutes : int
+        Period [min]; less than a quarter of an hour counts as one.
+    tick : datetime
+        Start of the quarter, aware.
+
+    Notes
+    -----
+    Due instants are whole multiples of the period since the epoch, so that restarts neither shift nor repeat them.
+    """
+    period = max(period_minutes, TICK // timedelta(minutes=1))
+    minute = int(tick.timestamp()) // 60
+    return minute % period < TICK // timedelta(minutes=1)
+
+
+def at_local_time(clock: str, site: Site, tick: datetime) -> date | None:
+    """The site's local date when the wall-clock time `clock` falls into the quarter that begins at `tick`.
+
+    Parameters
+    ----------
+    clock : str
+        ``HH:MM``.
+    site : Site
+        Whose time zone.
+    tick : datetime
+        Start of the quarter, aware.
+
+    Notes
+    -----
+    A time that the clock skips in spring is due right after the gap; one that comes twice in autumn is due the first
+    time only.
+    """
+    hour, minute = (int(part) for part in clock.split(":"))
+    local = tick.astimezone(site.zone)
+    wanted = datetime(local.year, local.month, local.day, hour, minute, tzinfo=site.zone)
+    moment = wanted.astimezone(UTC)
+    start = tick.astimezone(UTC)
+    return local.date() if start <= moment < start + TICK else None
+
+
+def training(site: Site, tick: datetime) -> bool:
+    """Whether the site's models are to be trained: at 03:00 local, every so many days of its settings."""
+    day = at_local_time("03:00", site, tick)
+    return day is not None and day.toordinal() % site.forecasts.training_period_days == 0

@@ -1,0 +1,1 @@
+"""Meter values from files and on request."""

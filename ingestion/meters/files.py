@@ -1,0 +1,226 @@
+"""The drop folder: meter files in, readings in the store, what fails in quarantine with row and reason.
+
+A file lies in ``<inbox>/<site>/`` or, when its rows name their site, in ``<inbox>/`` itself. It is taken once it has
+lain still; afterwards it moves to ``<inbox>/done/`` or ``<inbox>/quarantine/``. The same content is never taken twice,
+whatever its name; a crash half-way is repaired by the next pass: writing the same readings again changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+
+from flexergy_pipelines.logs import get_logger
+from ingestion.meters.csv_file import FileRefusedError, read_batches
+from ingestion.meters.points import PointMap, point_map
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.store import TenantStore
+
+DONE, QUARANTINE = "done", "quarantine"
+SETTLED_S = 2.0
+"""A file is taken when it was not written to for this long [s]; uploads in progress are left alone."""
+_UNFINISHED = (".part", ".tmp", ".crdownload", ".filepart")
+
+Status = Literal["ingested", "partly", "refused", "repeated"]
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What became of one file.
+
+    Attributes
+    ----------
+    name : str
+        File name.
+    status : str
+        ``ingested`` (all rows), ``partly`` (some rows in quarantine), ``refused`` (nothing taken) or ``repeated``
+        (the same content was taken before).
+    rows, rejected : int
+        Rows taken and rows refused.
+    reason : str or None
+        Why it was refused, or the first rejected row.
+    days : mapping
+        For each site the UTC span its new readings cover: what has to be cleansed again.
+    """
+
+    name: str
+    status: Status
+    rows: int = 0
+    rejected: int = 0
+    reason: str | None = None
+    days: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+
+
+def waiting_files(inbox: Path, wall_time_s: float) -> list[Path]:
+    """Files that lie still in the inbox and its site folders, oldest first.
+
+    Parameters
+    ----------
+    inbox : Path
+        Drop folder; need not exist.
+    wall_time_s : float
+        Present time as seconds of the epoch, to be compared with the files' own.
+    """
+    found: list[tuple[float, Path]] = []
+    with contextlib.suppress(FileNotFoundError):
+        for folder in [inbox, *(p for p in inbox.iterdir() if p.is_dir() and p.name not in {DONE, QUARANTINE})]:
+            for path in folder.iterdir():
+                if not path.is_file() or path.name.startswith(".") or path.suffix.lower() in _UNFINISHED:
+                    continue
+                changed = path.stat().st_mtime
+                if wall_time_s - changed >= SETTLED_S:
+                    found.append((changed, path))
+    return [path for _, path in sorted(found)]
+
+
+def ingest_inbox(db: TenantStore, inbox: Path, now: datetime, wall_time_s: float) -> list[FileReport]:
+    """Take every waiting file.
+
+    Parameters
+    ----------
+    db : TenantStore
+        Where readings and the register of files are.
+    inbox : Path
+        Drop folder.
+    now : datetime
+        Readings after it are refused, aware.
+    wall_time_s : float
+        Present time as seconds of the epoch.
+
+    Returns
+    -------
+    list of FileReport
+        One for each file; a file that fails never stops the next.
+    """
+    return [ingest_file(db, inbox, path, now) for path in waiting_files(inbox, wall_time_s)]
+
+
+def ingest_file(db: TenantStore, inbox: Path, path: Path, now: datetime) -> FileReport:
+    """Take one file: store its good rows, put the others into quarantine, register it, move it away.
+
+    Raises
+    ------
+    StoreError
+        When the store is away; the file stays where it is and is taken by the next pass.
+    """
+    from flexergy_pipelines.store.meter_files import find_meter_file
+    from flexergy_pipelines.store.sites import list_sites, load_site
+
+    points = {site_id: point_map(load_site(db, site_id)) for site_id in list_sites(db)}
+    site_id = _site_of(inbox, path, points)
+    try:
+        digest = _sha256(path)
+        registered = [site_id] if site_id in points else list(points)
+        if any(find_meter_file(db, site, digest) for site in registered if site is not None):
+            _move(path, inbox / DONE)
+            return FileReport(path.name, "repeated", reason="the same content was taken before")
+        if site_id is not None and site_id not in points:
+            raise FileRefusedError(f"folder '{site_id}' is no site; known: {', '.join(points) or 'none'}")
+        report = _take(db, path, inbox, points, now=now, site_id=site_id)
+    except FileRefusedError as refusal:
+        report = FileReport(path.name, "refused", reason=str(refusal))
+        if site_id in points and site_id is not None:
+            _register(db, {site_id}, report, _sha256(path))
+        _refuse(path, inbox / QUARANTINE, str(refusal))
+        _log.warning("meter file refused", file=path.name, reason=str(refusal))
+        return report
+    _register(db, set(report.days) or {s for s in [site_id] if s}, report, digest)
+    _move(path, inbox / DONE)
+    _log.info("meter file taken", file=path.name, status=report.status, rows=report.rows, rejected=report.rejected)
+    return report
+
+
+def _take(
+    db: TenantStore, path: Path, inbox: Path, points: dict[str, PointMap], *, now: datetime, site_id: str | None
+) -> FileReport:
+    from flexergy_pipelines.store.readings import write_readings
+
+    rows = rejected = 0
+    first_reason: str | None = None
+    days: dict[str, tuple[datetime, datetime]] = {}
+    refusals = inbox / QUARANTINE / f"{path.name}.rejected.csv"
+    with _RejectedRows(refusals) as quarantine:
+        for batch in read_batches(path, points, now, site_id):
+            quarantine.write(batch.rejected)
+            rejected += batch.rejected.height
+            if first_reason is None and not batch.rejected.is_empty():
+                row, reason = batch.rejected.select("row", "reason").row(0)
+                first_reason = f"row {row}: {reason}"
+            with db.begin():
+                for (site,), part in batch.accepted.group_by("site_id"):
+                    write_readings(db, str(site), part.drop("site_id"), source=f"file:{path.name}"[:200])
+                    days[str(site)] = _wider(days.get(str(site)), part)
+            rows += batch.accepted.height
+        if rows == 0:
+            raise FileRefusedError(f"no row could be taken; {first_reason or 'the file holds only a header'}")
+    return FileReport(path.name, "partly" if rejected else "ingested", rows, rejected, first_reason, days)
+
+
+class _RejectedRows:
+    """Writes refused rows beside each other; the file only appears when there is one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._begun = False
+
+    def __enter__(self) -> _RejectedRows:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return None
+
+    def write(self, rejected: pl.DataFrame) -> None:
+        if rejected.is_empty():
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab" if self._begun else "wb") as file:
+            rejected.write_csv(file, include_header=not self._begun)
+        self._begun = True
+
+
+def _site_of(inbox: Path, path: Path, points: dict[str, PointMap]) -> str | None:
+    if path.parent != inbox:
+        return path.parent.name
+    return next(iter(points)) if len(points) == 1 else None
+
+
+def _register(db: TenantStore, sites: set[str], report: FileReport, digest: str) -> None:
+    from flexergy_pipelines.store.meter_files import record_meter_file
+
+    for site_id in sorted(sites):
+        record_meter_file(db, site_id, report.name, digest, report.status, report.rows, report.rejected, report.reason)
+
+
+def _wider(span: tuple[datetime, datetime] | None, frame: pl.DataFrame) -> tuple[datetime, datetime]:
+    first, last = frame.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
+    return (min(span[0], first), max(span[1], last)) if span else (first, last)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _move(path: Path, folder: Path) -> Path:
+    """Move into `folder` on the same file system, never over another file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / path.name
+    number = 1
+    while target.exists():
+        target = folder / f"{path.stem}.{number}{path.suffix}"
+        number += 1
+    return path.replace(target)
+
+
+def _refuse(path: Path, folder: Path, reason: str) -> None:
+    moved = _move(path, folder)
+    moved.with_name(f"{moved.name}.reason.txt").write_text(f"{reason}\n", encoding="utf-8")
