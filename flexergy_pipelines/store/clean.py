@@ -52,7 +52,7 @@ def write_clean(db: TenantStore, site_id: str, frame: pl.DataFrame) -> int:
     site_id : str
         The site.
     frame : pl.DataFrame
-        asset_id, quantity, time, value (null: unknown), flag (null: untouched), uncertainty (in the value's unit, or null).
+        asset_id, quantity, time, value (null: unknown), flag (null: untouched), uncertainty (unit of the value).
 
     Returns
     -------

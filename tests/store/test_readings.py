@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -29,7 +30,7 @@ LOAD = ("load-1", "active_power_kw")
 
 
 def frame(
-    rows: list[tuple[tuple[str, str], int, float | None, int]], start: datetime = T0, minutes: int = 15
+    rows: Sequence[tuple[tuple[str, str], int, float | None, int]], start: datetime = T0, minutes: int = 15
 ) -> pl.DataFrame:
     return pl.DataFrame(
         [
