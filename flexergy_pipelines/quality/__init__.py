@@ -1,1 +1,7 @@
-"""Metering data quality: consistency rules, outliers, imputation."""
+"""Data quality (AMI): detection of what is wrong in measured series, imputation, and what was done to each value."""
+
+from flexergy_pipelines.quality.series import clean_series
+from flexergy_pipelines.quality.site import CleanReport, clean_day, clean_period, spec_of
+from flexergy_pipelines.quality.spec import SeriesKind, SeriesSpec
+
+__all__ = ["CleanReport", "SeriesKind", "SeriesSpec", "clean_day", "clean_period", "clean_series", "spec_of"]

@@ -218,7 +218,7 @@ def _share_kept(surplus: Values, generation: Values, export_limit_kw: float) -> 
 
 
 def sample_prices(replayed: ReplayedSite, start: datetime, now: datetime) -> tuple[pl.DataFrame, pl.Series]:
-    """Day-ahead prices from `start` to the end of the last day that is published at `now`, and when each became known."""
+    """Day-ahead prices from `start` to the end of the last day published at `now`, and when each became known."""
     zone = replayed.site.zone
     today = now.astimezone(zone).date()
     days = 2 if now >= published_at(today + timedelta(days=1), zone) else 1

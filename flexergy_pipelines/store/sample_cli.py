@@ -40,12 +40,12 @@ def import_command(
         os.environ["FLEXERGY_HOME"] = str(home)
     settings = load_settings()
     name = tenant or settings.tenant
+    results: list[dict[str, object]] = []
     try:
         with open_store(settings) as store:
             store.migrate()
             store.create_tenant(name)
             db = store.tenant(name)
-            results = []
             for site_id in wanted:
                 result = import_sample(
                     db,

@@ -83,8 +83,11 @@ class ReplayRule:
         window_start = datetime(source_year, 1, 1, tzinfo=UTC)
         return int(window_start.timestamp()) + self.shift_days(source_year) * 86400
 
+    def wall_seconds(self, times: pl.Series) -> np.ndarray:
+        """Wall-clock epochs of UTC times [s], as if the local clock were UTC."""
+        wall = times.dt.convert_time_zone(self.zone.key).dt.replace_time_zone(None)
+        return wall.dt.epoch("us").to_numpy() / 1e6
+
     def source_seconds(self, times: pl.Series, source_year: int) -> np.ndarray:
         """Seconds into the source window for many UTC times at once (float64, 0 <= s < 364 days)."""
-        wall = times.dt.convert_time_zone(self.zone.key).dt.replace_time_zone(None)
-        seconds = wall.dt.epoch("us").to_numpy() / 1e6
-        return np.mod(seconds - self.offset_s(source_year), PERIOD_S)
+        return np.mod(self.wall_seconds(times) - self.offset_s(source_year), PERIOD_S)

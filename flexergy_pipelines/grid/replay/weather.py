@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from flexergy_pipelines.grid.replay.rule import PERIOD_DAYS, ReplayRule
+from flexergy_pipelines.grid.replay.rule import PERIOD_DAYS, PERIOD_S, ReplayRule
 from flexergy_pipelines.grid.replay.sources import WallGrid, interpolate_periodic, read_column
 from flexergy_pipelines.grid.replay_source import ReplaySource
 
@@ -46,6 +46,13 @@ class _Hourly:
 
     year: int
     values: np.ndarray
+
+    def at(self, wall_s: np.ndarray, offset_s: int) -> np.ndarray:
+        """Values at wall-clock times, linear between the middles of the hours."""
+        position = np.mod(wall_s - offset_s, PERIOD_S) / 3600 - 0.5
+        low = np.floor(position).astype(np.int64)
+        share = position - low
+        return (1 - share) * self.values[low % HOURS] + share * self.values[(low + 1) % HOURS]
 
 
 def _hourly(grid: WallGrid) -> _Hourly:
@@ -111,6 +118,8 @@ class SampleWeather:
         self._wind = _Hourly(
             wind.year, self._speed(wind.values) if columns.wind_is == "power_per_unit" else wind.values
         )
+        years = {hourly.year for hourly in (self._temperature, self._clear, self._cloud, self._wind)}
+        self._offsets = {year: rule.offset_s(year) for year in years}
 
     def _speed(self, power: np.ndarray) -> np.ndarray:
         """Wind speed at 100 m from per-unit power; where power says nothing (calm, rated) slow noise fills in."""
@@ -119,18 +128,13 @@ class SampleWeather:
         speed = np.where(power < 0.005, np.clip(1.8 + 0.7 * noise, 0.1, CUT_IN_MS), speed)
         return np.where(power > 0.97, RATED_MS + np.abs(noise) * 2.0, speed)
 
-    def _at(self, hourly: _Hourly, times: pl.Series) -> np.ndarray:
-        """Values at `times`, linear between the middles of the hours."""
-        position = self._rule.source_seconds(times, hourly.year) / 3600 - 0.5
-        low = np.floor(position).astype(np.int64)
-        share = position - low
-        values = hourly.values
-        return (1 - share) * values[low % HOURS] + share * values[(low + 1) % HOURS]
+    def _at(self, hourly: _Hourly, wall_s: np.ndarray) -> np.ndarray:
+        return hourly.at(wall_s, self._offsets[hourly.year])
 
     def _frame(
-        self, times: pl.Series, step: timedelta, cloud: np.ndarray, temperature: np.ndarray, wind: np.ndarray
+        self, times: pl.Series, wall_s: np.ndarray, cloud: np.ndarray, temperature: np.ndarray, wind: np.ndarray
     ) -> pl.DataFrame:
-        clear = self._at(self._clear, times + step / 2)
+        clear = self._at(self._clear, wall_s)
         # Clear-sky output is interpolated between hours and may come out a hair above zero in the first dark one.
         radiation = np.where(clear > 0.005, RADIATION_PER_UNIT_W_M2 * clear * (1 - cloud / 100), 0.0)
         return pl.DataFrame(
@@ -148,10 +152,10 @@ class SampleWeather:
         """Weather as it comes to pass, from `start` until before `end`."""
         step = timedelta(minutes=step_minutes)
         times = utc_range(start, end, step)
-        middle = times + step / 2
+        middle = self._rule.wall_seconds(times) + step.total_seconds() / 2
         return self._frame(
             times,
-            step,
+            middle,
             self._at(self._cloud, middle),
             self._at(self._temperature, middle),
             np.maximum(self._at(self._wind, middle), 0.0),
@@ -172,12 +176,12 @@ class SampleWeather:
         step = timedelta(minutes=step_minutes)
         start = issued_at.replace(minute=0, second=0, microsecond=0)
         times = utc_range(start, start + timedelta(hours=hours), step)
-        middle = times + step / 2
+        middle = self._rule.wall_seconds(times) + step.total_seconds() / 2
         lead = (np.arange(len(times)) + 0.5) * step_minutes / 60
         error = {name: self._error(name, issued_at, hours, lead) for name in ERROR_SIGMA}
         return self._frame(
             times,
-            step,
+            middle,
             np.clip(self._at(self._cloud, middle) + error["cloud"], 0, 100),
             self._at(self._temperature, middle) + error["temperature"],
             np.maximum(self._at(self._wind, middle) + error["wind"], 0.0),
