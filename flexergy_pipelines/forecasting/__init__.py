@@ -1,1 +1,8 @@
-"""Forecasts: targets, features, models, backtests, registry and fallback."""
+"""Forecasts of sources, loads and prices: features, models, backtests, registry, training, serving and its fallbacks.
+
+Does not belong here: fetching weather and prices (ingestion), cleansing (quality), planning with forecasts (optimization).
+"""
+
+from flexergy_pipelines.forecasting.targets import Target, targets_of
+
+__all__ = ["Target", "targets_of"]

@@ -37,15 +37,19 @@ def holiday_flags(days: Minutes, country: str | None) -> Floats:
         return np.zeros(days.shape)
     unique, inverse = np.unique(days, return_inverse=True)
     epoch = dt.date(1970, 1, 1)
-    flags = [float(day in _holiday_days(country, (epoch + dt.timedelta(days=int(day))).year)) for day in unique]
-    return np.asarray(flags)[inverse].reshape(days.shape)
+    flags: list[float] = [
+        float(day in _holiday_days(country, (epoch + dt.timedelta(days=int(day))).year)) for day in unique
+    ]
+    return np.asarray(flags, dtype=np.float64)[inverse].reshape(days.shape)
 
 
 def day_types(days: Minutes, country: str | None) -> Floats:
     """0 working day, 1 Saturday, 2 Sunday or holiday; Monday of 1970-01-05 anchors the weekdays."""
     weekday = (days + 3) % 7
     free = (weekday == 6) | (holiday_flags(days, country) > 0)
-    return np.where(free, 2.0, np.where(weekday == 5, 1.0, 0.0))
+    out = np.where(weekday == 5, 1.0, 0.0)
+    out[free] = 2.0
+    return np.asarray(out, dtype=np.float64)
 
 
 def calendar_matrix(minutes: Minutes, zone: str, country: str | None) -> Floats:

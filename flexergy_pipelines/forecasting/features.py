@@ -136,7 +136,14 @@ def _solar(rows: Rows, inputs: Inputs, weather: Floats) -> tuple[list[str], list
         ghi = weather[:, ghi_column]
         up = elevation > 3.0
         index = np.where(up, ghi / np.maximum(clear, 20.0), np.nan)
-        poa = plane_of_array(rows.valid, ghi, elevation, azimuth, target.tilt_deg or 30.0, target.azimuth_deg or 180.0)
+        poa = plane_of_array(
+            rows.valid,
+            ghi,
+            elevation,
+            azimuth,
+            tilt_deg=30.0 if target.tilt_deg is None else target.tilt_deg,
+            azimuth_deg=180.0 if target.azimuth_deg is None else target.azimuth_deg,
+        )
         names += ["clear_sky_index", "poa_irradiance"]
         values += [index, np.where(elevation > MIN_ELEVATION_DEG, poa, 0.0)]
     return names, values

@@ -62,7 +62,7 @@ def hours_of(text: str) -> float:
     return value / 60 if unit.startswith("m") else value * 24 if unit.startswith("d") else value
 
 
-def gate_rows(start: int, end: int, gate: int, horizon_hours: float, step: int, zone: str) -> Rows:
+def gate_rows(start: int, end: int, *, gate: int, horizon_hours: float, step: int, zone: str) -> Rows:
     """One issue a day at the gate; the forecast starts at the next local midnight.
 
     Parameters

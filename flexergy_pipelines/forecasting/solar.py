@@ -37,7 +37,7 @@ def sun(minutes: Minutes, step: int, location: Location) -> tuple[Floats, Floats
 
 
 def plane_of_array(
-    minutes: Minutes, ghi: Floats, elevation: Floats, azimuth: Floats, tilt_deg: float, azimuth_deg: float
+    minutes: Minutes, ghi: Floats, elevation: Floats, azimuth: Floats, *, tilt_deg: float, azimuth_deg: float
 ) -> Floats:
     """Irradiance in the plane of the modules [W/m2] from the horizontal one, by Erbs and isotropic sky."""
     from pvlib import irradiance

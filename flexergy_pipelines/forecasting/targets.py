@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
@@ -15,7 +15,6 @@ Kind = Literal["pv", "wind", "load", "ev", "controllable_load", "price"]
 PRICE_ASSET = "market"
 PRICE_QUANTITY = "day_ahead_price_eur_per_kwh"
 POWER_QUANTITY = "active_power_kw"
-CONSUMERS = ("load", "ev", "controllable_load")
 DEFAULT_QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -74,7 +73,7 @@ class Target:
     azimuth_deg: float | None = None
     hub_height_m: float | None = None
     known_delay_minutes: int = 0
-    publication_minute: int = field(default=12 * 60 + 45)
+    publication_minute: int = 12 * 60 + 45
 
     def __post_init__(self) -> None:
         if not 1 <= self.step_minutes <= 60 or 60 % self.step_minutes:
@@ -117,38 +116,41 @@ def targets_of(site: Site) -> list[Target]:
     Returns
     -------
     list of Target
-        In the order of `site.assets()`, the price last.
+        In the order of `site.assets()` without those excluded in the site's `forecasts`, the price last.
     """
+    from flexergy_pipelines.grid import PVPlant, WindTurbine
+
     where = Location(site.location.latitude_deg, site.location.longitude_deg, site.location.altitude_m)
-    common = {
-        "site_id": site.id,
-        "time_zone": site.time_zone,
-        "step_minutes": site.forecasts.granularity_minutes,
-        "horizon_hours": site.forecasts.horizon_hours,
-        "country": site.country,
-        "location": where,
-    }
+    base = Target(
+        site_id=site.id,
+        asset_id=PRICE_ASSET,
+        quantity=PRICE_QUANTITY,
+        kind="price",
+        time_zone=site.time_zone,
+        step_minutes=site.forecasts.granularity_minutes,
+        horizon_hours=site.forecasts.horizon_hours,
+        country=site.country,
+        location=where,
+    )
     sources = {source.id: source for source in site.sources()}
     targets: list[Target] = []
     for asset in site.assets():
+        if asset.id in site.forecasts.excluded_assets:
+            continue
         plant = sources.get(asset.id)
-        if asset.kind == "pv" and plant is not None:
-            shape = {
-                "capacity": getattr(plant, "peak_kw", None),
-                "tilt_deg": getattr(plant, "tilt_deg", None),
-                "azimuth_deg": getattr(plant, "azimuth_deg", None),
-            }
-            targets.append(Target(asset_id=asset.id, quantity=POWER_QUANTITY, kind="pv", **common, **shape))
-        elif asset.kind == "wind" and plant is not None:
-            shape = {
-                "capacity": getattr(plant, "rated_kw", None),
-                "hub_height_m": getattr(plant, "hub_height_m", None),
-            }
-            targets.append(Target(asset_id=asset.id, quantity=POWER_QUANTITY, kind="wind", **common, **shape))
-        elif asset.kind in CONSUMERS:
-            kind: Kind = asset.kind  # pyright: ignore[reportAssignmentType]
-            targets.append(Target(asset_id=asset.id, quantity=POWER_QUANTITY, kind=kind, **common))
-    targets.append(
-        Target(asset_id=PRICE_ASSET, quantity=PRICE_QUANTITY, kind="price", **{**common, "step_minutes": 60})
-    )
-    return targets
+        power = replace(base, asset_id=asset.id, quantity=POWER_QUANTITY)
+        if isinstance(plant, PVPlant):
+            targets.append(
+                replace(
+                    power,
+                    kind="pv",
+                    capacity=plant.rated_kw,
+                    tilt_deg=plant.tilt_deg,
+                    azimuth_deg=plant.azimuth_deg,
+                )
+            )
+        elif isinstance(plant, WindTurbine):
+            targets.append(replace(power, kind="wind", capacity=plant.rated_kw, hub_height_m=plant.hub_height_m))
+        elif asset.kind in ("load", "ev", "controllable_load"):
+            targets.append(replace(power, kind=asset.kind))
+    return [*targets, replace(base, step_minutes=60)]

@@ -1,7 +1,7 @@
 """Regular series on whole minutes since the epoch, and the only door through which features see the past.
 
-All times inside the forecasting core are int64 minutes since 1970-01-01 UTC; a value covers the interval that starts at its
-stamp. `GatedSeries` gives out nothing that was not known at the issue time, whatever it is asked for.
+All times inside the forecasting core are int64 minutes since 1970-01-01 UTC; a value covers the interval that starts at
+its stamp. `GatedSeries` gives out nothing that was not known at the issue time, whatever it is asked for.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MIN_HISTORY_DAYS = 21
 
 
-class TooLittleHistory(ValueError):
+class TooLittleHistoryError(ValueError):
     """There is not enough history to train any model; the fallbacks serve."""
 
 
@@ -60,8 +60,8 @@ class TrainedTarget:
         Spread of last resort, in the unit of the target.
     features : tuple of str
     metrics : dict
-        Scores of the backtest: of what would have been served (``mae``, ``rmse``, ``pinball``, ``coverage_80``, ...), of
-        the best naive (``naive_mae``, ...) and of each model (``mae.lightgbm``, ...).
+        Scores of the backtest: of what would have been served (``mae``, ``rmse``, ``pinball``, ``coverage_80``, ...),
+        of the best naive (``naive_mae``, ...) and of each model (``mae.lightgbm``, ...).
     trained_at : datetime
         Cutoff of the data.
     data_version : str
@@ -152,7 +152,7 @@ def train_models(
 
     Raises
     ------
-    TooLittleHistory
+    TooLittleHistoryError
         When fewer than 21 days are there.
     """
     now = to_minute(cutoff)
@@ -160,14 +160,13 @@ def train_models(
     series = inputs.series.trimmed()
     days = int(np.isfinite(series.values).sum()) * series.step / DAY
     if days < MIN_HISTORY_DAYS:
-        raise TooLittleHistory(f"{target.name}: {days:.1f} days of history, {MIN_HISTORY_DAYS} needed to train")
+        raise TooLittleHistoryError(f"{target.name}: {days:.1f} days of history, {MIN_HISTORY_DAYS} needed to train")
     inputs = Inputs(target, series, inputs.weather)
-    rows = (
-        rotating_rows(series.start + min(8, days / 4) * DAY, series.end, target.horizon_hours, series.step)
-        if quick
-        else rotating_rows(series.start + min(8, days / 4) * DAY, series.end, target.horizon_hours, series.step, 780)
+    spacing = 1740 if quick else 780
+    begin = series.start + int(min(8, days / 4) * DAY)
+    table = make_table(
+        inputs, rotating_rows(begin, series.end, target.horizon_hours, series.step, spacing_minutes=spacing)
     )
-    table = make_table(inputs, rows)
     fold_days, folds = (28, 1) if quick else (28, 3)
     fold_days = min(fold_days, max(4, int(days / 4 / folds)))
     cutoffs = [series.end - (folds - k) * fold_days * DAY for k in range(folds)]

@@ -145,8 +145,8 @@ def build_panel(frame: pl.DataFrame | None, step_minutes: int, time_zone: str) -
     Parameters
     ----------
     frame : polars.DataFrame or None
-        ``time``, optionally ``issued_at``, and any numeric or boolean columns. Rows without issue time count as known at
-        every issue time. Columns that hold nothing are dropped.
+        ``time``, optionally ``issued_at``, and any numeric or boolean columns. Rows without issue time count as known
+        at every issue time. Columns that hold nothing are dropped.
     step_minutes : int
         Step of the target [min].
     time_zone : str

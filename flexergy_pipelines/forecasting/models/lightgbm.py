@@ -1,5 +1,6 @@
 """Gradient-boosted trees: the point forecast and the spread of the quantiles around its median."""
 
+# ruff: noqa: ARG002 - one interface for all models; not every model needs all that it is given
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,5 +1,6 @@
 """Regularised linear regression, one per local hour: strong where loads and prices follow their own past smoothly."""
 
+# ruff: noqa: ARG002 - one interface for all models; not every model needs all that it is given
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

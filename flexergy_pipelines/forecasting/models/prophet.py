@@ -1,5 +1,6 @@
 """Prophet: trend, weekly and daily seasonality on a short recent window of hourly means."""
 
+# ruff: noqa: ARG002 - one interface for all models; not every model needs all that it is given
 from __future__ import annotations
 
 import logging

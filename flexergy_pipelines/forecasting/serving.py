@@ -1,0 +1,193 @@
+"""Forecasts for every target of a site, always: champion, else previous champion, else similar day, else naive.
+
+Each step down is written with the forecast and raised as an alarm, which is cleared as soon as the champion serves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from flexergy_pipelines.forecasting.fallback import fallback_forecast
+from flexergy_pipelines.forecasting.features import Inputs
+from flexergy_pipelines.forecasting.registry import (
+    CHAMPION,
+    PREVIOUS,
+    ModelMissingError,
+    ModelRegistry,
+    RegisteredModel,
+    RegistryUnavailableError,
+)
+from flexergy_pipelines.forecasting.site_data import read_histories, read_weather
+from flexergy_pipelines.forecasting.targets import Target, targets_of
+from flexergy_pipelines.forecasting.timegrid import series_from_frame, to_minute
+from flexergy_pipelines.forecasting.weather import WeatherPanel, build_panel
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.store import TenantStore
+
+ALARM = "forecast_fallback"
+SEVERITY = {1: 3, 2: 2, 3: 2, 4: 2}
+
+
+@dataclass(frozen=True)
+class ServedForecast:
+    """One forecast as it was written.
+
+    Attributes
+    ----------
+    target : Target
+    model : str
+        What produced it: a champion's name, ``similar_day``, ``naive_week``, ... .
+    model_version : str
+        Version in the registry, empty for fallbacks.
+    fallback_level : int
+        0 champion, 1 previous champion, 2 similar day, 3 naive, 4 no history at all.
+    reason : str
+        Empty when the champion served with all its inputs.
+    frame : polars.DataFrame
+        ``time, value, p10..p90``.
+    """
+
+    target: Target
+    model: str
+    model_version: str
+    fallback_level: int
+    reason: str
+    frame: pl.DataFrame
+
+
+def serve_target(
+    target: Target,
+    history: pl.DataFrame,
+    panel: WeatherPanel,
+    now: datetime,
+    registry: ModelRegistry,
+) -> ServedForecast:
+    """Forecast one target from `now` on with the best that works.
+
+    Parameters
+    ----------
+    target : Target
+    history : polars.DataFrame
+        ``time, value``; may be empty.
+    panel : WeatherPanel
+        May be empty.
+    now : datetime
+        Issue time, aware.
+    registry : ModelRegistry
+
+    Returns
+    -------
+    ServedForecast
+        Complete and finite, with sorted quantiles.
+    """
+    issue = to_minute(now)
+    inputs = Inputs(target, series_from_frame(history, target.step_minutes), panel).known_at(issue)
+    reasons: list[str] = []
+    for level, alias in ((0, CHAMPION), (1, PREVIOUS)):
+        model = _model(registry, target.name, alias, reasons)
+        if model is None:
+            continue
+        try:
+            frame = model.trained.predict(inputs, issue)
+        except Exception as error:  # whatever a model fails with, the site needs a forecast
+            reasons.append(f"{alias} {model.version} failed: {type(error).__name__}: {error}")
+            continue
+        if not _complete(frame):
+            reasons.append(f"{alias} {model.version} left values out")
+            continue
+        missing = _missing_inputs(model, inputs, issue)
+        return ServedForecast(
+            target, model.trained.champion, model.version, level, "; ".join([*reasons, *missing]), frame
+        )
+    found = fallback_forecast(inputs, issue)
+    return ServedForecast(target, found.model, "", found.level, "; ".join([*reasons, *found.reasons]), found.frame)
+
+
+def _model(registry: ModelRegistry, name: str, alias: str, reasons: list[str]) -> RegisteredModel | None:
+    try:
+        return registry.load(name, alias)
+    except RegistryUnavailableError as error:
+        kept = registry.remembered(name, alias)
+        if kept is None or alias != CHAMPION:
+            reasons.append(str(error))
+            return None
+        reasons.append(f"{error}; the champion loaded before serves")
+        return kept
+    except ModelMissingError as error:
+        reasons.append(str(error))
+        return None
+
+
+def _complete(frame: pl.DataFrame) -> bool:
+    values = frame.drop("time").to_numpy()
+    return values.size > 0 and bool(np.isfinite(values).all())
+
+
+def _missing_inputs(model: RegisteredModel, inputs: Inputs, issue: int) -> list[str]:
+    """What the model had to do without: weather that is gone or ends before the horizon."""
+    expected = [c for c in model.trained.features if "|day" in c]
+    if not expected:
+        return []
+    end = issue + model.trained.target.horizon_hours * 60
+    valid = inputs.weather.valid
+    ahead = valid[valid >= issue] if valid.size else valid
+    if ahead.size == 0:
+        return ["no weather forecast; weather inputs left empty"]
+    if ahead.max() + 60 < end - inputs.series.step:
+        return [f"weather known for {(int(ahead.max()) - issue) // 60} h only; empty beyond"]
+    return []
+
+
+def serve_site(db: TenantStore, site_id: str, now: datetime, registry: ModelRegistry) -> list[ServedForecast]:
+    """Write forecasts for every target of a site, and raise or clear the fallback alarms.
+
+    Parameters
+    ----------
+    db : TenantStore
+    site_id : str
+    now : datetime
+        Issue time, aware.
+    registry : ModelRegistry
+        Keeps loaded models in memory, so that the next call is fast.
+
+    Returns
+    -------
+    list of ServedForecast
+        One per target of `targets_of`.
+    """
+    from flexergy_pipelines.store.alarms import clear_alarm, raise_alarm
+    from flexergy_pipelines.store.forecasts import ForecastRun, write_forecast
+    from flexergy_pipelines.store.sites import load_site
+
+    site = load_site(db, site_id)
+    targets = targets_of(site)
+    histories = read_histories(db, site_id, targets, now)
+    weather = read_weather(db, site_id, now)
+    panels = {step: build_panel(weather, step, site.time_zone) for step in sorted({t.step_minutes for t in targets})}
+    served: list[ServedForecast] = []
+    for target in targets:
+        forecast = serve_target(target, histories[target.name], panels[target.step_minutes], now, registry)
+        run = ForecastRun(
+            site_id,
+            target.asset_id,
+            target.quantity,
+            now,
+            forecast.model,
+            forecast.model_version,
+            forecast.fallback_level,
+            forecast.reason,
+        )
+        write_forecast(db, run, forecast.frame)
+        if forecast.fallback_level == 0:
+            clear_alarm(db, site_id, ALARM, target.asset_id)
+        else:
+            message = f"{target.asset_id}: forecast by {forecast.model} ({forecast.reason})"
+            raise_alarm(db, site_id, ALARM, SEVERITY[forecast.fallback_level], message, target.asset_id)
+        served.append(forecast)
+    return served

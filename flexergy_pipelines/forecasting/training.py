@@ -1,0 +1,141 @@
+"""Trains every target of a site and decides, target by target, whether the new model takes over."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from flexergy_pipelines.forecasting.registry import CHAMPION, ModelMissingError, ModelRegistry
+from flexergy_pipelines.forecasting.site_data import read_histories, read_weather
+from flexergy_pipelines.forecasting.targets import Target, targets_of
+from flexergy_pipelines.forecasting.trained import TooLittleHistoryError, TrainedTarget, train_models
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.store import TenantStore
+
+# a challenger may be this much worse, relative to the naive of its own backtest, before the champion is kept
+TOLERANCE = 1.05
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training one target came to.
+
+    Attributes
+    ----------
+    target : str
+        Name of the registered model.
+    version : str or None
+        Registered version; None when there was nothing to register.
+    champion : str
+        Model chosen within the target; empty when none was trained.
+    promoted : bool
+        Whether the version now serves.
+    reason : str
+        Why it was promoted, kept back or not trained.
+    metrics : dict
+        Backtest scores, see `TrainedTarget.metrics`.
+    seconds : float
+    """
+
+    target: str
+    version: str | None
+    champion: str
+    promoted: bool
+    reason: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def train_site(
+    db: TenantStore,
+    site_id: str,
+    now: datetime,
+    registry: ModelRegistry,
+    *,
+    targets: list[str] | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    quick: bool = True,
+    seed: int = 7,
+) -> list[TrainingResult]:
+    """Train, backtest and register the targets of a site.
+
+    Parameters
+    ----------
+    db : TenantStore
+    site_id : str
+    now : datetime
+        Aware; nothing later is used.
+    registry : ModelRegistry
+    targets : list of str or None
+        Asset ids or full names to train; None trains all.
+    progress : callable or None
+        Called with a text and the share done.
+    quick : bool
+        Small models that train in a few seconds a target.
+    seed : int
+
+    Returns
+    -------
+    list of TrainingResult
+        One per target, in the order of `targets_of`; a target without enough history is reported, not raised.
+
+    Raises
+    ------
+    RegistryUnavailableError
+    """
+    from flexergy_pipelines.store.sites import load_site
+
+    site = load_site(db, site_id)
+    chosen = [t for t in targets_of(site) if targets is None or t.asset_id in targets or t.name in targets]
+    if targets is not None and not chosen:
+        known = ", ".join(t.asset_id for t in targets_of(site))
+        raise ValueError(f"{site_id}: no target among {', '.join(targets)}; the site has {known}")
+    histories = read_histories(db, site_id, chosen, now)
+    weather = read_weather(db, site_id, now)
+    results: list[TrainingResult] = []
+    for k, target in enumerate(chosen):
+        if progress is not None:
+            progress(target.name, k / len(chosen))
+        results.append(_train_one(target, histories, weather, now, registry, quick=quick, seed=seed))
+    return results
+
+
+def _train_one(
+    target: Target, histories: dict, weather, now: datetime, registry: ModelRegistry, *, quick: bool, seed: int
+) -> TrainingResult:
+    began = time.perf_counter()
+    try:
+        trained = train_models(histories[target.name], weather, target, now, quick, seed=seed)
+    except TooLittleHistoryError as error:
+        return TrainingResult(target.name, None, "", False, str(error), seconds=time.perf_counter() - began)
+    promote, reason = _judge(trained, registry)
+    version = registry.log(trained, promote=promote, note=reason)
+    return TrainingResult(
+        target.name, version, trained.champion, promote, reason, trained.metrics, time.perf_counter() - began
+    )
+
+
+def _judge(challenger: TrainedTarget, registry: ModelRegistry) -> tuple[bool, str]:
+    """Whether the challenger takes over, and why."""
+    try:
+        champion = registry.load(challenger.target.name, CHAMPION)
+    except ModelMissingError:
+        return True, "first model of this target"
+    if champion.trained.features != challenger.features:
+        return True, "its inputs changed, so the champion can no longer be served in full"
+    old, new = _relative(champion.trained.metrics), _relative(challenger.metrics)
+    if not math.isfinite(new):
+        return False, "its backtest has no score"
+    if new <= old * TOLERANCE or not math.isfinite(old):
+        return True, f"error against naive {new:.2f}, champion {old:.2f}"
+    return False, f"error against naive {new:.2f} is worse than the champion's {old:.2f}"
+
+
+def _relative(metrics: dict[str, float]) -> float:
+    naive = metrics.get("naive_mae", math.nan)
+    return metrics.get("mae", math.nan) / naive if naive else math.nan
