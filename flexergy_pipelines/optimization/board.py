@@ -17,6 +17,8 @@ from flexergy_pipelines.optimization.series import FloatArray
 IndexArray = npt.NDArray[np.int64]
 Numbers = float | FloatArray
 
+HELD_BACK_KW = 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:
@@ -72,7 +74,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """A cost term: `coefficient` EUR for each unit of `column`; `penalty` prices a preference or violation, not money."""
+    """A cost term in EUR for each unit of a column; `penalty` prices a preference or violation, not money."""
 
     part: str
     columns: IndexArray
@@ -300,3 +302,9 @@ class Board:
         """Columns that may only be whole."""
         parts = [variable.columns for variable in self.variables if variable.integer]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def limit_to_send(wanted_kw: FloatArray, held_back_kw: FloatArray, rated_kw: float | None) -> FloatArray:
+    """Limit for an asset (kW): the planned power where it is held back, else its rating, which restricts nothing."""
+    free = wanted_kw if rated_kw is None else np.maximum(wanted_kw, rated_kw)
+    return np.where(held_back_kw > HELD_BACK_KW, wanted_kw - held_back_kw, free)

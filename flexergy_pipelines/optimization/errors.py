@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class ProblemError(ValueError):
@@ -74,18 +77,13 @@ def explain(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
         if isinstance(cause, ProblemError):
             lines.extend(cause.problems)
             continue
-        lines.append(_line(item["type"], item["loc"], item["msg"], item.get("input"), item.get("ctx", {}), data))
+        lines.append(_line(item, data))
     return lines
 
 
-def _line(
-    kind: str,
-    location: tuple[int | str, ...],
-    message: str,
-    value: object,
-    context: Mapping[str, Any],
-    data: Mapping[str, Any],
-) -> str:
+def _line(item: ErrorDetails, data: Mapping[str, Any]) -> str:
+    kind, location, message, value = item["type"], item["loc"], item["msg"], item.get("input")
+    context = item.get("ctx", {})
     name = data.get("id")
     asset = f"{name}: " if isinstance(name, str) else ""
     field = ".".join(str(part) for part in location) or "value"

@@ -84,27 +84,19 @@ def formulate(board: Board) -> tuple[pyo.ConcreteModel, list[Any], list[list[Any
         edges = np.searchsorted(row, np.arange(family.lower.size + 1)).tolist()
         lower, upper = family.lower.tolist(), family.upper.tolist()
 
-        def state(
-            _: Any,
-            i: int,
-            column: list[int] = column,
-            coefficient: list[float] = coefficient,
-            edges: list[int] = edges,
-            lower: list[float] = lower,
-            upper: list[float] = upper,
-        ) -> tuple[float | None, Any, float | None]:
-            body = LinearExpression(
-                constant=0,
-                linear_coefs=coefficient[edges[i] : edges[i + 1]],
-                linear_vars=[columns[c] for c in column[edges[i] : edges[i + 1]]],
-            )
-            return (
+        stated = [
+            (
                 None if lower[i] == -np.inf else lower[i],
-                body,
+                LinearExpression(
+                    constant=0,
+                    linear_coefs=coefficient[edges[i] : edges[i + 1]],
+                    linear_vars=[columns[c] for c in column[edges[i] : edges[i + 1]]],
+                ),
                 None if upper[i] == np.inf else upper[i],
             )
-
-        component = pyo.Constraint(range(family.lower.size), rule=state)
+            for i in range(family.lower.size)
+        ]
+        component = pyo.Constraint(range(family.lower.size), rule=dict(enumerate(stated)))
         model.add_component(f"{family.asset_id}:{family.name}", component)
         constraints.append(list(component.values()))
     costs = board.cost_vector()

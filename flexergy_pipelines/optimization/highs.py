@@ -1,4 +1,4 @@
-"""HiGHS, spoken to directly: a compiled board goes in, values and duals come out. No Pyomo here, so threads are safe."""
+"""HiGHS, spoken to directly: a compiled board goes in, values and duals come out; safe in threads."""
 
 from __future__ import annotations
 
@@ -162,10 +162,8 @@ class Solver:
             raise SolveError(text, f"no plan found: the solver says {text}")
         optimal = status == highspy.HighsModelStatus.kOptimal
         objective = info.objective_function_value / self._scale
-        if self.is_mip:
-            bound = info.mip_dual_bound / self._scale
-        else:
-            bound = objective if optimal else -np.inf
+        proven = info.mip_dual_bound / self._scale if self.is_mip else -np.inf
+        bound = proven if self.is_mip or not optimal else objective
         values = np.array(self._highs.getSolution().col_value)
         return Answer(values, objective, bound, optimal)
 

@@ -103,8 +103,14 @@ class Plan:
         """One series of the schedule."""
         return self.schedule[f"{asset_id}.{quantity}"].to_numpy()
 
+    def marginal_value_eur_per_kwh(self, battery_id: str) -> FloatArray | None:
+        """Worth of one more kilowatt-hour in a battery in each step (EUR/kWh); None where it is not known."""
+        duals = self.duals.get((battery_id, "stored_energy"))
+        # Energy that appears in the store raises the balance's right-hand side; a fall in cost is its worth.
+        return None if duals is None else -duals
+
     def values(self) -> pl.DataFrame:
-        """The schedule in long form: ``asset_id, quantity, time, value``, with the final states at the horizon's end."""
+        """The schedule as ``asset_id, quantity, time, value``, with the final states at the horizon's end."""
         names = [name for name in self.schedule.columns if name != "time"]
         long = self.schedule.unpivot(names, index="time", variable_name="name", value_name="value")
         ends = pl.DataFrame(

@@ -98,7 +98,7 @@ def _grown(costs: FloatArray, solver: Solver) -> FloatArray:
 
 
 def _scale(board: Board) -> float:
-    """Factor that brings the largest money coefficient to one; penalties stay out of it, they would drown the prices."""
+    """Factor that brings the largest money coefficient to one; penalties would drown the prices."""
     money = board.cost_vector(penalties=False)
     largest = float(np.abs(money).max(initial=0.0))
     return 1.0 / largest if largest > 0 else 1.0

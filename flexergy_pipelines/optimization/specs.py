@@ -43,7 +43,7 @@ class Battery(Spec):
     terminal_soc : float or None
         SoC asked for at the end; None means that of the start (drawn into the window).
     wear_cost_eur_per_kwh : float
-        Price of a kilowatt-hour of throughput (mean of charged and discharged energy), before the operator's weight.
+        Price of wear for a kilowatt-hour discharged, before the operator's weight.
     charge_cost_eur_per_kwh, discharge_cost_eur_per_kwh : series
         Further costs of energy charged and discharged at the busbar, e.g. variable operating cost.
     holding_cost_eur_per_kwh_h : float
@@ -96,6 +96,8 @@ class Renewable(Spec):
     ----------
     available_kw : series
         Power it could deliver (kW).
+    rated_kw : float or None
+        Limit to send where nothing is curtailed (kW), so that a forecast too low holds nothing back.
     curtailable : bool
         Whether it may deliver less.
     curtailment_price_eur_per_kwh : float
@@ -105,6 +107,7 @@ class Renewable(Spec):
     id: AssetId
     kind: Literal["pv", "wind"] = "pv"
     available_kw: Series
+    rated_kw: NonNegative | None = None
     curtailable: bool = True
     curtailment_price_eur_per_kwh: NonNegative = 0.0
 
@@ -183,6 +186,8 @@ class ControllableLoad(Spec):
     ----------
     power_kw : series
         What it would consume (kW).
+    rated_kw : float or None
+        Limit to send where nothing is curtailed (kW).
     steps : tuple of float
         Shares of `power_kw` that can be switched off, ascending, each in (0, 1].
     curtailment_cost_eur_per_kwh : float
@@ -197,6 +202,7 @@ class ControllableLoad(Spec):
 
     id: AssetId
     power_kw: Series
+    rated_kw: NonNegative | None = None
     steps: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False)] = (1.0,)
     curtailment_cost_eur_per_kwh: NonNegative = 0.0
     min_minutes_between: Annotated[int, Field(ge=0)] = 0
@@ -220,15 +226,21 @@ class EvBlock(Spec):
     ----------
     power_kw : series
         What the EVs would draw (kW).
+    rated_kw : float or None
+        Limit to send where nothing is held back (kW).
     min_fraction : float
         Share of it that is always served.
+    min_kw : float
+        Power that is always served as far as it is asked for (kW).
     unmet_price_eur_per_kwh : float
         Price of a kilowatt-hour that an EV asked for and didn't get.
     """
 
     id: AssetId
     power_kw: Series
+    rated_kw: NonNegative | None = None
     min_fraction: Fraction = 0.0
+    min_kw: NonNegative = 0.0
     unmet_price_eur_per_kwh: NonNegative = 5.0
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flexergy_pipelines.optimization.blocks.commitment import add_starts, steps_of, within
-from flexergy_pipelines.optimization.board import Board, Variable
+from flexergy_pipelines.optimization.board import Board, Variable, limit_to_send
 from flexergy_pipelines.optimization.series import expand
 from flexergy_pipelines.optimization.specs import ControllableLoad
 
@@ -34,7 +34,7 @@ def add_controllable_load(board: Board, load: ControllableLoad) -> None:
         return wanted * (1 - off)
 
     board.output(name, "active_power_kw", power)
-    board.output(name, "active_power_limit_kw", power)
+    board.output(name, "active_power_limit_kw", lambda x: limit_to_send(wanted, wanted - power(x), load.rated_kw))
 
 
 def _limit_use(board: Board, load: ControllableLoad, levels: list[Variable]) -> None:

@@ -22,8 +22,24 @@ def add_grid_connection(
         Price of the grid's emission.
     """
     emission = expand(grid.emission_kg_per_kwh, board.steps) * carbon_price_eur_per_kg * board.hours
-    imports = _add_direction(board, grid, "import", +1.0, board.demand_max, grid.import_limit_kw, emission)
-    exports = _add_direction(board, grid, "export", -1.0, board.supply_max, grid.export_limit_kw, emission)
+    imports = _add_direction(
+        board,
+        grid,
+        "import",
+        +1.0,
+        largest_kw=board.demand_max,
+        limit=grid.import_limit_kw,
+        emission_eur_per_kw=emission,
+    )
+    exports = _add_direction(
+        board,
+        grid,
+        "export",
+        -1.0,
+        largest_kw=board.supply_max,
+        limit=grid.export_limit_kw,
+        emission_eur_per_kw=emission,
+    )
     if keep_energy:
         for flow in exports:
             board.goal.append((flow.columns, board.full(board.hours)))
@@ -49,6 +65,7 @@ def _add_direction(
     grid: GridConnection,
     direction: str,
     sign: float,
+    *,
     largest_kw: FloatArray,
     limit: FloatArray | None,
     emission_eur_per_kw: FloatArray,

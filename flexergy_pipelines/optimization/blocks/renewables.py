@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flexergy_pipelines.optimization.board import Board
+from flexergy_pipelines.optimization.board import Board, limit_to_send
 from flexergy_pipelines.optimization.series import expand
 from flexergy_pipelines.optimization.specs import Renewable
 
@@ -31,5 +31,7 @@ def add_renewable(board: Board, source: Renewable, *, keep_energy: bool) -> None
     if keep_energy:
         board.goal.append((curtailed.columns, board.full(board.hours)))
     board.output(name, "active_power_kw", lambda x: available - x[curtailed.columns])
-    board.output(name, "active_power_limit_kw", lambda x: available - x[curtailed.columns])
+    board.output(
+        name, "active_power_limit_kw", lambda x: limit_to_send(available, x[curtailed.columns], source.rated_kw)
+    )
     board.output(name, "curtailed_kw", lambda x: x[curtailed.columns])

@@ -7,9 +7,9 @@ from flexergy_pipelines.optimization.specs import Battery
 
 
 def add_wear(board: Board, battery: Battery, charge: Variable, discharge: Variable, weight: float) -> None:
-    """Price throughput.
+    """Price throughput, half on either way, so that a closed cycle costs the price of its discharged energy.
 
-    ``cost = weight * wear_cost_eur_per_kwh * (charged + discharged) / 2``, energies at the busbar.
+    ``cost = weight * wear_cost_eur_per_kwh * (eta_charge * eta_discharge * charged + discharged) / 2``
 
     Parameters
     ----------
@@ -18,5 +18,6 @@ def add_wear(board: Board, battery: Battery, charge: Variable, discharge: Variab
     """
     price = weight * battery.wear_cost_eur_per_kwh / 2 * board.hours
     if price > 0:
-        board.cost("battery_wear", charge.columns, price)
+        round_trip = battery.charge_efficiency * battery.discharge_efficiency
+        board.cost("battery_wear", charge.columns, price * round_trip)
         board.cost("battery_wear", discharge.columns, price)

@@ -1,0 +1,199 @@
+"""From a site, its series and its state to the problem that is planned. Pure: nothing is read from the store here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flexergy_pipelines.optimization.problem import Horizon, Objective, Problem
+from flexergy_pipelines.optimization.series import FloatArray
+from flexergy_pipelines.optimization.specs import (
+    Battery,
+    ControllableLoad,
+    DemandCharge,
+    EvBlock,
+    Genset,
+    GridConnection,
+    Load,
+    Renewable,
+)
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.grid import Site
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """What is known of the site at the start of the plan.
+
+    Attributes
+    ----------
+    soc : mapping
+        SoC of each ESS (0..1).
+    soh : mapping
+        SoH of each ESS where measured; else the site's own figure holds.
+    max_charge_kw, max_discharge_kw : mapping
+        Power limits that each ESS reports now (kW); else nameplate.
+    unavailable : frozenset
+        Assets that can't be used (fault, maintenance).
+    running : frozenset
+        Gensets that run.
+    peak_so_far_kw : float
+        Highest import of the billing period (kW).
+    """
+
+    soc: Mapping[str, float]
+    soh: Mapping[str, float] = field(default_factory=dict)
+    max_charge_kw: Mapping[str, float] = field(default_factory=dict)
+    max_discharge_kw: Mapping[str, float] = field(default_factory=dict)
+    unavailable: frozenset[str] = frozenset()
+    running: frozenset[str] = frozenset()
+    peak_so_far_kw: float = 0.0
+
+
+def build_problem(
+    site: Site,
+    horizon: Horizon,
+    power_kw: Mapping[str, FloatArray],
+    spot_eur_per_kwh: FloatArray,
+    state: SiteState,
+) -> Problem:
+    """The planning problem of a site.
+
+    Parameters
+    ----------
+    site : Site
+        The grid model.
+    horizon : Horizon
+        Planned time.
+    power_kw : mapping
+        For every source, load, controllable load and EV block: expected uncontrolled power of each step (kW).
+    spot_eur_per_kwh : ndarray
+        Market price of each step (EUR/kWh).
+    state : SiteState
+        State at the start.
+
+    Notes
+    -----
+    Mode ``self_consumption`` puts the least loss of renewable energy to export and curtailment before money;
+    ``tariff_management`` is least cost. For a power plant least cost is greatest revenue at the market price.
+    """
+    operation = site.operation
+    return Problem(
+        id=site.id,
+        horizon=horizon,
+        objective=Objective(
+            goal="self_consumption" if operation.mode == "self_consumption" else "cost",
+            wear_weight=operation.wear_weight,
+        ),
+        grid=_grid_connection(site, spot_eur_per_kwh, state),
+        batteries=_batteries(site, state),
+        renewables=tuple(
+            Renewable(
+                id=source.id,
+                kind=source.kind,
+                available_kw=_present(power_kw[source.id], source.id, state),
+                rated_kw=source.rated_kw,
+                curtailable=source.curtailable,
+            )
+            for source in site.sources()
+        ),
+        gensets=_gensets(site, state),
+        loads=tuple(Load(id=load.id, power_kw=np.maximum(power_kw[load.id], 0.0)) for load in site.loads),
+        controllable_loads=tuple(
+            ControllableLoad(
+                id=load.id,
+                power_kw=np.maximum(power_kw[load.id], 0.0),
+                rated_kw=load.rated_kw,
+                steps=tuple(sorted(round(1.0 - share, 9) for share in load.curtail_steps if share < 1.0)),
+                curtailment_cost_eur_per_kwh=load.curtailment_cost_eur_per_kwh,
+                min_minutes_between=int(load.min_minutes_between_curtailments),
+                max_curtailed_minutes=0 if load.id in state.unavailable else int(load.max_curtailed_minutes),
+            )
+            for load in site.controllable_loads()
+        ),
+        ev_blocks=tuple(
+            EvBlock(
+                id=block.id,
+                power_kw=np.maximum(power_kw[block.id], 0.0),
+                rated_kw=block.rated_kw,
+                min_kw=block.min_limit_kw,
+                unmet_price_eur_per_kwh=block.curtailment_cost_eur_per_kwh,
+            )
+            for block in site.ev_blocks()
+        ),
+    )
+
+
+def _present(power_kw: FloatArray, asset_id: str, state: SiteState) -> FloatArray:
+    """Expected power of a source, none while it can't be used; forecasts slightly below zero are cut."""
+    return np.zeros_like(power_kw) if asset_id in state.unavailable else np.maximum(power_kw, 0.0)
+
+
+def _grid_connection(site: Site, spot_eur_per_kwh: FloatArray, state: SiteState) -> GridConnection:
+    connection, tariff = site.grid_connection, site.tariff
+    charges: tuple[DemandCharge, ...] = ()
+    if tariff.demand_charge_eur_per_kw_month > 0:
+        charges = (
+            DemandCharge(
+                id="month-peak",
+                price_eur_per_kw=tariff.demand_charge_eur_per_kw_month,
+                peak_so_far_kw=max(state.peak_so_far_kw, 0.0),
+            ),
+        )
+    return GridConnection(
+        id=connection.id,
+        import_price_eur_per_kwh=np.array([tariff.import_price(price) for price in spot_eur_per_kwh.tolist()]),
+        export_price_eur_per_kwh=np.array([tariff.export_price(price) for price in spot_eur_per_kwh.tolist()]),
+        import_limit_kw=connection.import_limit_kw,
+        export_limit_kw=connection.export_limit_kw,
+        demand_charges=charges,
+        emission_kg_per_kwh=site.emissions.grid_kg_per_kwh,
+    )
+
+
+def _batteries(site: Site, state: SiteState) -> tuple[Battery, ...]:
+    batteries = []
+    for ess in site.ess():
+        usable = ess.in_service and ess.id not in state.unavailable
+        charge = min(ess.max_charge_kw, state.max_charge_kw.get(ess.id, ess.max_charge_kw))
+        discharge = min(ess.max_discharge_kw, state.max_discharge_kw.get(ess.id, ess.max_discharge_kw))
+        batteries.append(
+            Battery(
+                id=ess.id,
+                energy_capacity_kwh=ess.energy_capacity_kwh * state.soh.get(ess.id, ess.soh),
+                max_charge_kw=max(charge, 0.0) if usable else 0.0,
+                max_discharge_kw=max(discharge, 0.0) if usable else 0.0,
+                soc_min=ess.soc_min,
+                soc_max=ess.soc_max,
+                charge_efficiency=ess.charge_efficiency,
+                discharge_efficiency=ess.discharge_efficiency,
+                self_discharge_per_day=min(ess.self_discharge_per_day, 0.999),
+                soc_start=min(max(state.soc[ess.id], 0.0), 1.0),
+                terminal="at_least",
+                wear_cost_eur_per_kwh=ess.wear_cost_eur_per_kwh,
+            )
+        )
+    return tuple(batteries)
+
+
+def _gensets(site: Site, state: SiteState) -> tuple[Genset, ...]:
+    return tuple(
+        Genset(
+            id=genset.id,
+            min_kw=genset.min_kw,
+            max_kw=genset.max_kw,
+            available=0.0 if genset.id in state.unavailable or not genset.in_service else 1.0,
+            fuel_cost_eur_per_kwh=genset.fuel_cost_eur_per_kwh,
+            start_cost_eur=genset.start_cost_eur,
+            min_up_minutes=round(genset.min_up_minutes),
+            min_down_minutes=round(genset.min_down_minutes),
+            running_at_start=genset.id in state.running,
+            ramp_kw_per_minute=genset.ramp_kw_per_s * 60,
+            emission_kg_per_kwh=genset.emissions_kg_per_kwh,
+        )
+        for genset in site.gensets()
+    )
