@@ -1,0 +1,96 @@
+"""What the pages read from and write to the store, for one site of one tenant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from flexergy_pipelines.grid import Site
+from flexergy_pipelines.store import (
+    alarms,
+    clean,
+    commands,
+    forecasts,
+    kpis_table,
+    live,
+    plans,
+    prices,
+    readings,
+    setpoints,
+)
+from flexergy_pipelines.store.engine import TenantStore
+from flexergy_pipelines.store.plans import ActivePlan, PlanRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SiteData:
+    """One site as a page sees it.
+
+    Attributes
+    ----------
+    db : TenantStore
+        The store bound to the user's own tenant.
+    site : Site
+        The site.
+    """
+
+    db: TenantStore
+    site: Site
+
+    def live(self) -> pl.DataFrame:
+        """Newest value of each point."""
+        return live.read_live(self.db, self.site.id)
+
+    def setpoints(self) -> pl.DataFrame:
+        """Newest setpoint of each actuator."""
+        return setpoints.latest_setpoints(self.db, self.site.id)
+
+    def alarms(self, *, active_only: bool = True) -> pl.DataFrame:
+        """Alarms, worst first."""
+        return alarms.list_alarms(self.db, self.site.id, active_only=active_only)
+
+    def acknowledge(self, alarm_id: int, user: str) -> None:
+        """Note that `user` has seen an alarm."""
+        alarms.acknowledge_alarm(self.db, alarm_id, user)
+
+    def active_plan(self, at: datetime) -> ActivePlan | None:
+        """The newest plan that covers `at`."""
+        return plans.read_active_plan(self.db, self.site.id, at)
+
+    def plan_heads(self, limit: int = 20) -> list[tuple[int, int, PlanRecord]]:
+        """Plan id, version and record of the newest plans, newest first."""
+        return [(plan.plan_id, plan.version, plan.record) for plan in plans.list_plans(self.db, self.site.id, limit)]
+
+    def plan_values(self, plan_id: int) -> pl.DataFrame:
+        """Values of one plan."""
+        return plans.read_plan_values(self.db, plan_id)
+
+    def readings(self, start: datetime, end: datetime, points: list[tuple[str, str]], step: str | None) -> pl.DataFrame:
+        """Measured values, averaged over `step`."""
+        return readings.read_readings(self.db, self.site.id, start, end, points, step)
+
+    def clean(self, start: datetime, end: datetime, points: list[tuple[str, str]]) -> pl.DataFrame:
+        """Cleansed 15-min values."""
+        return clean.read_clean(self.db, self.site.id, start, end, points)
+
+    def forecast(
+        self, asset_id: str, quantity: str, start: datetime, end: datetime, known_at: datetime | None = None
+    ) -> pl.DataFrame:
+        """The forecast of one target as it was known."""
+        return forecasts.read_forecast(self.db, self.site.id, asset_id, quantity, start, end, known_at)
+
+    def prices(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """Day-ahead prices."""
+        return prices.read_prices(self.db, self.site.id, start, end)
+
+    def kpis(self, period_kind: str, start: datetime, end: datetime) -> pl.DataFrame:
+        """Indicators of the periods that begin in ``[start, end)``."""
+        return kpis_table.read_kpis(self.db, self.site.id, period_kind=period_kind, start=start, end=end)
+
+    def emergency_stop(self, *, active: bool, reason: str, user: str, now: datetime) -> None:
+        """Ask the control loop to stop the whole site, or to go on."""
+        lapse = None if active else now + timedelta(minutes=5)
+        value = 1.0 if active else 0.0
+        commands.write_command(self.db, self.site.id, None, "emergency_stop", value, reason, user, lapse)

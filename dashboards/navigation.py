@@ -1,0 +1,34 @@
+"""Which pages there are, and which of them a role may see; the others are not even registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dashboards.pages import alarms, forecasts, kpis, overview, plan
+from dashboards.roles import EVERYBODY
+
+
+@dataclass(frozen=True, slots=True)
+class PageSpec:
+    """One page of the app."""
+
+    path: str
+    title: str
+    icon: str
+    draw: Callable[[], None]
+    roles: frozenset[str] = EVERYBODY
+
+
+PAGES: tuple[PageSpec, ...] = (
+    PageSpec("overview", "Overview", ":material/bolt:", overview.page),
+    PageSpec("plan", "Plan", ":material/event_note:", plan.page),
+    PageSpec("forecasts", "Forecasts", ":material/query_stats:", forecasts.page),
+    PageSpec("kpis", "KPIs", ":material/monitoring:", kpis.page),
+    PageSpec("alarms", "Alarms", ":material/notifications:", alarms.page),
+)
+
+
+def pages_for(role: str) -> list[PageSpec]:
+    """The pages that `role` may see, in order."""
+    return [spec for spec in PAGES if role in spec.roles]

@@ -1,0 +1,82 @@
+"""Forecasts: for each target the middle and its bands, which model made it, and how good it was."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import polars as pl
+import streamlit as st
+
+from dashboards.charts.forecast import fan_chart
+from dashboards.session import PageContext, page_context
+from dashboards.theme import colour_of
+from dashboards.views.forecast import Accuracy, Target, accuracy, level_word, targets
+from dashboards.widgets import empty, heading
+from dashboards.words import duration, number, percent
+
+BACK = timedelta(hours=24)
+AHEAD = timedelta(hours=36)
+
+
+def page() -> None:
+    """Draw the page."""
+    context = page_context()
+    heading(context, "Forecasts", wide_note="bands: 10–90 % to 40–60 %, grey: measured")
+    shown = 0
+    for target in targets(context.site):
+        shown += _target(context, target)
+    if not shown:
+        empty(
+            "No forecasts yet.",
+            "The pipeline makes them every hour after a first training; `flexergy pipeline run --once` makes them now.",
+        )
+
+
+def _measured(context: PageContext, target: Target, start: datetime, end: datetime) -> pl.DataFrame:
+    if target.asset_id == "market":
+        prices = context.data.prices(start, end)
+        return prices.select("time", pl.col("price_eur_per_kwh").alias("value"))
+    frame = context.data.readings(start, end, [(target.asset_id, target.quantity)], "15m")
+    return frame.select("time", "value")
+
+
+def _target(context: PageContext, target: Target) -> int:
+    start, end = context.now - BACK, context.now + AHEAD
+    forecast = context.data.forecast(target.asset_id, target.quantity, start, end)
+    if forecast.is_empty():
+        return 0
+    measured = _measured(context, target, start, end if target.asset_id == "market" else context.now)
+    before = _measured(context, target, start - timedelta(days=7), context.now - timedelta(days=7))
+    with st.container(border=True):
+        newest = forecast.sort("time").row(-1, named=True)
+        age = duration((context.now - newest["issued_at"]).total_seconds())
+        st.markdown(f"**{target.title}** · {target.unit}")
+        level = level_word(newest["fallback_level"])
+        mark = ":orange-badge" if newest["fallback_level"] else ":green-badge"
+        st.markdown(f"{mark}[{level}] {newest['model']}, issued {age} ago")
+        chart = fan_chart(
+            forecast,
+            measured,
+            start,
+            end,
+            context.site.zone,
+            colour=colour_of("ev" if target.kind == "price" else target.kind),
+            unit=target.unit,
+            now=context.now,
+        )
+        st.altair_chart(chart, width="stretch")
+        _accuracy(accuracy(forecast, measured.filter(pl.col("time") <= context.now), before), target)
+    return 1
+
+
+def _accuracy(found: Accuracy | None, target: Target) -> None:
+    if found is None:
+        st.caption("How good it was is shown once measurements of forecast hours have come in.")
+        return
+    digits = 4 if target.unit == "EUR/kWh" else 2
+    parts = [f"last 24 h: mean error {number(found.mae, digits)} {target.unit}"]
+    if found.naive_mae is not None:
+        parts.append(f"“as last week” would have been {number(found.naive_mae, digits)}")
+    if found.covered is not None:
+        parts.append(f"{percent(found.covered, 0)} of measurements inside the 10–90 % band (80 % is right)")
+    st.caption(" · ".join(parts) + f" · {found.intervals} intervals, newest issue per hour")

@@ -1,0 +1,152 @@
+"""Overview: what the site does this second, who is in control, and how the day goes against the plan."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+
+import polars as pl
+import streamlit as st
+
+from dashboards.charts.plan import plan_against_actual_chart, soc_chart
+from dashboards.roles import may_command
+from dashboards.session import PageContext, page_context
+from dashboards.views.live import Control, controls, in_control, layer_word, live_image
+from dashboards.views.overview_html import CSS, live_html
+from dashboards.widgets import alarm_list, empty
+from dashboards.words import clock_time, number
+
+
+def page() -> None:
+    """Draw the page."""
+    context = page_context()
+    st.html(CSS)
+    head, button = st.columns([4, 1], vertical_alignment="center")
+    head.subheader(context.site.name, anchor=False)
+    if may_command(context.user.role):
+        with button:
+            _emergency_button(context)
+    _live()
+    _today()
+
+
+@st.fragment(run_every="1s")
+def _live() -> None:
+    context = page_context()
+    image = live_image(context.data.live())
+    rows = controls(context.data.setpoints())
+    if image.newest is None:
+        empty(
+            "No live values yet.",
+            "They come once a second as soon as the control loop (`flexergy control`) reaches the site's devices.",
+        )
+    else:
+        st.markdown(live_html(context.site, image, in_control(rows, context.now), context.now), unsafe_allow_html=True)
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**Active alarms**")
+        alarm_list(context.data.alarms(), context.site, context.now)
+    with right:
+        st.markdown("**What commands the plant, and why**")
+        _control_table(rows, context)
+
+
+def _control_table(rows: list[Control], context: PageContext) -> None:
+    if not rows:
+        st.html('<div style="opacity:.8">No setpoint has been sent yet: the first follows the first plan.</div>')
+        return
+    frame = pl.DataFrame(
+        {
+            "asset": [row.asset_id for row in rows],
+            "sent": [f"{number(row.sent)} kW" for row in rows],
+            "read back": [f"{number(row.readback)} kW" for row in rows],
+            "by": [layer_word(row.layer) for row in rows],
+            "why": [row.reason for row in rows],
+            "until": [clock_time(row.valid_until, context.site.zone) if row.valid_until else "open" for row in rows],
+        }
+    )
+    st.dataframe(frame, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 260))
+
+
+def local_day(now: datetime, context: PageContext) -> tuple[datetime, datetime]:
+    """Begin and end of the site's present day, 23 to 25 hours long."""
+    zone = context.site.zone
+    day = now.astimezone(zone).date()
+    start = datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
+    end = datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(UTC)
+    return start, end
+
+
+@st.fragment(run_every="60s")
+def _today() -> None:
+    context = page_context()
+    st.markdown("**Today: plan against what was measured**")
+    start, end = local_day(context.now, context)
+    zone = context.site.zone
+    plan = context.data.active_plan(context.now)
+    stores = [ess.id for ess in context.site.ess()]
+    points = [("pcc", "active_power_kw"), *((ess, "soc") for ess in stores)]
+    actual = context.data.readings(start, context.now, points, "15m").drop_nulls("value")
+    if plan is None and actual.is_empty():
+        empty("No plan and no measurements of today yet.", "The plan comes from the pipeline's first run.")
+        return
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.caption("Power at the grid connection, kW (+ import, − export)")
+        series = compared(plan.values if plan else None, actual, ("pcc", "active_power_kw"), start, end)
+        chart = plan_against_actual_chart(series, start, end, zone, unit="kW", now=context.now)
+        st.altair_chart(chart, width="stretch")
+    with right:
+        if stores:
+            st.caption(f"State of charge of {stores[0]}")
+            ess = context.site.ess()[0]
+            series = compared(plan.values if plan else None, actual, (ess.id, "soc"), start, end)
+            chart = soc_chart(series, (ess.soc_min, ess.soc_max), start, end, zone, now=context.now)
+            st.altair_chart(chart, width="stretch")
+
+
+def compared(
+    planned: pl.DataFrame | None, actual: pl.DataFrame, point: tuple[str, str], start: datetime, end: datetime
+) -> pl.DataFrame:
+    """Plan and measurement of one point as one long frame (``series, time, value``)."""
+    asset_id, quantity = point
+    parts: list[pl.DataFrame] = []
+    for name, frame in (("plan", planned), ("measured", actual)):
+        if frame is None or frame.is_empty():
+            continue
+        own = frame.filter(
+            (pl.col("asset_id") == asset_id) & (pl.col("quantity") == quantity) & pl.col("time").is_between(start, end)
+        )
+        parts.append(own.select(pl.lit(name).alias("series"), "time", "value").sort("time"))
+    if not parts:
+        schema = {"series": pl.String, "time": pl.Datetime("us", "UTC"), "value": pl.Float64}
+        return pl.DataFrame(schema=schema)
+    return pl.concat(parts)
+
+
+def _emergency_button(context: PageContext) -> None:
+    if st.button("Emergency stop", type="primary", icon=":material/emergency_home:", width="stretch", key="estop"):
+        _confirm_stop(context)
+
+
+@st.dialog("Emergency stop")
+def _confirm_stop(context: PageContext) -> None:
+    st.write(
+        f"This asks the control loop to bring **{context.site.name}** to a stop: storage and gensets to 0 kW, "
+        "and to hold it there until somebody releases it."
+    )
+    reason = st.text_input("Reason (is logged with your name)", max_chars=500, key="estop_reason")
+    stop, release = st.columns(2)
+    if stop.button("Stop the site", type="primary", width="stretch", disabled=len(reason.strip()) < 3, key="estop_go"):
+        _send(context, reason, active=True)
+    if release.button("Release the stop", width="stretch", disabled=len(reason.strip()) < 3, key="estop_release"):
+        _send(context, reason, active=False)
+
+
+def _send(context: PageContext, reason: str, *, active: bool) -> None:
+    fresh = page_context()
+    if not may_command(fresh.user.role):
+        st.error("Your role may no longer command this site.")
+        return
+    context.data.emergency_stop(active=active, reason=reason.strip(), user=fresh.user.name, now=fresh.now)
+    st.toast("Emergency stop sent." if active else "Release sent.", icon=":material/check:")
+    st.rerun()

@@ -1,0 +1,128 @@
+"""Plan: the schedule in force, what it costs against no storage, and how good the solver says it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+import streamlit as st
+
+from dashboards.charts.plan import balance_frame, cost_chart, price_chart, schedule_chart, soc_chart
+from dashboards.session import PageContext, page_context
+from dashboards.views.plan import (
+    cost_frame,
+    kinds_of,
+    next_hour,
+    planned_powers,
+    planned_prices,
+    planned_soc,
+    saving,
+)
+from dashboards.widgets import empty, heading
+from dashboards.words import duration, euro, local_time, number, percent
+from flexergy_pipelines.store.plans import PlanRecord
+
+
+def page() -> None:
+    """Draw the page."""
+    context = page_context()
+    plan = context.data.active_plan(context.now)
+    if plan is None:
+        heading(context, "Plan")
+        empty(
+            "No plan is in force.",
+            f"One is made each day at {context.site.operation.day_ahead_time} site time and every "
+            f"{context.site.operation.intraday_period_minutes} minutes in between, once forecasts are there.",
+        )
+        return
+    record = plan.record
+    age = duration((context.now - record.created_at).total_seconds())
+    kind = record.kind.replace("_", "-")
+    heading(context, "Plan", wide_note=f"{kind} plan, version {plan.version}, made {age} ago")
+    _figures(record)
+    _violations(record)
+    _charts(plan.values, record, context)
+    st.markdown("**Setpoints of the next hour**")
+    _next_hour(plan.values, context)
+
+
+def _figures(record: PlanRecord) -> None:
+    cost, without, saved, proof = st.columns(4)
+    cost.metric("Cost of the plan", euro(record.objective_eur), border=True, height="stretch")
+    without.metric("Without storage", euro(record.no_storage_cost_eur), border=True, height="stretch")
+    gain = saving(record.objective_eur, record.no_storage_cost_eur)
+    saved.metric(
+        "Saved by storage",
+        euro(gain[0] if gain else None),
+        percent(gain[1]) if gain else None,
+        border=True,
+        height="stretch",
+    )
+    gap = "no gap stated" if record.gap is None else f"gap {percent(record.gap, 2)}"
+    proof.metric(
+        "Solution",
+        record.status.replace("_", " "),
+        gap,
+        delta_color="off",
+        delta_arrow="off",
+        border=True,
+        height="stretch",
+    )
+
+
+def _violations(record: PlanRecord) -> None:
+    if not record.violations:
+        return
+    st.warning(f"{len(record.violations)} limit(s) could not be kept; the plan bends them as little as possible.")
+    st.dataframe(pl.DataFrame([_flat(item) for item in record.violations], strict=False), hide_index=True)
+
+
+def _flat(item: dict[str, object]) -> dict[str, str]:
+    return {str(key): number(value, 2) if isinstance(value, float) else str(value) for key, value in item.items()}
+
+
+def _charts(values: pl.DataFrame, record: PlanRecord, context: PageContext) -> None:
+    start, end, zone = record.start, record.end, context.site.zone
+    st.markdown("**Who feeds the site and who takes from it**")
+    balance = balance_frame(planned_powers(values), kinds_of(context.site), record.step_minutes)
+    st.altair_chart(schedule_chart(balance, start, end, zone, now=context.now), width="stretch")
+    left, right = st.columns(2, gap="large")
+    soc, prices = planned_soc(values), planned_prices(values)
+    with left:
+        st.markdown("**State of charge**")
+        if soc.is_empty():
+            empty("This plan has no storage.", "")
+        else:
+            limits = {(ess.soc_min, ess.soc_max) for ess in context.site.ess()}
+            band = next(iter(limits)) if len(limits) == 1 else None
+            st.altair_chart(soc_chart(soc, band, start, end, zone, now=context.now), width="stretch")
+    with right:
+        st.markdown("**Prices the plan reckons with**")
+        if prices.is_empty():
+            empty("This plan names no prices.", "")
+        else:
+            st.altair_chart(price_chart(prices, start, end, zone, now=context.now), width="stretch")
+    costs = cost_frame(record.costs)
+    if not costs.is_empty():
+        st.markdown("**Cost by part**")
+        st.altair_chart(cost_chart(costs), width="stretch")
+
+
+def _next_hour(values: pl.DataFrame, context: PageContext) -> None:
+    table = next_hour(values, context.now)
+    times = [column for column in table.columns if column not in {"asset_id", "quantity"}]
+    if not times:
+        empty("The plan has no setpoints for the next hour.", "The next plan brings them.")
+        return
+    st.dataframe(_named(table, times, context), hide_index=True, width="stretch")
+    st.caption("kW. Storage: + discharges, − charges. A limit is the most the asset may produce or take.")
+
+
+def _named(table: pl.DataFrame, times: Sequence[str], context: PageContext) -> pl.DataFrame:
+    words = {"active_power_setpoint_kw": "setpoint", "active_power_limit_kw": "limit"}
+    return table.select(
+        pl.col("asset_id").alias("asset"),
+        pl.col("quantity").replace(words).alias("what"),
+        *(pl.col(t).round(1).alias(local_time(datetime.fromisoformat(t), context.site.zone)) for t in times),
+    )

@@ -1,0 +1,104 @@
+"""View model of forecasts: which targets there are, and how good the forecasts were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import polars as pl
+
+from flexergy_pipelines.grid import Site
+
+FORECAST_KINDS = ("load", "controllable_load", "ev", "pv", "wind")
+LEVEL_WORDS = {
+    0: "champion model",
+    1: "previous model (fallback 1)",
+    2: "similar day (fallback 2)",
+    3: "naive (fallback 3)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something that is forecast."""
+
+    asset_id: str
+    quantity: str
+    kind: str
+    unit: str
+
+    @property
+    def title(self) -> str:
+        """As it is named on the screen."""
+        return "Day-ahead price" if self.asset_id == "market" else self.asset_id
+
+
+def targets(site: Site) -> list[Target]:
+    """The forecast targets of a site; the market price last."""
+    found = [
+        Target(asset.id, "active_power_kw", asset.kind, "kW")
+        for kind in FORECAST_KINDS
+        for asset in site.assets()
+        if asset.kind == kind and asset.id not in site.forecasts.excluded_assets
+    ]
+    return [*found, Target("market", "day_ahead_price_eur_per_kwh", "price", "EUR/kWh")]
+
+
+def level_word(level: int) -> str:
+    """What stands behind a fallback level."""
+    return LEVEL_WORDS.get(level, f"fallback {level}")
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How far a forecast was off where both forecast and measurement exist.
+
+    Attributes
+    ----------
+    mae : float
+        Mean absolute error, in the target's unit.
+    naive_mae : float or None
+        The same for "as a week before"; None when last week is unknown.
+    covered : float or None
+        Share of measurements between the 10 % and the 90 % quantile (80 % is right).
+    intervals : int
+        How many intervals were compared.
+    """
+
+    mae: float
+    naive_mae: float | None
+    covered: float | None
+    intervals: int
+
+
+def accuracy(forecast: pl.DataFrame, measured: pl.DataFrame, week_before: pl.DataFrame) -> Accuracy | None:
+    """Compare forecast with measurement, interval by interval; None when nothing can be compared.
+
+    Parameters
+    ----------
+    forecast : pl.DataFrame
+        Columns ``time``, ``value``, ``p10``, ``p90``.
+    measured, week_before : pl.DataFrame
+        Columns ``time``, ``value``; the second of the week before.
+    """
+    actual = measured.drop_nulls("value").select("time", pl.col("value").alias("actual"))
+    both = forecast.drop_nulls("value").join(actual, on="time", how="inner")
+    if both.is_empty():
+        return None
+    error = (both["value"] - both["actual"]).abs().mean()
+    naive = week_before.drop_nulls("value").select(
+        (pl.col("time") + timedelta(days=7)).alias("time"), pl.col("value").alias("naive")
+    )
+    beside = both.join(naive, on="time", how="inner")
+    naive_error = (beside["naive"] - beside["actual"]).abs().mean() if beside.height else None
+    banded = both.drop_nulls(["p10", "p90"])
+    covered = None
+    if banded.height:
+        inside = banded.filter((pl.col("actual") >= pl.col("p10")) & (pl.col("actual") <= pl.col("p90")))
+        covered = inside.height / banded.height
+    return Accuracy(
+        mae=float(error) if isinstance(error, int | float) else 0.0,
+        naive_mae=float(naive_error) if isinstance(naive_error, int | float) else None,
+        covered=covered,
+        intervals=both.height,
+    )
