@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.grid import Site
 
 app = typer.Typer(add_completion=False)
 
@@ -24,7 +27,16 @@ def simulate(  # noqa: PLR0917 - command-line options are named
     seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 1,
 ) -> None:
     """Run the plant simulator until it is stopped."""
+    if not 0 < speed <= MAX_SPEED:
+        _refuse(f"--speed {speed:g} is outside 0..{MAX_SPEED:g}")
+    if not sites and not demo:
+        _refuse("name the sites to simulate, or --demo for all sample sites")
     import asyncio
+    import os
+
+    # One process serves many devices from small frames: it needs no thread pool, and gives freed memory back at once.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 
     from flexergy_pipelines.grid import SystemClock
     from flexergy_pipelines.grid.replay import load_replay
@@ -34,10 +46,6 @@ def simulate(  # noqa: PLR0917 - command-line options are named
     from plant_simulator.field import Field
     from plant_simulator.service import serve
 
-    if not 0 < speed <= MAX_SPEED:
-        _refuse(f"--speed {speed:g} is outside 0..{MAX_SPEED:g}")
-    if not sites and not demo:
-        _refuse("name the sites to simulate, or --demo for all sample sites")
     configure_logging("simulate")
     settings = load_settings()
     try:
@@ -49,7 +57,7 @@ def simulate(  # noqa: PLR0917 - command-line options are named
         _refuse(str(error.args[0]) if isinstance(error, KeyError) else str(error))
 
 
-def _load_sites(names: list[str], *, demo: bool) -> list:
+def _load_sites(names: list[str], *, demo: bool) -> list[Site]:
     from flexergy_pipelines.grid import load_site_file
     from flexergy_pipelines.grid.samples import sample_site, sample_sites
 

@@ -1,0 +1,88 @@
+"""The `flexergy simulate` process: starts, publishes, serves, makes way for others, stops cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from pymodbus.client import AsyncModbusTcpClient
+
+COMMAND = [sys.executable, "-c", "from flexergy_pipelines.cli.main import main; main()", "simulate"]
+
+
+@contextmanager
+def simulator(home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """A running simulator and the addresses it published."""
+    env = os.environ | {"FLEXERGY_HOME": str(home)}
+    process = subprocess.Popen(
+        [*COMMAND, "--http-port", "0", *arguments], env=env, stderr=subprocess.PIPE, text=True, cwd=home
+    )
+    assert process.stderr is not None
+    try:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "simulator ready" in line:
+                break
+        else:
+            raise AssertionError(f"the simulator did not start: {''.join(lines)}")
+        yield process, json.loads((home / "run" / "endpoints.json").read_text())
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+async def read_soc(address: str) -> int:
+    host, port = address.split(":")
+    client = AsyncModbusTcpClient(host, port=int(port), timeout=5, retries=0)
+    assert await client.connect()
+    reply = await client.read_input_registers(2, count=1, device_id=1)
+    client.close()
+    return reply.registers[0]
+
+
+def test_two_installations_run_side_by_side_and_stop_cleanly(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with (
+        simulator(tmp_path / "a", "--demo") as (first, addresses),
+        simulator(tmp_path / "b", "microgrid") as (second, others),
+    ):
+        assert asyncio.run(read_soc(addresses["microgrid/esc-1"])) == pytest.approx(5000, abs=5)
+        assert asyncio.run(read_soc(addresses["hybrid-park/esc-1"])) == pytest.approx(5000, abs=5)
+        assert asyncio.run(read_soc(others["microgrid/esc-1"])) == pytest.approx(5000, abs=5)
+        assert not set(addresses.values()) & set(others.values())
+        assert httpx.get(f"{addresses['simulator']}/health").json()["sites"] == ["microgrid", "hybrid-park"]
+        assert (tmp_path / "a" / "replay.json").exists()
+        first.send_signal(signal.SIGTERM)
+        second.send_signal(signal.SIGINT)
+        assert first.wait(timeout=60) == 0
+        assert second.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "name the sites to simulate, or --demo"),
+        (["atlantis"], "no sample site atlantis"),
+        (["microgrid", "--speed", "0"], "--speed 0 is outside"),
+        (["nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_bad_arguments_are_one_clear_line_and_exit_2(tmp_path: Path, arguments: list[str], reason: str) -> None:
+    env = os.environ | {"FLEXERGY_HOME": str(tmp_path)}
+    done = subprocess.run([*COMMAND, *arguments], env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
