@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import polars as pl
 import pytest
@@ -25,6 +26,7 @@ from flexergy_pipelines.store.readings import (
 from tests.support.store import plain_site
 
 T0 = datetime(2026, 3, 28, 23, tzinfo=UTC)
+_numbers = count()
 PV = ("pv-1", "active_power_kw")
 LOAD = ("load-1", "active_power_kw")
 
@@ -93,7 +95,7 @@ def test_ingest_in_any_order_and_with_repeats_gives_the_same_table(
     consistent = [[(p, k, value_of.setdefault((p, k), v)) for p, k, v in batch] for batch in batches]
     sites = []
     for number in range(2):
-        name = plain_site(db, f"{site}-{order.random()}-{number}", [PV, LOAD])
+        name = plain_site(db, f"{site}-{next(_numbers)}", [PV, LOAD])
         todo = [batch for batch in consistent for _ in range(number + 1)]
         order.shuffle(todo)
         for batch in todo:
