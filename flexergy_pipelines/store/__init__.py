@@ -3,6 +3,7 @@
 from flexergy_pipelines.store.embedded import EmbeddedServer, start_embedded
 from flexergy_pipelines.store.engine import Store, Tenant, TenantStore, open_store
 from flexergy_pipelines.store.errors import InvalidDataError, NotFoundError, StoreError, StoreUnavailableError
+from flexergy_pipelines.store.status import database_status
 
 __all__ = [
     "EmbeddedServer",
@@ -13,6 +14,7 @@ __all__ = [
     "StoreUnavailableError",
     "Tenant",
     "TenantStore",
+    "database_status",
     "open_store",
     "start_embedded",
 ]

@@ -23,7 +23,7 @@ EMERGENCY_STOP: Final = "emergency_stop"
 class ReplanRequest:
     """A wish for a new plan."""
 
-    request_id: int
+    id: int
     site_id: str
     reason: str
     requested_at: datetime
@@ -131,7 +131,7 @@ def write_command(  # noqa: PLR0917 - asset, quantity and value read well by pla
                 value,
                 reason,
                 user,
-                utc(valid_until, "valid_until") if valid_until else None,
+                until,
             ),
         ).scalar_one()
         record_event(

@@ -16,12 +16,13 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from flexergy_pipelines.store.errors import StoreError, disk_message
+from flexergy_pipelines.store.bootstrap import ensure_cluster
+from flexergy_pipelines.store.errors import StoreError, clear_errors, disk_message
 
 if TYPE_CHECKING:
     from flexergy_pipelines.settings import Settings
@@ -62,12 +63,15 @@ class EmbeddedServer:
         Process id of the postmaster.
     started_here : bool
         Whether this call started it (False: it was running).
+    registration : file or None
+        Open lock file by which others see that this process uses the server; ends with the process at the latest.
     """
 
     data_dir: Path
     socket_dir: Path
     pid: int
     started_here: bool
+    registration: IO[str] | None = field(default=None, compare=False, repr=False)
 
     def url(self, database: str = "flexergy", *, user: str = "flexergy_app", driver: str | None = "psycopg") -> str:
         """SQLAlchemy URL of a database of this server (`driver` None gives a plain libpq URL)."""
@@ -82,6 +86,21 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Stop the server: clients are disconnected, everything committed is on disk. Does nothing when it is down."""
         with _exclusive(self.data_dir):
+            _stop(self.data_dir)
+            if self.registration is not None:
+                self.registration.close()
+
+    def release(self) -> None:
+        """Stop the server unless another process uses it, or another part of this one."""
+        if self.registration is None or self.registration.closed:
+            return
+        with _exclusive(self.data_dir):
+            try:
+                fcntl.flock(self.registration, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            finally:
+                self.registration.close()
             _stop(self.data_dir)
 
 
@@ -104,9 +123,23 @@ def start_embedded(settings: Settings, *, durable: bool = True) -> EmbeddedServe
     try:
         data_dir.parent.mkdir(parents=True, exist_ok=True)
         with _exclusive(data_dir):
-            return _start(data_dir, durable=durable)
+            registration = _lock_path(data_dir, "users").open("a")
+            fcntl.flock(registration, fcntl.LOCK_SH)
+            server = replace(_start(data_dir, durable=durable), registration=registration)
+            _prepare(server)
+            return server
     except OSError as error:
         raise StoreError(disk_message(error, Path(error.filename or data_dir))) from error
+
+
+def running_server(settings: Settings) -> EmbeddedServer | None:
+    """The embedded server of this installation when it runs; nothing is started or created."""
+    data_dir = settings.postgres_dir.resolve()
+    pid = _postmaster_pid(data_dir)
+    socket_dir = _running_socket_dir(data_dir)
+    if pid is None or socket_dir is None:
+        return None
+    return EmbeddedServer(data_dir, socket_dir, pid, started_here=False)
 
 
 @contextmanager
@@ -118,25 +151,6 @@ def _exclusive(data_dir: Path) -> Iterator[None]:
 
 def _lock_path(data_dir: Path, name: str) -> Path:
     return data_dir.parent / f".{data_dir.name}.{name}.lock"
-
-
-def hold(server: EmbeddedServer) -> IO[str]:
-    """Register this process as a user of the server until the returned file is closed or the process ends."""
-    lock = _lock_path(server.data_dir, "users").open("a")
-    fcntl.flock(lock, fcntl.LOCK_SH)
-    return lock
-
-
-def release(server: EmbeddedServer, lock: IO[str]) -> None:
-    """End the registration; stop the server when nobody else is registered."""
-    with _exclusive(server.data_dir):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        finally:
-            lock.close()
-        _stop(server.data_dir)
 
 
 def _start(data_dir: Path, *, durable: bool) -> EmbeddedServer:
@@ -165,6 +179,18 @@ def _start(data_dir: Path, *, durable: bool) -> EmbeddedServer:
     if pid is None:
         raise StoreError(f"PostgreSQL ended right after its start; its log: {log}")
     return EmbeddedServer(data_dir, socket_dir, pid, started_here=True)
+
+
+def _prepare(server: EmbeddedServer) -> None:
+    import psycopg
+
+    with (
+        clear_errors("embedded database"),
+        psycopg.connect(
+            server.url("postgres", user=SUPERUSER, driver=None), autocommit=True, connect_timeout=10
+        ) as connection,
+    ):
+        ensure_cluster(connection)
 
 
 def _create_cluster(data_dir: Path, user: str | None) -> None:

@@ -9,10 +9,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flexergy_pipelines.store.bootstrap import APP_ROLE, DATABASES, OWNER_ROLE, ensure_cluster, may_bootstrap
-from flexergy_pipelines.store.embedded import SUPERUSER, EmbeddedServer, hold, release, start_embedded
+from flexergy_pipelines.store.embedded import EmbeddedServer, start_embedded
 from flexergy_pipelines.store.errors import NotFoundError, StoreError, clear_errors
 
 if TYPE_CHECKING:
@@ -124,7 +124,6 @@ class Store:
         self.server = server
         self._url = url
         self._owner_url = owner_url or url
-        self._hold: IO[str] | None = hold(server) if server is not None else None
 
     def __enter__(self) -> Store:
         return self
@@ -210,9 +209,8 @@ class Store:
         engine = self.__dict__.pop("engine", None)
         if engine is not None:
             engine.dispose()
-        if self._hold is not None and self.server is not None:
-            lock, self._hold = self._hold, None
-            release(self.server, lock)
+        if self.server is not None:
+            self.server.release()
 
     @property
     def _where(self) -> str:
@@ -286,29 +284,19 @@ def open_store(settings: Settings | None = None, *, role: Role = "app") -> Store
     if settings.database_url is not None:
         return _open_by_url(settings.database_url, role)
     server = start_embedded(settings)
-    return attach(server, role=role)
+    return _on(server, role, "flexergy", own=True)
 
 
 def attach(server: EmbeddedServer, *, role: Role = "app", database: str = "flexergy") -> Store:
-    """The store on an embedded server that runs."""
-    import psycopg
+    """The store on an embedded server that runs, and runs on when the store is closed."""
+    return _on(server, role, database, own=False)
+
+
+def _on(server: EmbeddedServer, role: Role, database: str, *, own: bool) -> Store:
     from sqlalchemy import make_url
 
-    store = Store(
-        make_url(server.url(database)), role, owner_url=make_url(server.url(database, user=OWNER_ROLE)), server=server
-    )
-    try:
-        with (
-            clear_errors("embedded database"),
-            psycopg.connect(
-                server.url("postgres", user=SUPERUSER, driver=None), autocommit=True, **_CONNECT
-            ) as connection,
-        ):
-            ensure_cluster(connection)
-    except BaseException:
-        store.close()
-        raise
-    return store
+    owner_url = make_url(server.url(database, user=OWNER_ROLE))
+    return Store(make_url(server.url(database)), role, owner_url=owner_url, server=server if own else None)
 
 
 def _open_by_url(text: str, role: Role) -> Store:

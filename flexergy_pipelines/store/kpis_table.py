@@ -15,7 +15,7 @@ from flexergy_pipelines.store.sites import require_site
 if TYPE_CHECKING:
     from flexergy_pipelines.store.engine import TenantStore
 
-PERIOD_KINDS: Final = ("day", "month", "year", "period")
+PERIOD_KINDS: Final = ("day", "month", "year", "period", "training")
 _COLUMNS: Final = {
     "period_kind": Column("text"),
     "period_start": Column("time"),
@@ -48,7 +48,7 @@ def write_kpis(db: TenantStore, site_id: str, frame: pl.DataFrame) -> int:
     site_id : str
         The site.
     frame : pl.DataFrame
-        period_kind ("day", "month", "year", "period"), period_start (local start of the period), scope ("site" or an
+        period_kind (one of `PERIOD_KINDS`), period_start (local start of the period), scope ("site" or an
         asset's id), kpi, value (null: cannot be told), unit, coverage (0..1), reference (what it is compared with).
 
     Returns

@@ -28,10 +28,9 @@ class MeterFile:
     received_at: datetime
 
 
-def register_file(
+def record_meter_file(  # noqa: PLR0917 - one row, in the order of its columns
     db: TenantStore,
     site_id: str,
-    *,
     name: str,
     sha256: str,
     status: str,
@@ -74,7 +73,7 @@ def register_file(
         ).scalar_one()
 
 
-def find_file(db: TenantStore, site_id: str, sha256: str) -> MeterFile | None:
+def find_meter_file(db: TenantStore, site_id: str, sha256: str) -> MeterFile | None:
     """The record of a content that came before; None when it is new."""
     with db.begin() as connection:
         row = connection.exec_driver_sql(
@@ -85,13 +84,14 @@ def find_file(db: TenantStore, site_id: str, sha256: str) -> MeterFile | None:
     return MeterFile(*row) if row else None
 
 
-def list_files(db: TenantStore, site_id: str, limit: int = 100) -> list[MeterFile]:
-    """The newest files of a site, newest first."""
+def list_meter_files(db: TenantStore, site_id: str | None = None, limit: int = 50) -> list[MeterFile]:
+    """The newest files of a site (or of all sites), newest first."""
     with db.begin() as connection:
-        require_site(connection, site_id)
+        if site_id is not None:
+            require_site(connection, site_id)
         rows = connection.exec_driver_sql(
             "SELECT file_id, site_id, name, sha256, status, rows, rejected, reason, received_at FROM meter_files "
-            "WHERE site_id = %s ORDER BY received_at DESC, file_id DESC LIMIT %s",
+            "WHERE coalesce(site_id = %s, true) ORDER BY received_at DESC, file_id DESC LIMIT %s",
             (site_id, limit),
         ).all()
     return [MeterFile(*row) for row in rows]

@@ -25,7 +25,7 @@ from flexergy_pipelines.store.events import list_events
 from flexergy_pipelines.store.forecasts import ForecastRun, list_forecast_runs, read_forecast, write_forecast
 from flexergy_pipelines.store.kpis_table import read_kpis, write_kpis
 from flexergy_pipelines.store.live import read_live, write_live
-from flexergy_pipelines.store.meter_files import find_file, list_files, register_file
+from flexergy_pipelines.store.meter_files import find_meter_file, list_meter_files, record_meter_file
 from flexergy_pipelines.store.plans import (
     PlanRecord,
     list_plans,
@@ -46,6 +46,7 @@ END = T0 + timedelta(days=1)
 SITE = "s1"
 PV = ("pv-1", "active_power_kw")
 SHA = "ab" * 32
+_OWNERS = "SELECT DISTINCT tenant_id FROM "
 
 
 def row(**values: Any) -> pl.DataFrame:
@@ -79,7 +80,7 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
         "alarm": raise_alarm(db, SITE, "code", 2, f"is {value}"),
         "replan": request_replan(db, SITE, f"is {value}"),
         "command": write_command(db, SITE, *PV, value, f"is {value}", "user"),
-        "file": register_file(db, SITE, name=f"{value}.csv", sha256=SHA, status="ingested"),
+        "file": record_meter_file(db, SITE, f"{value}.csv", SHA, "ingested"),
     }
 
 
@@ -109,8 +110,8 @@ def everything(db: TenantStore, plan_id: int) -> dict[str, Any]:
         "alarms": list_alarms(db, SITE, active_only=False)["message"].to_list(),
         "replans": [request.reason for request in pending_replans(db)],
         "commands": [command.reason for command in open_commands(db, SITE)],
-        "files": [file.name for file in list_files(db, SITE)],
-        "file": (file := find_file(db, SITE, SHA)) and file.name,
+        "files": [file.name for file in list_meter_files(db, SITE)],
+        "file": (file := find_meter_file(db, SITE, SHA)) and file.name,
         "events": list_events(db, datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)).height,
     }
 
@@ -170,15 +171,15 @@ def test_raw_sql_of_the_application_reaches_one_tenant_only(
     readable = [table for table in tables if not table.startswith(("readings_", "clean_readings_"))]
     with db.begin() as connection:
         for table in readable:
-            owners = set(connection.exec_driver_sql("SELECT DISTINCT tenant_id FROM " + table).scalars())
+            owners = set(connection.exec_driver_sql(_OWNERS + table).scalars())
             assert owners <= {db.tenant_id}, table
             assert owners or table == "login_attempts", f"{table} was not filled"
     with store.engine.begin() as connection:
         for table in readable:
-            assert not connection.exec_driver_sql("SELECT tenant_id FROM " + table).all(), table
+            assert not connection.exec_driver_sql(_OWNERS + table).all(), table
     for table in set(tables) - set(readable):
         with pytest.raises(DBAPIError, match="permission denied"), store.engine.begin() as connection:
-            connection.exec_driver_sql("SELECT tenant_id FROM " + table)
+            connection.exec_driver_sql(_OWNERS + table)
 
 
 @pytest.mark.requirement("users.02.2")
