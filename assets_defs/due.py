@@ -6,7 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from flexergy_pipelines.forecasting.registry import ModelRegistry
     from flexergy_pipelines.grid import Site
+    from flexergy_pipelines.store import TenantStore
 
 TICK = timedelta(minutes=15)
 _DAY_MINUTES = 24 * 60
@@ -60,3 +62,22 @@ def training(site: Site, tick: datetime) -> bool:
     """Whether the site's models are to be trained: at 03:00 local, every so many days of its settings."""
     day = at_local_time("03:00", site, tick)
     return day is not None and day.toordinal() % site.forecasts.training_period_days == 0
+
+
+def targets_to_train(db: TenantStore, site_id: str, now: datetime, registry: ModelRegistry) -> list[str]:
+    """Names of the site's targets that have no readable champion, or one older than the training period."""
+    from flexergy_pipelines.forecasting import targets_of
+    from flexergy_pipelines.forecasting.registry import ModelMissingError
+    from flexergy_pipelines.store.sites import load_site
+
+    site = load_site(db, site_id)
+    oldest = now - timedelta(days=site.forecasts.training_period_days)
+    wanted: list[str] = []
+    for target in targets_of(site):
+        try:
+            fresh = registry.load(target.name).trained.trained_at >= oldest
+        except ModelMissingError:
+            fresh = False
+        if not fresh:
+            wanted.append(target.name)
+    return wanted

@@ -35,10 +35,13 @@ class SiteReport:
         One line of the table in the asset's page.
     preview : str or None
         Markdown with a picture.
+    summary : str
+        A few words for the line of progress.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     preview: str | None = None
+    summary: str = ""
 
 
 def for_each_site(
@@ -93,7 +96,7 @@ def for_each_site(
             context.log.error(f"{site} failed: {error}", exc_info=True)
             continue
         seconds = time.monotonic() - began
-        reports[site] = SiteReport({**report.facts, "seconds": round(seconds, 2)}, report.preview)
+        reports[site] = SiteReport({**report.facts, "seconds": round(seconds, 2)}, report.preview, report.summary)
         context.log.info(f"{site}: {dict(report.facts)}")
         done.add(site)
     if failures:
@@ -109,7 +112,12 @@ def for_each_site(
 
 def site_metadata(reports: Mapping[str, SiteReport]) -> dict[str, Any]:
     """Facts as one table, pictures as one entry a site."""
-    metadata: dict[str, Any] = {"sites": len(reports), "result": dg.MetadataValue.md(_table(reports))}
+    summary = "; ".join(f"{site}: {report.summary}" for site, report in reports.items() if report.summary)
+    metadata: dict[str, Any] = {
+        "sites": len(reports),
+        "summary": summary or f"{len(reports)} sites",
+        "result": dg.MetadataValue.md(_table(reports)),
+    }
     for site, report in reports.items():
         if report.preview:
             metadata[f"preview_{site.replace('-', '_')}"] = dg.MetadataValue.md(report.preview)

@@ -35,7 +35,8 @@ def raw_facts(db: TenantStore, site_id: str, now: datetime) -> SiteReport:
             "readings of the last hour": recent.height,
             "points of the last hour": recent.select("asset_id", "quantity").n_unique() if recent.height else 0,
             "good share": good / recent.height if recent.height else None,
-        }
+        },
+        summary=f"{recent.height} readings in the last hour",
     )
 
 
@@ -76,8 +77,9 @@ def clean_facts(report: CleanReport) -> SiteReport:
         {
             **{str(flag): count for flag, count in sorted(report.counts.items())},
             "lowest coverage": lowest[1] if lowest else None,
-            "of point": "/".join(lowest[0]) if lowest else None,
-        }
+            "of point": lowest[0] if lowest else None,
+        },
+        summary=f"{report.written} values, {sum(report.counts.values())} flagged",
     )
 
 
@@ -100,6 +102,7 @@ def quality_facts(db: TenantStore, site_id: str, start: datetime, end: datetime)
             "changed share": table["changed"].mean(),
         },
         "\n".join(lines),
+        f"{table.height} points, mean coverage {table['coverage'].mean():.1%}",
     )
 
 
@@ -134,14 +137,18 @@ def point_quality(db: TenantStore, site_id: str, start: datetime, end: datetime)
 
 def training_facts(results: Sequence[TrainingResult]) -> SiteReport:
     """Which model serves each target, and how much better than naive it is."""
-    champions = Counter(str(result.champion) for result in results)
-    lines = ["| target | champion | MAE | naive MAE |", "| --- | --- | --- | --- |"]
+    champions = Counter(result.champion or "none" for result in results)
+    lines = ["| target | champion | MAE | naive MAE | promoted | why |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {result.target.asset_id} | {result.champion} | {_number(result.mae)} | {_number(result.naive_mae)} |"
+        f"| {result.target} | {result.champion} | {_number(result.metrics.get('mae'))} "
+        f"| {_number(result.metrics.get('naive_mae'))} | {'yes' if result.promoted else 'no'} | {result.reason} |"
         for result in results
     ]
     detail = ", ".join(f"{name} in {count}" for name, count in champions.most_common())
-    return SiteReport({"targets": len(results), "champions": detail or "all up to date"}, "\n".join(lines))
+    text = f"{len(results)} targets, champion {detail}" if results else "all models up to date"
+    return SiteReport(
+        {"targets trained": len(results), "champions": detail}, "\n".join(lines) if results else None, text
+    )
 
 
 def forecast_facts(db: TenantStore, site_id: str, now: datetime, served: Sequence[ServedForecast]) -> SiteReport:
@@ -162,6 +169,7 @@ def forecast_facts(db: TenantStore, site_id: str, now: datetime, served: Sequenc
     return SiteReport(
         {"targets": len(served), "by fallback": len(fallbacks), "which": ", ".join(fallbacks), "until": until},
         forecast_preview(frames, site.zone) if frames else None,
+        f"{len(served)} targets" + (f", {len(fallbacks)} by fallback" if fallbacks else ""),
     )
 
 
@@ -175,17 +183,23 @@ def plan_facts(db: TenantStore, site_id: str, now: datetime) -> SiteReport:
     if plan is None:
         raise LookupError(f"{site_id}: no plan covers {now:%Y-%m-%dT%H:%MZ} after planning")
     record = plan.record
+    count = (record.end - record.start) // timedelta(minutes=record.step_minutes)
+    gap = "" if record.gap is None else f", gap {record.gap:.2g}"
+    saving = ""
+    if record.objective_eur is not None and record.no_storage_cost_eur is not None:
+        saving = f", {record.objective_eur:.2f} EUR against {record.no_storage_cost_eur:.2f} without storage"
     return SiteReport(
         {
             "plan": plan.version,
             "status": record.status,
-            "steps": (record.end - record.start) // timedelta(minutes=record.step_minutes),
+            "steps": count,
             "gap": record.gap,
             "cost EUR": record.objective_eur,
             "without storage EUR": record.no_storage_cost_eur,
             "violations": len(record.violations),
         },
         plan_preview(plan.values, load_site(db, site_id).zone),
+        f"{count} steps, {record.status}{gap}{saving}",
     )
 
 
@@ -197,7 +211,8 @@ def dispatch_facts(db: TenantStore, site_id: str, now: datetime) -> SiteReport:
     plan = read_active_plan(db, site_id, now)
     sent = latest_setpoints(db, site_id)
     if sent.is_empty():
-        return SiteReport({"plan": plan.version if plan else None, "dispatched": 0, "state": "nothing sent yet"})
+        facts = {"plan": plan.version if plan else None, "dispatched": 0}
+        return SiteReport(facts, summary="nothing sent yet")
     planned = pl.DataFrame(schema={"asset_id": pl.String, "quantity": pl.String, "planned": pl.Float64})
     if plan is not None:
         planned = (
@@ -222,6 +237,7 @@ def dispatch_facts(db: TenantStore, site_id: str, now: datetime) -> SiteReport:
             "newest": table["time"].max(),
         },
         "\n".join(lines),
+        f"{table.height} setpoints, {on_plan} as planned",
     )
 
 

@@ -128,7 +128,7 @@ def fetch_prices(
     start, end = local_midnight - timedelta(days=1), local_midnight + timedelta(days=2)
     try:
         frame, published = _ask(base_url, site.tariff.market_area, start, end, rules or RetryRules())
-        if frame.filter(pl.col("time") >= local_midnight).is_empty():
+        if frame.filter(pl.col("time") >= local_midnight.astimezone(UTC)).is_empty():
             raise MarketError(f"market: no price of today ({local_midnight:%Y-%m-%d}) or later came")
     except MarketError as error:
         raise_alarm(db, site_id, ALARM_CODE, 3, f"day-ahead prices not updated: {error}")

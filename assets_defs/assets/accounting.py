@@ -31,6 +31,6 @@ def kpis(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreRes
         for day in each_day(first, last):
             frame = account_day(db, site_id, day, now)
             facts |= {f"{row['kpi']} [{row['unit']}]": row["value"] for row in frame.iter_rows(named=True)}
-        return SiteReport(facts)
+        return SiteReport(facts, summary=f"{(last - first).days + 1} days, {len(facts) - 1} indicators")
 
     return for_each_site(context, store, config, work)

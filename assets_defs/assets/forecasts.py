@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from assets_defs.labels import FORECAST_KINDS, MODEL_KINDS, OWNERS, TRAINING_POOL
 from assets_defs.resources import ModelsResource, StoreResource
@@ -10,6 +11,14 @@ from assets_defs.sites import RETRY, SiteReport, SitesConfig, for_each_site
 
 if TYPE_CHECKING:
     from flexergy_pipelines.store import TenantStore
+
+
+class TrainingConfig(SitesConfig):
+    """Which sites' models are trained, and whether those that are still fresh are left alone."""
+
+    only_due: bool = Field(
+        default=False, description="Only targets without a champion, or with one older than the training period."
+    )
 
 
 @dg.asset(
@@ -25,16 +34,18 @@ if TYPE_CHECKING:
     ),
 )
 def forecast_models(
-    context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource, models: ModelsResource
+    context: dg.AssetExecutionContext, config: TrainingConfig, store: StoreResource, models: ModelsResource
 ) -> dg.MaterializeResult:
-    from flexergy_pipelines.forecasting.training import train_site
-
+    from assets_defs.due import targets_to_train
     from assets_defs.summaries import training_facts
+    from flexergy_pipelines.forecasting.training import train_site
 
     now, registry = store.now(), models.registry()
 
     def work(db: "TenantStore", site_id: str) -> SiteReport:
-        return training_facts(train_site(db, site_id, now, registry))
+        targets = targets_to_train(db, site_id, now, registry) if config.only_due else None
+        results = [] if targets == [] else train_site(db, site_id, now, registry, targets=targets)
+        return training_facts(results)
 
     return for_each_site(context, store, config, work)
 
@@ -53,9 +64,8 @@ def forecast_models(
 def forecasts(
     context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource, models: ModelsResource
 ) -> dg.MaterializeResult:
-    from flexergy_pipelines.forecasting.serving import serve_site
-
     from assets_defs.summaries import forecast_facts
+    from flexergy_pipelines.forecasting.serving import serve_site
 
     now, registry = store.now(), models.registry()
 

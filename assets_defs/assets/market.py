@@ -37,7 +37,8 @@ def day_ahead_prices(
                 "lowest EUR/kWh": price.min(),
                 "mean EUR/kWh": price.mean(),
                 "highest EUR/kWh": price.max(),
-            }
+            },
+            summary=f"{result.frame.height} prices, mean {price.mean() or 0:.3f} EUR/kWh",
         )
 
     return for_each_site(context, store, config, work)

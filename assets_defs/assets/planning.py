@@ -1,6 +1,7 @@
 """Plans, and whether they are being followed."""
 
-from typing import TYPE_CHECKING
+from datetime import date
+from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def day_ahead_plan(
     context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource
 ) -> dg.MaterializeResult:
-    return _planned(context, config, store, "day_ahead")
+    return _planned(context, config, store, "day_ahead", date.fromisoformat(context.partition_key))
 
 
 @dg.asset(
@@ -65,7 +66,11 @@ def dispatch_status(
 
 
 def _planned(
-    context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource, kind: str
+    context: dg.AssetExecutionContext,
+    config: SitesConfig,
+    store: StoreResource,
+    kind: Literal["day_ahead", "intraday"],
+    day: date | None = None,
 ) -> dg.MaterializeResult:
     from assets_defs.summaries import plan_facts
     from flexergy_pipelines.optimization.planning import plan_site
@@ -75,7 +80,7 @@ def _planned(
 
     def work(db: "TenantStore", site_id: str) -> SiteReport:
         asked = [request for request in pending_replans(db) if request.site_id == site_id]
-        plan_site(db, site_id, kind, now)
+        plan_site(db, site_id, kind, now, day=day)
         for request in asked:
             close_replan(db, request.id)
         return plan_facts(db, site_id, now)

@@ -41,6 +41,7 @@ def weather_forecast(
             "gaps filled": result.filled,
             "failed providers": "; ".join(result.failures),
         }
-        return SiteReport(facts, weather_preview(result.frame, load_site(db, site_id).zone))
+        summary = f"{result.frame.height} intervals from {result.provider}"
+        return SiteReport(facts, weather_preview(result.frame, load_site(db, site_id).zone), summary)
 
     return for_each_site(context, store, config, work)

@@ -1,0 +1,147 @@
+"""Read a meter: its latest values, or those of a period, from the store."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from flexergy_pipelines.grid import Site
+    from flexergy_pipelines.store import TenantStore
+
+app = typer.Typer(add_completion=False)
+
+_PERIOD = re.compile(r"^(\d{1,6})(min|h|d)$")
+_UNITS = {"min": "minutes", "h": "hours", "d": "days"}
+_LONGEST = timedelta(days=3660)
+_NAMES = {0: "good", 1: "suspect", 2: "bad", 3: "missing", 4: "estimated"}
+
+
+@app.command()
+def read(
+    meter: Annotated[str, typer.Argument(help="Id of a meter or asset, such as pcc-meter or ess-1.")],
+    site: Annotated[
+        str | None, typer.Option(help="Site of the meter; needed when several have one of this id.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option(help="All values of this long until now: 30min, 1h, 2d. Without it, the latest.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show values of a meter or of any other asset."""
+    from flexergy_pipelines.settings import load_settings
+    from flexergy_pipelines.store import StoreError, open_store
+
+    span = parse_period(last) if last else None
+    settings = load_settings()
+    try:
+        with open_store(settings) as store:
+            db = store.tenant(settings.tenant)
+            found, asset_id = find_meter(db, meter, site)
+            now = datetime.now(UTC)
+            frame = values_of(db, found.id, asset_id, now, span)
+    except StoreError as error:
+        _refuse(str(error))
+    units = {point.quantity: point.unit for point in found.points() if point.asset_id == asset_id}
+    rows = [
+        {
+            "quantity": row["quantity"],
+            "time": row["time"].astimezone(found.zone).isoformat(),
+            "value": row["value"],
+            "unit": units.get(row["quantity"], ""),
+            "quality": _NAMES.get(row["quality"], str(row["quality"])),
+        }
+        for row in frame.iter_rows(named=True)
+    ]
+    if as_json:
+        print(json.dumps({"site": found.id, "meter": meter, "asset": asset_id, "values": rows}, indent=1))
+    elif rows:
+        _table(found.id, meter, rows)
+    else:
+        print(f"{found.id}/{meter}: no value" + (f" in the last {last}" if last else " was ever read"))
+
+
+def parse_period(text: str) -> timedelta:
+    """``30min``, ``1h`` or ``2d`` as a duration; exits with code 2 on anything else."""
+    match = _PERIOD.match(text)
+    if not match or int(match[1]) == 0:
+        _refuse(f"--last {text}: give a number and min, h or d, such as 30min, 1h or 2d")
+    span = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if span > _LONGEST:
+        _refuse(f"--last {text}: at most {_LONGEST.days}d")
+    return span
+
+
+def find_meter(db: TenantStore, meter: str, site_id: str | None) -> tuple[Site, str]:
+    """The site and the asset that a meter's or an asset's id stands for; exits with code 2 when there is none."""
+    from flexergy_pipelines.store.sites import list_sites, load_site
+    from ingestion.meters.points import metered_asset
+
+    known = list_sites(db)
+    if site_id is not None and site_id not in known:
+        _refuse(f"--site {site_id}: no such site; known: {', '.join(known) or 'none'}")
+    found: list[tuple[Site, str]] = []
+    names: list[str] = []
+    for name in [site_id] if site_id else known:
+        site = load_site(db, name)
+        meters = {item.id: metered_asset(site, item.id) for item in site.meters}
+        assets = {asset.id: asset.id for asset in site.assets()}
+        names += [f"{name}/{item}" for item in meters]
+        if meter in meters or meter in assets:
+            found.append((site, (assets | meters)[meter]))
+    if not found:
+        _refuse(f"'{meter}' is no meter or asset; meters: {', '.join(names) or 'none'}")
+    if len(found) > 1:
+        _refuse(f"'{meter}' exists at {', '.join(site.id for site, _ in found)}; say which with --site")
+    return found[0]
+
+
+def values_of(db: TenantStore, site_id: str, asset_id: str, now: datetime, span: timedelta | None) -> pl.DataFrame:
+    """Rows ``quantity, time, value, quality``: of the period, or the newest of each quantity.
+
+    Notes
+    -----
+    The newest is the control loop's image of the field when it is younger than the last stored reading.
+    """
+    import polars as pl
+
+    from flexergy_pipelines.store.live import read_live
+    from flexergy_pipelines.store.readings import latest_reading_time, read_readings
+    from flexergy_pipelines.store.sites import load_site
+
+    columns = ["quantity", "time", "value", "quality"]
+    points = [(p.asset_id, p.quantity) for p in load_site(db, site_id).points() if p.asset_id == asset_id]
+    if span is not None:
+        frame = read_readings(db, site_id, now - span, now, points)
+        return frame.select(columns).sort("quantity", "time")
+    live = read_live(db, site_id).filter(pl.col("asset_id") == asset_id).select(columns)
+    newest = latest_reading_time(db, site_id, asset_id)
+    if newest is not None:
+        stored = read_readings(db, site_id, newest - timedelta(hours=1), newest + timedelta(microseconds=1), points)
+        live = pl.concat([live.cast({"quality": pl.Int64}), stored.select(columns).cast({"quality": pl.Int64})])
+    return live.sort("time").group_by("quantity").last().sort("quantity").select(columns)
+
+
+def _table(site_id: str, meter: str, rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{site_id}/{meter}")
+    for name in ("quantity", "time", "value", "unit", "quality"):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for row in rows:
+        value = "" if row["value"] is None else f"{row['value']:g}"
+        table.add_row(row["quantity"], row["time"], value, row["unit"], row["quality"])
+    Console().print(table)
+
+
+def _refuse(message: str) -> Any:
+    print(f"flexergy read: {message}", file=sys.stderr)
+    raise typer.Exit(2)
