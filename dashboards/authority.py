@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from flexergy_pipelines.store import Store
 
 
+REFUSAL = (
+    "User name or password is wrong, or the account is closed for now. After 10 failed attempts within 15 minutes "
+    "a name is refused until they have passed; an administrator can see why."
+)
+
+
 class StoreAuthority:
     """`dashboards.web.Authority` over the store's users and sessions."""
 
@@ -26,7 +32,7 @@ class StoreAuthority:
         except StoreError as error:
             raise LoginRefusedError(f"The database cannot be reached just now: {error}") from error
         if token is None:
-            raise LoginRefusedError("User name or password is wrong.")
+            raise LoginRefusedError(REFUSAL)
         return token
 
     def knows(self, token: str) -> bool:

@@ -89,6 +89,15 @@ class SiteData:
         """Indicators of the periods that begin in ``[start, end)``."""
         return kpis_table.read_kpis(self.db, self.site.id, period_kind=period_kind, start=start, end=end)
 
+    def standing_stop(self) -> commands.Command | None:
+        """The emergency stop of the whole site that stands now, None when there is none or it was released."""
+        stops = [
+            command
+            for command in commands.open_commands(self.db, self.site.id)
+            if command.quantity == commands.EMERGENCY_STOP and command.asset_id is None
+        ]
+        return stops[-1] if stops and stops[-1].value == 1 else None
+
     def emergency_stop(self, *, active: bool, reason: str, user: str, now: datetime) -> None:
         """Ask the control loop to stop the whole site, or to go on."""
         lapse = None if active else now + timedelta(minutes=5)

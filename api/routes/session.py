@@ -12,7 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials
 from api.auth import LoginThrottle, bearer, get_store
 from api.models import Health, Login, Session
 from api.problems import ProblemError
-from flexergy_pipelines.access import LoginRefusedError, authenticate, resolve_session, revoke
+from flexergy_pipelines.access import authenticate, resolve_session, revoke
 from flexergy_pipelines.store import StoreError
 
 router = APIRouter()
@@ -41,13 +41,11 @@ def login(body: Login, request: Request) -> Session:
     throttle: LoginThrottle = request.app.state.throttle
     throttle.check(request.client.host if request.client else "unknown")
     store = get_store(request)
-    try:
-        token = authenticate(store, body.name, body.password)
-    except LoginRefusedError as refused:
-        raise ProblemError(401, str(refused), headers={"www-authenticate": "Bearer"}) from None
+    token = authenticate(store, body.name, body.password)
     user = resolve_session(store, token) if token else None
     if token is None or user is None:
-        raise ProblemError(401, "user name or password is wrong", headers={"www-authenticate": "Bearer"})
+        detail = "user name or password is wrong, or the account is closed for now"
+        raise ProblemError(401, detail, headers={"www-authenticate": "Bearer"})
     return Session(token=token, user=user.name, role=user.role)
 
 

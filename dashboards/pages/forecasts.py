@@ -10,7 +10,7 @@ import streamlit as st
 from dashboards.charts.forecast import fan_chart
 from dashboards.session import PageContext, page_context
 from dashboards.theme import colour_of
-from dashboards.views.forecast import Accuracy, Target, accuracy, level_word, targets
+from dashboards.views.forecast import Accuracy, Target, accuracy, level_word, scaled, targets
 from dashboards.widgets import empty, heading
 from dashboards.words import duration, number, percent
 
@@ -35,14 +35,14 @@ def page() -> None:
 def _measured(context: PageContext, target: Target, start: datetime, end: datetime) -> pl.DataFrame:
     if target.asset_id == "market":
         prices = context.data.prices(start, end)
-        return prices.select("time", pl.col("price_eur_per_kwh").alias("value"))
+        return scaled(prices.select("time", pl.col("price_eur_per_kwh").alias("value")), target)
     frame = context.data.readings(start, end, [(target.asset_id, target.quantity)], "15m")
     return frame.select("time", "value")
 
 
 def _target(context: PageContext, target: Target) -> int:
     start, end = context.now - BACK, context.now + AHEAD
-    forecast = context.data.forecast(target.asset_id, target.quantity, start, end)
+    forecast = scaled(context.data.forecast(target.asset_id, target.quantity, start, end), target)
     if forecast.is_empty():
         return 0
     measured = _measured(context, target, start, end if target.asset_id == "market" else context.now)
@@ -73,10 +73,9 @@ def _accuracy(found: Accuracy | None, target: Target) -> None:
     if found is None:
         st.caption("How good it was is shown once measurements of forecast hours have come in.")
         return
-    digits = 4 if target.unit == "EUR/kWh" else 2
-    parts = [f"last 24 h: mean error {number(found.mae, digits)} {target.unit}"]
+    parts = [f"last 24 h: mean error {number(found.mae, 2)} {target.unit}"]
     if found.naive_mae is not None:
-        parts.append(f"“as last week” would have been {number(found.naive_mae, digits)}")
+        parts.append(f"“as last week” would have been {number(found.naive_mae, 2)}")
     if found.covered is not None:
         parts.append(f"{percent(found.covered, 0)} of measurements inside the 10–90 % band (80 % is right)")
     st.caption(" · ".join(parts) + f" · {found.intervals} intervals, newest issue per hour")

@@ -13,7 +13,7 @@ from dashboards.session import PageContext, page_context
 from dashboards.views.live import Control, controls, in_control, layer_word, live_image
 from dashboards.views.overview_html import CSS, live_html
 from dashboards.widgets import alarm_list, empty
-from dashboards.words import clock_time, number
+from dashboards.words import clock_time, local_time, number
 
 
 def page() -> None:
@@ -41,6 +41,10 @@ def _live() -> None:
         )
     else:
         st.markdown(live_html(context.site, image, in_control(rows, context.now), context.now), unsafe_allow_html=True)
+    stop = context.data.standing_stop()
+    if stop is not None:
+        since = local_time(stop.created_at, context.site.zone)
+        st.error(f"**Emergency stop** by {stop.user} since {since}: {stop.reason}", icon=":material/emergency_home:")
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("**Active alarms**")
@@ -130,16 +134,22 @@ def _emergency_button(context: PageContext) -> None:
 
 @st.dialog("Emergency stop")
 def _confirm_stop(context: PageContext) -> None:
-    st.write(
-        f"This asks the control loop to bring **{context.site.name}** to a stop: storage and gensets to 0 kW, "
-        "and to hold it there until somebody releases it."
-    )
+    stands = context.data.standing_stop()
+    if stands is None:
+        st.write(
+            f"This brings **{context.site.name}** to a stop: every controllable asset to 0 kW, at once, and holds it "
+            "there until somebody releases it."
+        )
+    else:
+        st.write(f"**{context.site.name}** is stopped by {stands.user}. Releasing it hands control back to the plan.")
     reason = st.text_input("Reason (is logged with your name)", max_chars=500, key="estop_reason")
-    stop, release = st.columns(2)
-    if stop.button("Stop the site", type="primary", width="stretch", disabled=len(reason.strip()) < 3, key="estop_go"):
-        _send(context, reason, active=True)
-    if release.button("Release the stop", width="stretch", disabled=len(reason.strip()) < 3, key="estop_release"):
-        _send(context, reason, active=False)
+    word = "Stop the site" if stands is None else "Release the stop"
+    kind = "primary" if stands is None else "secondary"
+    if st.button(word, type=kind, width="stretch", key="estop_go"):
+        if len(reason.strip()) < 3:
+            st.error("Give a reason of at least 3 letters.")
+        else:
+            _send(context, reason, active=stands is None)
 
 
 def _send(context: PageContext, reason: str, *, active: bool) -> None:

@@ -20,12 +20,21 @@ LEVEL_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something that is forecast."""
+    """Something that is forecast.
+
+    Attributes
+    ----------
+    unit : str
+        Unit on the screen.
+    scale : float
+        What a stored value is multiplied with to be in that unit.
+    """
 
     asset_id: str
     quantity: str
     kind: str
     unit: str
+    scale: float = 1.0
 
     @property
     def title(self) -> str:
@@ -41,7 +50,13 @@ def targets(site: Site) -> list[Target]:
         for asset in site.assets()
         if asset.kind == kind and asset.id not in site.forecasts.excluded_assets
     ]
-    return [*found, Target("market", "day_ahead_price_eur_per_kwh", "price", "EUR/kWh")]
+    return [*found, Target("market", "day_ahead_price_eur_per_kwh", "price", "EUR/MWh", scale=1000.0)]
+
+
+def scaled(frame: pl.DataFrame, target: Target) -> pl.DataFrame:
+    """Values and quantiles of a frame in the unit of the screen."""
+    numbers = [c for c in frame.columns if c == "value" or (c.startswith("p") and c[1:].isdigit())]
+    return frame.with_columns(pl.col(numbers) * target.scale)
 
 
 def level_word(level: int) -> str:

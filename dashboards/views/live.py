@@ -182,16 +182,16 @@ def controls(setpoints: pl.DataFrame) -> list[Control]:
 
 
 LAYER_WORDS = {
-    "emergency": "Emergency stop",
     "emergency_stop": "Emergency stop",
-    "protection": "Protection limits",
-    "limits": "Protection limits",
-    "operator": "Operator's command",
-    "manual": "Operator's command",
+    "protection": "Protection of the device",
+    "grid_operator": "Grid operator's limit",
+    "pcc": "Limit of the grid connection",
+    "ramp": "Ramp limit",
     "fail_safe": "Fail-safe",
-    "failsafe": "Fail-safe",
-    "fallback": "Fallback rule",
+    "operator": "Operator's command",
+    "intraday": "Correction within the interval",
     "plan": "Plan",
+    "idle": "Idle (nobody asks)",
 }
 
 

@@ -1,0 +1,248 @@
+"""The API over a real store: what a system that integrates with the platform reads."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import polars as pl
+import pytest
+
+from api.app import create_app
+from api.auth import LoginThrottle
+from flexergy_pipelines import access
+from flexergy_pipelines.store import Store, TenantStore
+from flexergy_pipelines.store.commands import open_commands
+from tests.api.serving import client_of
+from tests.dashboards.seeding import Seeded, seed, seed_site
+
+PASSWORD = "a long enough passphrase"
+
+
+@pytest.fixture
+def seeded(db: TenantStore) -> Seeded:
+    return seed(db)
+
+
+@pytest.fixture
+def client(store: Store) -> Iterator[httpx.Client]:
+    with client_of(create_app(store, throttle=LoginThrottle(attempts=1000))) as opened:
+        yield opened
+
+
+def logged_in(client: httpx.Client, db: TenantStore, role: str, name: str | None = None) -> dict[str, str]:
+    """Headers of a fresh user of `role`."""
+    user = name or role
+    access.create_user(db, user, PASSWORD, role)
+    answer = client.post("/login", json={"name": user, "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    return {"authorization": f"Bearer {answer.json()['token']}"}
+
+
+@pytest.fixture
+def viewer(client: httpx.Client, db: TenantStore) -> dict[str, str]:
+    return logged_in(client, db, "viewer")
+
+
+@pytest.fixture
+def operator(client: httpx.Client, db: TenantStore) -> dict[str, str]:
+    return logged_in(client, db, "operator")
+
+
+def test_health_needs_no_login(client: httpx.Client) -> None:
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json()["store"] == "reachable"
+
+
+def test_sites_tell_points_with_units_and_ranges(client: httpx.Client, seeded: Seeded, viewer: dict[str, str]) -> None:
+    listed = client.get("/sites", headers=viewer).json()["sites"]
+    assert [site["id"] for site in listed] == ["microgrid"]
+    detail = client.get("/sites/microgrid", headers=viewer).json()
+    soc = next(p for p in detail["points"] if (p["asset_id"], p["quantity"]) == ("ess-1", "soc"))
+    assert (soc["minimum"], soc["maximum"], soc["writable"]) == (0.0, 1.0, False)
+
+
+@pytest.mark.requirement("com.02.1")
+def test_readings_come_in_pages_that_hold_each_row_once(
+    client: httpx.Client, seeded: Seeded, viewer: dict[str, str]
+) -> None:
+    address = "/sites/microgrid/readings"
+    query: dict[str, str] = {"points": "ess-1.soc,pv-1.active_power_kw", "limit": "50"}
+    answer = client.get(address, params=query, headers=viewer).json()
+    rows = list(answer["values"])
+    while answer["page"]["next"]:
+        answer = client.get(answer["page"]["next"], headers=viewer).json()
+        rows += answer["values"]
+    assert len(rows) == answer["page"]["total"]
+    keys = {(row["asset_id"], row["quantity"], row["time"]) for row in rows}
+    assert len(keys) == len(rows)
+    assert {row["unit"] for row in rows if row["quantity"] == "active_power_kw"} == {"kW"}
+
+
+def test_a_step_without_readings_is_null_and_not_zero(
+    client: httpx.Client, seeded: Seeded, viewer: dict[str, str]
+) -> None:
+    start = seeded.now - timedelta(hours=30)
+    query = {"points": "pv-1.active_power_kw", "start": start.isoformat(), "step": "1h"}
+    values = client.get("/sites/microgrid/readings", params=query, headers=viewer).json()["values"]
+    assert values[0]["value"] is None
+    assert any(value["value"] is not None for value in values)
+
+
+def test_csv_holds_the_same_values_as_json(client: httpx.Client, seeded: Seeded, viewer: dict[str, str]) -> None:
+    query = {"points": "ess-1.soc"}
+    as_json = client.get("/sites/microgrid/readings", params=query, headers=viewer).json()["values"]
+    answer = client.get("/sites/microgrid/readings", params=query, headers={**viewer, "accept": "text/csv"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    frame = pl.read_csv(io.BytesIO(answer.content), try_parse_dates=True)
+    assert frame.columns == ["asset_id", "quantity", "unit", "time", "value", "quality"]
+    assert frame["value"].to_list() == pytest.approx([row["value"] for row in as_json])
+    times = [datetime.fromisoformat(row["time"]) for row in as_json]
+    assert (
+        frame["time"].dt.replace_time_zone("UTC", ambiguous="raise").to_list() == times
+        or frame["time"].to_list() == times
+    )
+
+
+def test_live_tells_age_and_who_commands(client: httpx.Client, seeded: Seeded, viewer: dict[str, str]) -> None:
+    live = client.get("/sites/microgrid/live", headers=viewer).json()
+    soc = next(v for v in live["values"] if (v["asset_id"], v["quantity"]) == ("ess-1", "soc"))
+    assert soc["value"] == pytest.approx(0.523)
+    assert soc["age_s"] < 60
+    assert live["setpoints"][0]["layer"] == "plan"
+
+
+def test_live_without_values_is_stale(client: httpx.Client, db: TenantStore, viewer: dict[str, str]) -> None:
+    seed_site(db)
+    live = client.get("/sites/microgrid/live", headers=viewer).json()
+    assert live["stale"] is True
+    assert live["values"] == []
+
+
+def test_plan_in_force_and_history(client: httpx.Client, seeded: Seeded, viewer: dict[str, str]) -> None:
+    plan = client.get("/sites/microgrid/plan", headers=viewer).json()
+    assert plan["plan_id"] == seeded.plan_id
+    assert plan["status"] == "optimal"
+    assert len([v for v in plan["values"] if (v["asset_id"], v["quantity"]) == ("ess-1", "soc")]) == 96
+    heads = client.get("/sites/microgrid/plans", headers=viewer).json()["plans"]
+    assert [head["plan_id"] for head in heads] == [seeded.plan_id]
+    again = client.get(f"/sites/microgrid/plans/{seeded.plan_id}", headers=viewer).json()
+    assert again["values"] == plan["values"]
+    assert client.get("/sites/microgrid/plans/999999", headers=viewer).status_code == 404
+
+
+def test_no_plan_is_a_404_that_says_so(client: httpx.Client, db: TenantStore, viewer: dict[str, str]) -> None:
+    seed_site(db)
+    answer = client.get("/sites/microgrid/plan", headers=viewer)
+    assert answer.status_code == 404
+    assert "no plan that covers" in answer.json()["detail"]
+
+
+def test_forecasts_carry_quantiles_in_order(client: httpx.Client, seeded: Seeded, viewer: dict[str, str]) -> None:
+    answer = client.get("/sites/microgrid/forecasts", params={"asset": "load-1"}, headers=viewer).json()
+    (series,) = answer["series"]
+    assert series["unit"] == "kW"
+    assert series["values"]
+    for value in series["values"]:
+        quantiles = [value["quantiles"][f"p{q}"] for q in range(10, 100, 10)]
+        assert quantiles == sorted(quantiles)
+
+
+def test_a_forecast_that_was_not_yet_known_is_not_given(
+    client: httpx.Client, seeded: Seeded, viewer: dict[str, str]
+) -> None:
+    early = (seeded.now - timedelta(days=2)).isoformat()
+    query = {"asset": "load-1", "known_at": early}
+    answer = client.get("/sites/microgrid/forecasts", params=query, headers=viewer).json()
+    assert answer["series"][0]["values"] == []
+
+
+def test_kpis_carry_unit_and_coverage(client: httpx.Client, seeded: Seeded, viewer: dict[str, str]) -> None:
+    rows = client.get("/sites/microgrid/kpis", headers=viewer).json()["kpis"]
+    cost = next(row for row in rows if row["kpi"] == "cost")
+    assert (cost["unit"], cost["coverage"]) == ("EUR", pytest.approx(0.6))
+
+
+def test_alarms(client: httpx.Client, seeded: Seeded, viewer: dict[str, str]) -> None:
+    (alarm,) = client.get("/sites/microgrid/alarms", headers=viewer).json()["alarms"]
+    assert (alarm["code"], alarm["severity"], alarm["active"]) == ("device_lost", 2, True)
+
+
+def test_an_operator_commands_and_the_control_loop_finds_it(
+    client: httpx.Client, seeded: Seeded, operator: dict[str, str], db: TenantStore
+) -> None:
+    until = datetime.now(UTC) + timedelta(hours=1)
+    body = {
+        "asset_id": "ess-1",
+        "quantity": "active_power_setpoint_kw",
+        "value": 12.5,
+        "reason": "test run",
+        "valid_until": until.isoformat(),
+    }
+    answer = client.post("/sites/microgrid/commands", json=body, headers=operator)
+    assert answer.status_code == 202, answer.text
+    (command,) = open_commands(db, "microgrid")
+    assert (command.command_id, command.value, command.user) == (answer.json()["id"], 12.5, "operator")
+    assert command.valid_until == until
+
+
+def test_a_viewer_may_not_command(
+    client: httpx.Client, seeded: Seeded, viewer: dict[str, str], db: TenantStore
+) -> None:
+    body = {"asset_id": None, "quantity": "emergency_stop", "value": 1, "reason": "just trying"}
+    answer = client.post("/sites/microgrid/commands", json=body, headers=viewer)
+    assert answer.status_code == 403
+    assert "operator" in answer.json()["detail"]
+    assert open_commands(db, "microgrid") == []
+
+
+@pytest.mark.requirement("users.02.1")
+def test_another_tenant_sees_nothing_of_it(
+    client: httpx.Client, seeded: Seeded, other_db: TenantStore, db: TenantStore
+) -> None:
+    stranger = logged_in(client, other_db, "administrator", "stranger")
+    assert client.get("/sites", headers=stranger).json()["sites"] == []
+    missing = client.get("/sites/does-not-exist", headers=stranger)
+    paths = ["", "/readings", "/live", "/forecasts", "/plan", "/plans", f"/plans/{seeded.plan_id}", "/kpis", "/alarms"]
+    for path in paths:
+        answer = client.get(f"/sites/microgrid{path}", headers=stranger)
+        assert answer.status_code == 404, path
+        assert answer.json()["title"] == missing.json()["title"]
+    stop = {"asset_id": None, "quantity": "emergency_stop", "value": 1, "reason": "sabotage"}
+    assert client.post("/sites/microgrid/commands", json=stop, headers=stranger).status_code == 404
+    assert open_commands(db, "microgrid") == []
+
+
+def test_a_plan_of_another_site_is_not_found_by_number(
+    client: httpx.Client, seeded: Seeded, other_db: TenantStore
+) -> None:
+    seed_site(other_db)
+    stranger = logged_in(client, other_db, "administrator", "stranger")
+    assert client.get(f"/sites/microgrid/plans/{seeded.plan_id}", headers=stranger).status_code == 404
+
+
+def test_description_is_complete(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    assert client.get("/docs").status_code == 200
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation.get("summary"), f"{method} {path}"
+
+
+def test_a_stalled_database_is_answered_in_time(store: Store, db: TenantStore) -> None:
+    """A lock held by somebody else stalls the query; the client hears 503 and the service goes on."""
+    seed(db)
+    app = create_app(store, deadline_s=0.3)
+    with client_of(app) as client:
+        token = logged_in(client, db, "viewer")
+        with store.connect() as holder:
+            holder.execute("SELECT set_config('app.tenant', %s, true)", (str(db.tenant_id),))
+            holder.execute("LOCK TABLE live IN ACCESS EXCLUSIVE MODE")
+            answer = client.get("/sites/microgrid/live", headers=token)
+            assert answer.status_code == 503
+            assert answer.headers["content-type"] == "application/problem+json"
+            holder.rollback()
+        assert client.get("/health").status_code == 200
