@@ -51,22 +51,19 @@ def interpolate_periodic(values: np.ndarray) -> np.ndarray:
     return np.interp(np.arange(values.size), good, values[good], period=values.size)
 
 
+# A small cache: a long-running simulator shall not keep whole files, yet a column used twice is read once.
 @lru_cache(maxsize=4)
-def _file(path: Path) -> pl.DataFrame:
-    return pl.read_parquet(path)
-
-
-@lru_cache(maxsize=64)
 def _column(path: Path, column: str, year: int, zone: str) -> WallGrid:
-    frame = _file(path)
-    if column not in frame.columns:
-        raise ValueError(f"{path.name} has no column {column}")
-    if LOCAL_CLOCK_COLUMN in frame.columns:
-        wall = frame[LOCAL_CLOCK_COLUMN]
-    elif UTC_CLOCK_COLUMN in frame.columns:
-        wall = frame[UTC_CLOCK_COLUMN].dt.convert_time_zone(zone).dt.replace_time_zone(None)
-    else:
+    schema = pl.read_parquet_schema(path)
+    clock = next((name for name in (LOCAL_CLOCK_COLUMN, UTC_CLOCK_COLUMN) if name in schema), None)
+    if clock is None:
         raise ValueError(f"{path.name} has neither {LOCAL_CLOCK_COLUMN} nor {UTC_CLOCK_COLUMN}")
+    if column not in schema:
+        raise ValueError(f"{path.name} has no column {column}")
+    frame = pl.read_parquet(path, columns=[clock, column])
+    wall = frame[clock]
+    if clock == UTC_CLOCK_COLUMN:
+        wall = wall.dt.convert_time_zone(zone).dt.replace_time_zone(None)
     step_s = int(wall.diff().dt.total_seconds().mode().min())  # pyright: ignore[reportArgumentType]
     full_years = _full_years(wall, step_s)
     if not full_years:
