@@ -132,20 +132,13 @@ def check_home(settings: Settings) -> None:
 @contextmanager
 def _database(settings: Settings, progress: Progress) -> Iterator[tuple[Store, dict[str, str]]]:
     """The store, migrated, and the environment through which the services find it."""
-    from dataclasses import replace
-
-    from flexergy_pipelines.store import StoreError, open_store, start_embedded
+    from flexergy_pipelines.store import StoreError, open_store
 
     with ExitStack() as stack:
         try:
-            if settings.database_url is None:
-                with progress.step("database started"):
-                    server = start_embedded(settings)
-                stack.callback(server.stop)
-                settings = replace(settings, database_url=server.url("flexergy"))
-            store = open_store(settings, role="app")
-            stack.callback(store.close)
-            with progress.step("database schema up to date"):
+            with progress.step("database ready"):
+                store = open_store(settings)
+                stack.callback(store.close)
                 store.migrate()
         except StoreError as error:
             raise CannotStartError(str(error)) from None
@@ -154,7 +147,7 @@ def _database(settings: Settings, progress: Progress) -> Iterator[tuple[Store, d
             {
                 "FLEXERGY_HOME": str(settings.home),
                 "FLEXERGY_TENANT": settings.tenant,
-                "FLEXERGY_DATABASE_URL": settings.database_url or "",
+                "FLEXERGY_DATABASE_URL": store.app_url,
                 "FLEXERGY_ARTIFACTS": str(settings.artifacts_dir),
                 "DAGSTER_HOME": str(settings.dagster_home),
                 "DAGSTER_DISABLE_TELEMETRY": "1",
