@@ -97,7 +97,7 @@ def formulate(board: Board) -> tuple[pyo.ConcreteModel, list[Any], list[list[Any
             for i in range(family.lower.size)
         ]
         component = pyo.Constraint(range(family.lower.size), rule=dict(enumerate(stated)))
-        model.add_component(f"{family.asset_id}:{family.name}", component)
+        model.add_component(f"rule:{family.asset_id}:{family.name}", component)
         constraints.append(list(component.values()))
     costs = board.cost_vector()
     priced = np.flatnonzero(costs)

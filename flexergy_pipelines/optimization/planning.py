@@ -152,7 +152,9 @@ def plan_values(problem: Problem, plan: Plan) -> pl.DataFrame:
     Expected power of every asset, setpoints and limits of the controllable ones, SoC and marginal value of the stored
     energy of each ESS, and the prices (asset ``market``).
     """
-    values = plan.values().filter(pl.col("quantity").is_in(_WRITTEN) & (pl.col("asset_id") != "busbar"))
+    values = plan.values().filter(
+        pl.col("quantity").is_in(_WRITTEN) & (pl.col("asset_id") != "busbar") & (pl.col("time") < problem.horizon.end)
+    )
     batteries = [battery.id for battery in problem.batteries]
     setpoints = values.filter(pl.col("asset_id").is_in(batteries) & (pl.col("quantity") == "active_power_kw"))
     frames = [values, setpoints.with_columns(pl.lit("active_power_setpoint_kw").alias("quantity"))]

@@ -122,7 +122,7 @@ def optimum(case: Case) -> float:
         cost,
         integrality=whole,
         bounds=Bounds(low, high),
-        constraints=LinearConstraint(matrix.tocsr(), [r[1] for r in rows], [r[2] for r in rows]),
+        constraints=LinearConstraint(matrix.tocsr(), np.array([r[1] for r in rows]), np.array([r[2] for r in rows])),
         options={"mip_rel_gap": 0.0},
     )
     assert result.status == 0, result.message
