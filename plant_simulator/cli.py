@@ -46,10 +46,10 @@ def simulate(  # noqa: PLR0917 - command-line options are named
     from plant_simulator.field import Field
     from plant_simulator.service import serve
 
-    configure_logging("simulate")
     settings = load_settings()
     try:
         models = _load_sites(sites or [], demo=demo)
+        configure_logging("simulate")
         clock = SystemClock() if speed == 1.0 else AcceleratedClock(speed)
         field = Field([(site, load_replay(settings, site)) for site in models], clock, seed)
         asyncio.run(serve(field, settings, host=host, http_port=http_port))

@@ -13,6 +13,7 @@ import uvicorn
 
 from flexergy_pipelines.logs import get_logger
 from flexergy_pipelines.settings import Settings, publish_endpoints
+from plant_simulator import memory
 from plant_simulator.field import Field
 from plant_simulator.http_app import build_app
 from plant_simulator.modbus_server import PORTS_TRIED, NoFreePortError
@@ -20,6 +21,8 @@ from plant_simulator.modbus_server import PORTS_TRIED, NoFreePortError
 log = get_logger(__name__)
 
 HTTP_PORT = 15010
+REMEMBER_EVERY_S = 60.0
+MEMORY_FILE = "plants.json"
 
 
 class _HttpServer(uvicorn.Server):
@@ -61,18 +64,35 @@ async def serve(field: Field, settings: Settings, *, host: str = "127.0.0.1", ht
                 build_app(field), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
             )
         )
+        recalled = memory.recall(field.plants, settings.home / MEMORY_FILE)
         try:
             addresses = await field.open(host)
             http = asyncio.create_task(server.serve(sockets=[listener]))
             url = f"http://{host}:{listener.getsockname()[1]}"
             publish_endpoints(settings, addresses | {"weather": url, "market": url, "simulator": url})
-            log.info("simulator ready", sites=list(field.plants), devices=len(addresses), http=url)
+            log.info("simulator ready", sites=list(field.plants), devices=len(addresses), http=url, recalled=recalled)
+            keeper = asyncio.create_task(_keep_memory(field, settings))
             await field.run(stopped)
+            keeper.cancel()
             server.should_exit = True
             await http
         finally:
             await field.close()
+            _remember(field, settings)
     log.info("simulator stopped")
+
+
+async def _keep_memory(field: Field, settings: Settings) -> None:
+    while True:
+        await asyncio.sleep(REMEMBER_EVERY_S)
+        _remember(field, settings)
+
+
+def _remember(field: Field, settings: Settings) -> None:
+    try:
+        memory.remember(field.plants, settings.home / MEMORY_FILE)
+    except OSError as error:
+        log.warning("the plants' memory cannot be written", file=MEMORY_FILE, reason=str(error))
 
 
 def bind_http(host: str, port: int) -> socket.socket:
