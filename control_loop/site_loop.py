@@ -20,6 +20,7 @@ from flexergy_pipelines.grid.clock import Clock
 from flexergy_pipelines.logs import get_logger
 
 SETPOINT_LOG_S = 60.0
+FIRST_NEWS_S = 2.0
 STATISTICS_S = 60.0
 
 
@@ -61,6 +62,7 @@ class SiteLoop:
         self.statistics = LoopStatistics()
         self._telemetry = telemetry
         self._clock = clock
+        self._informed = asyncio.Event()
         self._answered: set[int] = set()
         self._unlogged: dict[str, tuple[datetime, Setpoint]] = {}
         self._logged_at: float | None = None
@@ -69,6 +71,7 @@ class SiteLoop:
 
     def take_news(self, plan: PlanView | None, stored: Sequence[StoredCommand]) -> None:
         """Take plan and commands as the store has them; to be called in the loop's own thread."""
+        self._informed.set()
         if plan is not None and (self.cycle.plan is None or plan.plan_id != self.cycle.plan.plan_id):
             self._log.info("new plan", plan=plan.plan_id, version=plan.version, until=plan.end.isoformat())
         self.cycle.plan = plan
