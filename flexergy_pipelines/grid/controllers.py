@@ -21,7 +21,7 @@ class Connection(Model):
         Longest wait for one answer [s].
     """
 
-    protocol: Literal["modbus_tcp"] = "modbus_tcp"
+    protocol: Literal["modbus_tcp", "iec104", "iec61850", "ocpp16", "dlms", "talq"] = "modbus_tcp"
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(ge=1, le=65535)
     unit_id: int = Field(default=1, ge=0, le=247)

@@ -28,7 +28,6 @@ from flexergy_pipelines.grid import (
 )
 from flexergy_pipelines.grid.samples import SAMPLE_FILES, sample_site, sample_sites
 
-
 MICROGRID = sample_site("microgrid")
 
 
