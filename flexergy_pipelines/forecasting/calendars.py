@@ -40,16 +40,15 @@ def holiday_flags(days: Minutes, country: str | None) -> Floats:
     flags: list[float] = [
         float(day in _holiday_days(country, (epoch + dt.timedelta(days=int(day))).year)) for day in unique
     ]
-    return np.asarray(flags, dtype=np.float64)[inverse].reshape(days.shape)
+    out: Floats = np.array(flags)[inverse].reshape(days.shape)
+    return out
 
 
 def day_types(days: Minutes, country: str | None) -> Floats:
     """0 working day, 1 Saturday, 2 Sunday or holiday; Monday of 1970-01-05 anchors the weekdays."""
     weekday = (days + 3) % 7
     free = (weekday == 6) | (holiday_flags(days, country) > 0)
-    out = np.where(weekday == 5, 1.0, 0.0)
-    out[free] = 2.0
-    return np.asarray(out, dtype=np.float64)
+    return np.where(free, 2.0, np.where(weekday == 5, 1.0, 0.0))
 
 
 def calendar_matrix(minutes: Minutes, zone: str, country: str | None) -> Floats:

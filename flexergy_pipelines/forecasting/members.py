@@ -31,7 +31,7 @@ def new_members(kind: str) -> list[Model]:
 
 
 def squared_loss(kind: str) -> bool:
-    """Whether models are judged by squared errors: generation is, as its users integrate it; the rest by absolute ones."""
+    """Whether models are judged by squared errors, as wind is; the rest is judged by absolute ones."""
     return kind == "wind"
 
 

@@ -1,5 +1,6 @@
 """The wrapper by which MLflow knows a trained target as a model of its own."""
 
+# ruff: noqa: ARG002 - the signature is that of MLflow
 from __future__ import annotations
 
 import pickle

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import lightgbm
+
     from flexergy_pipelines.forecasting.features import Inputs
     from flexergy_pipelines.forecasting.models.base import Table
     from flexergy_pipelines.forecasting.timegrid import Floats
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 MIN_ROWS = 200
 
 
-def _boost(table: Table, y: Floats, weight: Floats | None, params: dict, rounds: int, seed: int):
+def _boost(table: Table, params: dict, rounds: int, seed: int) -> lightgbm.Booster:
     import lightgbm
 
     common = {
@@ -32,11 +34,11 @@ def _boost(table: Table, y: Floats, weight: Floats | None, params: dict, rounds:
         "max_bin": 127,
     }
     names = [f"f{i}" for i in range(len(table.names))]
-    data = lightgbm.Dataset(table.X, y, weight=weight, feature_name=names, free_raw_data=True)
+    data = lightgbm.Dataset(table.X, table.y, feature_name=names)
     return lightgbm.train(common | params, data, rounds)
 
 
-def importance(booster, names: tuple[str, ...]) -> dict[str, float]:
+def importance(booster: lightgbm.Booster, names: tuple[str, ...]) -> dict[str, float]:
     """Share of the gain that each feature brought, largest first."""
     gain = booster.feature_importance("gain")
     total = float(gain.sum()) or 1.0
@@ -49,7 +51,7 @@ class LightGBMPoint:
     name = "lightgbm"
 
     def __init__(self) -> None:
-        self.booster = None
+        self.booster: lightgbm.Booster | None = None
         self.names: tuple[str, ...] = ()
 
     def fit(self, table: Table, inputs: Inputs, *, seed: int, quick: bool) -> None:
@@ -58,7 +60,7 @@ class LightGBMPoint:
         self.names = table.names
         rounds, rate = (120, 0.1) if quick else (500, 0.04)
         objective = "regression_l1" if inputs.target.kind == "price" else "regression"
-        self.booster = _boost(table, table.y, None, {"objective": objective, "learning_rate": rate}, rounds, seed)
+        self.booster = _boost(table, {"objective": objective, "learning_rate": rate}, rounds, seed)
 
     def predict(self, table: Table, inputs: Inputs) -> Floats:
         if self.booster is None:
@@ -80,7 +82,7 @@ class LightGBMQuantiles:
 
     def __init__(self) -> None:
         self.levels: tuple[float, ...] = ()
-        self.boosters: list = []
+        self.boosters: list[lightgbm.Booster] = []
         self.names: tuple[str, ...] = ()
 
     def fit(self, table: Table, inputs: Inputs, *, seed: int, quick: bool) -> None:
@@ -91,7 +93,7 @@ class LightGBMQuantiles:
         rounds, rate = (70, 0.12) if quick else (200, 0.06)
         for level in self.levels:
             params = {"objective": "quantile", "alpha": level, "learning_rate": rate}
-            self.boosters.append(_boost(table, table.y, None, params, rounds, seed))
+            self.boosters.append(_boost(table, params, rounds, seed))
 
     def predict(self, table: Table, quantiles: tuple[float, ...]) -> Floats | None:
         """Quantile forecasts, shape (rows, quantiles), sorted; None when there was too little to learn from."""

@@ -20,7 +20,7 @@ MIN_ROWS = 60
 class LinearByHour:
     """Ridge regression on standardised features for each of 24 hours of the day.
 
-    Weekday enters as dummies. The penalty is the one of a few that minimises the generalised cross-validation error [1]_.
+    Weekday enters as dummies. The penalty is the one of a few with the least generalised cross-validation error [1]_.
 
     References
     ----------

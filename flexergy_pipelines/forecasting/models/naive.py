@@ -1,6 +1,5 @@
 """Seasonal naive and persistence: the bar every model has to clear, and the last to fall back on."""
 
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,5 @@
 """Similar day: the mean of the few past days whose weather, season and day type come closest."""
 
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
