@@ -70,6 +70,10 @@ def coalesce(points: Sequence[tuple[PointKey, TemplatePoint]]) -> list[Block]:
     return blocks
 
 
+class _RefusedError(DriverError):
+    """The device answered, with a refusal."""
+
+
 class ModbusDriver:
     """Link to one Modbus TCP device.
 
@@ -136,14 +140,25 @@ class ModbusDriver:
         return tuple(self._blocks)
 
     async def read(self) -> Mapping[PointKey, float | None]:
-        """Read all readable points; see `Driver.read`."""
+        """Read all readable points; see `Driver.read`.
+
+        Points in a block that the device refuses are missing; it is an error when it refuses all.
+        """
         await self._connected()
         values: dict[PointKey, float | None] = {}
+        refusals: list[_RefusedError] = []
         for block in self._blocks:
-            registers = await self._read_registers(block.table, block.address, block.count)
+            try:
+                registers = await self._read_registers(block.table, block.address, block.count)
+            except _RefusedError as refusal:
+                refusals.append(refusal)
+                values |= dict.fromkeys((key for key, _ in block.points), None)
+                continue
             for key, point in block.points:
                 offset = point.address - block.address
                 values[key] = decode(point, registers[offset : offset + point.width])
+        if refusals and len(refusals) == len(self._blocks):
+            raise refusals[-1]
         return values
 
     async def write(self, asset_id: str, quantity: str, value: float) -> None:
@@ -236,7 +251,7 @@ class ModbusDriver:
             raise self._broken(f"{table} {address}+{count}: {error}") from None
         if answer.isError():
             self.health.failed(f"{self.device}: {table} {address}+{count}: {answer}")
-            raise DriverError(self.health.last_error)
+            raise _RefusedError(self.health.last_error)
         if len(answer.registers) != count:
             # A late reply to an older request can carry the newest transaction id.
             raise self._broken(f"{table} {address}: {len(answer.registers)} registers instead of {count}")
