@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 
 import streamlit as st
 
@@ -10,6 +11,8 @@ from dashboards.navigation import pages_for
 from dashboards.roles import ROLE_NAMES
 from dashboards.session import SITE_KEY, CurrentUser, current_user, session_over, site_ids
 from flexergy_pipelines.store.errors import StoreError
+
+ICON = Path(__file__).with_name("favicon.png")
 
 _CHROME = """
 <style>
@@ -22,7 +25,7 @@ _CHROME = """
 
 def main() -> None:
     """Draw the frame around the chosen page."""
-    st.set_page_config(page_title="Flexergy", page_icon=":material/bolt:", layout="wide")
+    st.set_page_config(page_title="Flexergy", page_icon=str(ICON), layout="wide")
     st.html(_CHROME)
     try:
         user = current_user()

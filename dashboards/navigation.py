@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dashboards.pages import alarms, forecasts, kpis, overview, plan
 from dashboards.roles import EVERYBODY
+from dashboards.screens import alarms, forecasts, kpis, overview, plan
 
 
 @dataclass(frozen=True, slots=True)

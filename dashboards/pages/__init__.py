@@ -1,1 +1,0 @@
-"""The pages: one file a page, each with one function `page` that draws it."""
