@@ -1,22 +1,32 @@
-"""Simulate sites: battery physics and real protocol servers to talk to."""
+"""Simulate sites: battery physics and real protocol servers to talk to, with faults on demand."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from flexergy_pipelines.grid import Site
 
-app = typer.Typer(add_completion=False)
-
 MAX_SPEED = 3600.0
 
 
+class _RunsSites(TyperGroup):
+    """`flexergy simulate SITE ...` runs sites; the other words are commands to a running simulator."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = args if args and args[0] in {*self.commands, "--help"} else ["run", *args]
+        return super().parse_args(ctx, words)
+
+
+app = typer.Typer(add_completion=False, cls=_RunsSites, help=__doc__)
+
+
 @app.command()
-def simulate(  # noqa: PLR0917 - command-line options are named
+def run(  # noqa: PLR0917 - command-line options are named
     sites: Annotated[list[str] | None, typer.Argument(help="Sample site ids or site YAML files.")] = None,
     demo: Annotated[bool, typer.Option("--demo", help="All sample sites.")] = False,
     speed: Annotated[float, typer.Option(help="Simulated seconds in a second; other services keep real time.")] = 1.0,
@@ -26,7 +36,7 @@ def simulate(  # noqa: PLR0917 - command-line options are named
     ] = 15010,
     seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 1,
 ) -> None:
-    """Run the plant simulator until it is stopped."""
+    """Run the plant simulator until it is stopped (what `flexergy simulate SITE` does)."""
     if not 0 < speed <= MAX_SPEED:
         _refuse(f"--speed {speed:g} is outside 0..{MAX_SPEED:g}")
     if not sites and not demo:
@@ -57,6 +67,52 @@ def simulate(  # noqa: PLR0917 - command-line options are named
         _refuse(str(error.args[0]) if isinstance(error, KeyError) else str(error))
 
 
+@app.command()
+def fault(
+    target: Annotated[str, typer.Argument(help="<site>/<device>, <site>/<asset>, weather or market.")],
+    kind: Annotated[str, typer.Argument(help="down, silent, slow, frozen, spikes, nan, bms_trip, frequency, ...")],
+    seconds: Annotated[float | None, typer.Option("--for", help="Heal by itself after so many seconds.")] = None,
+    delay: Annotated[float, typer.Option(help="Delay of each answer of a slow target [s].")] = 1.0,
+    value: Annotated[float | None, typer.Option(help="Hz of frequency, share of voltage, factor of scale.")] = None,
+) -> None:
+    """Let something fail in the running simulator."""
+    body = {"target": target, "kind": kind, "duration_s": seconds, "delay_s": delay, "value": value}
+    made = _call("POST", "/faults", body)
+    typer.echo(f"fault {made['id']}: {made['target']} {made['kind']}")
+
+
+@app.command()
+def faults() -> None:
+    """List the faults in force."""
+    for row in _call("GET", "/faults"):
+        typer.echo(f"fault {row['id']}: {row['target']} {row['kind']}")
+
+
+@app.command()
+def heal(fault_id: Annotated[int | None, typer.Argument(help="Number of the fault; none heals all.")] = None) -> None:
+    """Heal one fault, or all."""
+    healed = _call("DELETE", "/faults" if fault_id is None else f"/faults/{fault_id}")
+    typer.echo(f"healed {healed['cleared']}")
+
+
+def _call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    import httpx
+
+    from flexergy_pipelines.settings import load_settings, read_endpoints
+
+    url = read_endpoints(load_settings()).get("simulator")
+    if url is None:
+        _refuse("no simulator has published its address here; start one with: flexergy simulate --demo")
+    try:
+        answer = httpx.request(method, f"{url}{path}", json=body, timeout=5.0)
+    except httpx.HTTPError as error:
+        _refuse(f"the simulator at {url} does not answer: {error}")
+    content = answer.json()
+    if answer.is_error:
+        _refuse(content.get("reason", f"{method} {path}: nothing there"))
+    return content
+
+
 def _load_sites(names: list[str], *, demo: bool) -> list[Site]:
     from flexergy_pipelines.grid import load_site_file
     from flexergy_pipelines.grid.samples import sample_site, sample_sites
@@ -67,6 +123,6 @@ def _load_sites(names: list[str], *, demo: bool) -> list[Site]:
     return sites
 
 
-def _refuse(reason: str) -> None:
+def _refuse(reason: str) -> NoReturn:
     typer.echo(f"simulate: {reason}", err=True)
     raise typer.Exit(2)

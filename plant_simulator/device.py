@@ -92,6 +92,7 @@ class DeviceRegisters:
         if self._fault("frozen"):
             return
         blank = self._fault("nan")
+        misscaled = self.plant.faults.find(self.device.key, "wrong_scale")
         keep_written = self._fault("stuck_output")
         spiking = self._fault("spikes") and self._rng.random() < SPIKE_PROBABILITY
         wild = self._rng.randrange(len(self._places)) if spiking and self._places else None
@@ -101,6 +102,8 @@ class DeviceRegisters:
             value = None if blank and not place.point.writable else self._measure(place)
             if index == wild and value is not None and not place.point.writable:
                 value = SPIKE_FACTOR * (value + 1.0)
+            if misscaled is not None and value is not None and place.point.quantity == "active_power_kw":
+                value *= misscaled.value
             self._show(place.point, value)
 
     def read(self, table: str, address: int, count: int) -> list[int]:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flexergy_pipelines.grid.clock import Clock
 
-DeviceFault = Literal["down", "silent", "slow", "frozen", "spikes", "nan", "ack_without_effect", "stuck_output"]
-AssetFault = Literal["bms_trip"]
-ServiceFault = Literal["http_429", "http_500", "slow", "truncated", "stale"]
 FaultKind = Literal[
-    "down", "silent", "slow", "frozen", "spikes", "nan", "ack_without_effect", "stuck_output",
-    "bms_trip", "http_429", "http_500", "truncated", "stale",
+    "down", "silent", "slow", "frozen", "spikes", "nan", "wrong_scale", "ack_without_effect", "stuck_output",
+    "bms_trip", "frequency", "voltage", "meter_reset", "http_429", "http_500", "truncated", "stale",
 ]  # fmt: skip
 
-DEVICE_FAULTS: tuple[str, ...] = get_args(DeviceFault)
-ASSET_FAULTS: tuple[str, ...] = get_args(AssetFault)
-SERVICE_FAULTS: tuple[str, ...] = get_args(ServiceFault)
+DEVICE_FAULTS: tuple[FaultKind, ...] = (
+    "down", "silent", "slow", "frozen", "spikes", "nan", "wrong_scale", "ack_without_effect", "stuck_output",
+)  # fmt: skip
+SERVICE_FAULTS: tuple[FaultKind, ...] = ("http_429", "http_500", "slow", "truncated", "stale")
+ASSET_FAULTS: dict[str, tuple[FaultKind, ...]] = {
+    "ess": ("bms_trip",),
+    "pcc": ("frequency", "voltage", "meter_reset"),
+    "load": ("meter_reset",),
+}
+"""Faults and grid events by kind of asset."""
 SERVICES = ("weather", "market")
+NEEDS_VALUE = {"frequency", "voltage"}
+DEFAULT_SCALE = 10.0
 
 
 class FaultRequest(BaseModel):
@@ -30,16 +36,21 @@ class FaultRequest(BaseModel):
     Attributes
     ----------
     target : str
-        ``<site>/<device>`` for device faults, ``<site>/<asset>`` for battery faults, ``weather`` or ``market``.
+        ``<site>/<device>`` for device faults, ``<site>/<asset>`` for faults of assets, ``weather`` or ``market``.
     kind : str
         What goes wrong: *down* (port closed), *silent* (connects, never answers), *slow* (answers after `delay_s`),
         *frozen* (old values for ever), *spikes* (now and then ten times the value), *nan* (not-a-number sentinels),
-        *ack_without_effect* (a write is acknowledged and dropped), *stuck_output* (the register takes the write, the
-        power stays), *bms_trip* (contactors open); for services *http_429*, *http_500*, *slow*, *truncated*, *stale*.
+        *wrong_scale* (powers times `value`, default 10), *ack_without_effect* (a write is acknowledged and dropped),
+        *stuck_output* (the register takes the write, the power stays); of a battery *bms_trip* (contactors open); of
+        the grid connection *frequency* (off by `value` Hz), *voltage* (off by `value` of nominal) and, also of a
+        metered load, *meter_reset* (counters to zero, once); of services *http_429*, *http_500*, *slow*, *truncated*,
+        *stale*.
     duration_s : float or None
         Seconds until it heals by itself; None lasts until it is cleared.
     delay_s : float
         For *slow*: delay of each answer [s].
+    value : float or None
+        For *frequency* [Hz], *voltage* [share of nominal] and *wrong_scale* [factor].
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
@@ -48,6 +59,13 @@ class FaultRequest(BaseModel):
     kind: FaultKind
     duration_s: float | None = Field(default=None, gt=0)
     delay_s: float = Field(default=1.0, ge=0, le=60)
+    value: float | None = Field(default=None, ge=-1000, le=1000)
+
+    @model_validator(mode="after")
+    def _value_where_needed(self) -> FaultRequest:
+        if self.kind in NEEDS_VALUE and self.value is None:
+            raise ValueError(f"{self.kind} needs a value")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +76,7 @@ class Fault:
     target: str
     kind: str
     delay_s: float
+    value: float
     until_s: float | None
 
 
@@ -81,7 +100,8 @@ class FaultBoard:
             if (fault.target, fault.kind) == (request.target, request.kind):
                 del self._faults[fault.fault_id]
         until_s = None if request.duration_s is None else self._clock.monotonic() + request.duration_s
-        fault = Fault(next(self._ids), request.target, request.kind, request.delay_s, until_s)
+        value = DEFAULT_SCALE if request.value is None else request.value
+        fault = Fault(next(self._ids), request.target, request.kind, request.delay_s, value, until_s)
         self._faults[fault.fault_id] = fault
         return fault
 

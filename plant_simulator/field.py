@@ -19,6 +19,7 @@ from plant_simulator.faults import (
     SERVICES,
     Fault,
     FaultBoard,
+    FaultKind,
     FaultRequest,
 )
 from plant_simulator.modbus_server import ModbusDevice
@@ -112,14 +113,9 @@ class Field:
         UnknownTargetError
             If nothing of that name is simulated, or it cannot have such a fault.
         """
-        if request.target in self.devices:
-            kinds = DEVICE_FAULTS
-        elif request.target in SERVICES:
-            kinds = SERVICE_FAULTS
-        elif request.target in self._batteries():
-            kinds = ASSET_FAULTS
-        else:
-            known = sorted({*self.devices, *self._batteries(), *SERVICES})
+        kinds = self._possible_faults().get(request.target)
+        if kinds is None:
+            known = sorted(self._possible_faults())
             raise UnknownTargetError(f"target '{request.target}' is not simulated; known: {', '.join(known)}")
         if request.kind not in kinds:
             raise UnknownTargetError(f"{request.target} cannot have '{request.kind}'; possible: {', '.join(kinds)}")
@@ -133,8 +129,16 @@ class Field:
             "faults": [fault_row(fault) for fault in self.faults.active()],
         }
 
-    def _batteries(self) -> list[str]:
-        return [f"{site_id}/{asset}" for site_id, plant in self.plants.items() for asset in plant.batteries]
+    def _possible_faults(self) -> dict[str, tuple[FaultKind, ...]]:
+        """Faults that each target can have; a device and an asset of one name share them."""
+        possible: dict[str, tuple[FaultKind, ...]] = dict.fromkeys(SERVICES, SERVICE_FAULTS)
+        possible |= dict.fromkeys(self.devices, DEVICE_FAULTS)
+        for site_id, plant in self.plants.items():
+            for asset in plant.site.assets():
+                target = f"{site_id}/{asset.id}"
+                if asset.kind in ASSET_FAULTS:
+                    possible[target] = possible.get(target, ()) + ASSET_FAULTS[asset.kind]
+        return possible
 
     def _site_state(self, plant: Plant) -> dict[str, Any]:
         schedules = {asset.id: plant.schedule(asset.id) for asset in plant.site.assets()}
@@ -177,4 +181,4 @@ def sites_by_id(sites: Sequence[tuple[Site, ReplayedSite]]) -> dict[str, Replaye
 
 def fault_row(fault: Fault) -> dict[str, Any]:
     """A fault as the API shows it."""
-    return {"id": fault.fault_id, "target": fault.target, "kind": fault.kind}
+    return {"id": fault.fault_id, "target": fault.target, "kind": fault.kind, "value": fault.value}

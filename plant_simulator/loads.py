@@ -31,6 +31,10 @@ class Load:
         self.power_kw = max(0.0, wanted_kw * (1.0 + self._flicker.step(dt_s)))
         self.energy_kwh += self.power_kw * dt_s / 3600.0
 
+    def reset_counters(self) -> None:
+        """Set the energy counter to zero, as an exchanged meter shows it."""
+        self.energy_kwh = 0.0
+
 
 class LimitedLoad:
     """A controllable load or a block of EV chargers: takes what is wanted, but no more than its limit.

@@ -189,7 +189,8 @@ class ModbusDevice:
 
     def _device(self) -> SimDevice:
         def block(size: int) -> list[SimData]:
-            return [SimData(0, count=max(1, size), values=0, datatype=DataType.REGISTERS)]
+            # One entry with a list: the library's check of an entry with a count takes count * count registers.
+            return [SimData(0, values=[0] * max(1, size), datatype=DataType.REGISTERS)]
 
         bits = [SimData(0, values=[False] * 16, datatype=DataType.BITS)]
         sizes = self._registers.sizes

@@ -7,7 +7,8 @@ import random
 from plant_simulator.noise import Wander
 
 NOMINAL_FREQUENCY_HZ = 50.0
-NOMINAL_VOLTAGE_V = 230.0
+LOW_VOLTAGE_V = 230.0
+LARGEST_LOW_VOLTAGE_V = 600.0
 VOLTAGE_DROP_AT_LIMIT = 0.03
 """Share of the nominal voltage lost over the feeder when the site imports its limit."""
 PHASE_SHARES = (0.36, 0.33, 0.31)
@@ -21,24 +22,41 @@ class GridConnection:
     ----------
     limit_kw : float
         Power at which the feeder drops 3 % of the voltage [kW].
+    nominal_v : float
+        Nominal voltage between phase and neutral [V].
     rng : random.Random
         Seeded generator for frequency and voltage.
     """
 
-    def __init__(self, limit_kw: float, rng: random.Random) -> None:
+    def __init__(self, limit_kw: float, rng: random.Random, nominal_v: float = LOW_VOLTAGE_V) -> None:
         self.limit_kw = limit_kw
+        self.nominal_v = nominal_v
         self.power_kw = 0.0
         self.reactive_kvar = 0.0
         self.import_kwh = 0.0
         self.export_kwh = 0.0
-        self.frequency_offset_hz = 0.0
-        self.voltage_offset_v = 0.0
+        self._offset_hz = 0.0
+        self._offset_v = 0.0
         self.frequency_hz = NOMINAL_FREQUENCY_HZ
-        self.voltages_v = (NOMINAL_VOLTAGE_V, NOMINAL_VOLTAGE_V, NOMINAL_VOLTAGE_V)
+        self.voltages_v = (nominal_v, nominal_v, nominal_v)
         # Long-run deviation and memory of the continental European system's frequency.
         self._frequency = Wander(rng, 0.020, 180.0)
-        self._voltage = Wander(rng, 1.2, 300.0)
-        self._phases = tuple(Wander(rng, 0.4, 60.0) for _ in range(3))
+        self._voltage = Wander(rng, 0.005 * nominal_v, 300.0)
+        self._phases = tuple(Wander(rng, 0.0017 * nominal_v, 60.0) for _ in range(3))
+
+    @property
+    def low_voltage_ratio(self) -> float:
+        """Voltage of the site's low-voltage side over that of the connection: 1, or a transformer's ratio."""
+        return 1.0 if self.nominal_v <= LARGEST_LOW_VOLTAGE_V else LOW_VOLTAGE_V / self.nominal_v
+
+    def disturb(self, frequency_offset_hz: float, voltage_offset: float) -> None:
+        """Shift the grid's frequency [Hz] and voltage [share of nominal]; 0 is the undisturbed grid."""
+        self._offset_hz = frequency_offset_hz
+        self._offset_v = voltage_offset * self.nominal_v
+
+    def reset_counters(self) -> None:
+        """Set the energy counters to zero, as an exchanged meter shows them."""
+        self.import_kwh = self.export_kwh = 0.0
 
     def step(self, power_kw: float, reactive_kvar: float, dt_s: float) -> None:
         """Let `dt_s` seconds pass.
@@ -57,9 +75,9 @@ class GridConnection:
         self.reactive_kvar = reactive_kvar
         self.import_kwh += max(0.0, power_kw) * hours
         self.export_kwh += max(0.0, -power_kw) * hours
-        self.frequency_hz = NOMINAL_FREQUENCY_HZ + self._frequency.step(dt_s) + self.frequency_offset_hz
-        common = NOMINAL_VOLTAGE_V + self._voltage.step(dt_s) + self.voltage_offset_v
-        drop = VOLTAGE_DROP_AT_LIMIT * NOMINAL_VOLTAGE_V * (power_kw + 0.5 * reactive_kvar) / self.limit_kw
+        self.frequency_hz = NOMINAL_FREQUENCY_HZ + self._frequency.step(dt_s) + self._offset_hz
+        common = self.nominal_v + self._voltage.step(dt_s) + self._offset_v
+        drop = VOLTAGE_DROP_AT_LIMIT * self.nominal_v * (power_kw + 0.5 * reactive_kvar) / self.limit_kw
         phases = [
             common - 3.0 * share * drop + wander.step(dt_s)
             for share, wander in zip(PHASE_SHARES, self._phases, strict=True)

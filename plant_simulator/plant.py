@@ -91,6 +91,7 @@ class Plant:
         self.pcc = GridConnection(
             max(site.grid_connection.import_limit_kw, site.grid_connection.export_limit_kw, 1.0),
             self._rng(seed, self.pcc_id),
+            nominal_v=site.grid_connection.nominal_voltage_v / math.sqrt(3),
         )
         self._replayed = replayed
         self._schedules: dict[str, tuple[datetime, tuple[float, ...]]] = {}
@@ -126,6 +127,7 @@ class Plant:
             battery.tripped = self.faults.has(f"{self.site.id}/{asset_id}", "bms_trip")
             battery.setpoint_kw = self._order(asset_id, SETPOINT)
             battery.step(dt_s)
+        self._disturb_grid()
         self.pcc.step(self._balance_kw(), self._reactive_balance_kvar(), dt_s)
 
     def measure(self, asset_id: str, quantity: str) -> float:
@@ -204,6 +206,20 @@ class Plant:
     def _order(self, asset_id: str, quantity: str) -> float:
         return self.orders.in_force(asset_id, quantity)
 
+    def _disturb_grid(self) -> None:
+        """Bring the grid's events and the meters' resets from the fault board into the plant."""
+        if not self.faults.active():
+            self.pcc.disturb(0.0, 0.0)
+            return
+        target = f"{self.site.id}/{self.pcc_id}"
+        frequency, voltage = self.faults.find(target, "frequency"), self.faults.find(target, "voltage")
+        self.pcc.disturb(frequency.value if frequency else 0.0, voltage.value if voltage else 0.0)
+        for meter_id, meter in (*self.loads.items(), (self.pcc_id, self.pcc)):
+            reset = self.faults.find(f"{self.site.id}/{meter_id}", "meter_reset")
+            if reset is not None:
+                meter.reset_counters()
+                self.faults.clear(reset.fault_id)
+
     def _balance_kw(self) -> float:
         consumed = sum(part.power_kw for part in (*self.loads.values(), *self.limited_loads.values()))
         given = sum(
@@ -240,7 +256,7 @@ class Plant:
             (asset_id, "reactive_power_kvar"): lambda: load.power_kw * LOAD_TAN_PHI,
             (asset_id, "import_energy_kwh"): lambda: load.energy_kwh,
             (asset_id, "export_energy_kwh"): lambda: 0.0,
-            **self._grid_meters(asset_id),
+            **self._grid_meters(asset_id, self.pcc.low_voltage_ratio),
         }
 
     def _pcc_meters(self) -> dict[tuple[str, str], Meter]:
@@ -249,13 +265,13 @@ class Plant:
             (self.pcc_id, "reactive_power_kvar"): lambda: self.pcc.reactive_kvar,
             (self.pcc_id, "import_energy_kwh"): lambda: self.pcc.import_kwh,
             (self.pcc_id, "export_energy_kwh"): lambda: self.pcc.export_kwh,
-            **self._grid_meters(self.pcc_id),
+            **self._grid_meters(self.pcc_id, 1.0),
         }
 
-    def _grid_meters(self, asset_id: str) -> dict[tuple[str, str], Meter]:
+    def _grid_meters(self, asset_id: str, ratio: float) -> dict[tuple[str, str], Meter]:
         meters: dict[tuple[str, str], Meter] = {(asset_id, "frequency_hz"): lambda: self.pcc.frequency_hz}
         for phase in range(3):
-            meters[asset_id, f"voltage_l{phase + 1}_v"] = lambda phase=phase: self.pcc.voltages_v[phase]
+            meters[asset_id, f"voltage_l{phase + 1}_v"] = lambda phase=phase: ratio * self.pcc.voltages_v[phase]
         return meters
 
 

@@ -162,3 +162,39 @@ def test_nonsense_is_refused() -> None:
         plant.measure("ess-1", "colour")
     with pytest.raises(ValueError, match="dt_s -1"):
         plant.step(-1)
+
+
+def test_frequency_and_voltage_events_of_the_grid() -> None:
+    plant, clock = make_plant()
+    calm_hz, calm_v = plant.measure("pcc", "frequency_hz"), plant.measure("pcc", "voltage_l1_v")
+    plant.faults.set(FaultRequest(target="microgrid/pcc", kind="frequency", value=-0.4, duration_s=20.0))
+    plant.faults.set(FaultRequest(target="microgrid/pcc", kind="voltage", value=0.08, duration_s=20.0))
+    run(plant, clock, 2)
+    assert plant.measure("pcc", "frequency_hz") == pytest.approx(calm_hz - 0.4, abs=0.02)
+    assert plant.measure("pcc", "voltage_l1_v") == pytest.approx(calm_v + 0.08 * 230, abs=2.0)
+    run(plant, clock, 25)
+    assert plant.measure("pcc", "frequency_hz") == pytest.approx(calm_hz, abs=0.05)
+
+
+def test_an_exchanged_meter_starts_at_zero_once() -> None:
+    plant, clock = make_plant()
+    run(plant, clock, 600)
+    plant.faults.set(FaultRequest(target="microgrid/pcc", kind="meter_reset"))
+    before_kwh = plant.measure("pcc", "export_energy_kwh")
+    run(plant, clock, 1)
+    assert before_kwh > 1.0
+    assert plant.measure("pcc", "export_energy_kwh") < 0.1
+    run(plant, clock, 600)
+    assert plant.measure("pcc", "export_energy_kwh") > 1.0
+
+
+def test_an_event_without_its_value_is_refused() -> None:
+    with pytest.raises(ValueError, match="frequency needs a value"):
+        FaultRequest(target="microgrid/pcc", kind="frequency")
+
+
+def test_a_medium_voltage_site_has_medium_voltage() -> None:
+    plant, clock = make_plant("hybrid-park")
+    run(plant, clock, 5)
+    assert plant.measure("pcc", "voltage_l1_v") == pytest.approx(20_000 / math.sqrt(3), rel=0.05)
+    assert plant.measure("load-1", "voltage_l1_v") == pytest.approx(230, rel=0.05)

@@ -46,6 +46,12 @@ def simulator(home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
         process.stderr.close()
 
 
+def command(*words: str, exit_code: int = 0) -> str:
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == exit_code, done.output
+    return done.output
+
+
 async def read_soc(address: str) -> int:
     host, port = address.split(":")
     client = AsyncModbusTcpClient(host, port=int(port), timeout=5, retries=0)
@@ -55,7 +61,7 @@ async def read_soc(address: str) -> int:
     return reply.registers[0]
 
 
-def test_two_installations_run_side_by_side_and_stop_cleanly(tmp_path: Path) -> None:
+def test_two_installations_run_side_by_side_and_stop_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     with (
@@ -68,6 +74,11 @@ def test_two_installations_run_side_by_side_and_stop_cleanly(tmp_path: Path) -> 
         assert not set(addresses.values()) & set(others.values())
         assert httpx.get(f"{addresses['simulator']}/health").json()["sites"] == ["microgrid", "hybrid-park"]
         assert (tmp_path / "a" / "replay.json").exists()
+        monkeypatch.setenv("FLEXERGY_HOME", str(tmp_path / "a"))
+        assert "microgrid/esc-1 frozen" in command("fault", "microgrid/esc-1", "frozen", "--for", "60")
+        assert "microgrid/esc-1 frozen" in command("faults")
+        assert "is not simulated" in command("fault", "microgrid/esc-7", "frozen", exit_code=2)
+        assert command("heal") == "healed 1\n"
         first.send_signal(signal.SIGTERM)
         second.send_signal(signal.SIGINT)
         assert first.wait(timeout=60) == 0
@@ -81,6 +92,7 @@ def test_two_installations_run_side_by_side_and_stop_cleanly(tmp_path: Path) -> 
         (["atlantis"], "no sample site atlantis"),
         (["microgrid", "--speed", "0"], "--speed 0 is outside"),
         (["nowhere.yaml"], "nowhere.yaml"),
+        (["faults"], "no simulator has published its address here"),
     ],
 )
 def test_bad_arguments_are_one_clear_line_and_exit_2(
