@@ -37,6 +37,7 @@ def energy_statistics(flows: Flows, *, zero_band_kw: float = 1.0) -> list[Figure
     imported_when_known = flows.energy(np.where(known, positive(pcc), np.nan))
     demand_when_known = flows.energy(np.where(known, demand, np.nan))
     sufficiency = ratio(imported_when_known, demand_when_known)
+    at_zero = np.where(np.isnan(pcc), np.nan, np.abs(pcc) <= zero_band_kw)
     figures = [
         Figure("grid_import", flows.energy(positive(pcc)), "kWh", at_pcc),
         Figure("grid_export", flows.energy(exported), "kWh", at_pcc),
@@ -54,9 +55,7 @@ def energy_statistics(flows: Flows, *, zero_band_kw: float = 1.0) -> list[Figure
         Figure("self_consumption", ratio(used_locally, flows.energy(renewable)), "fraction", of_balance),
         Figure("self_sufficiency", None if sufficiency is None else 1 - sufficiency, "fraction", of_balance),
         Figure("res_share", ratio(used_locally, flows.energy(demand)), "fraction", of_balance),
-        Figure(
-            "hours_at_zero", flows.energy(np.where(np.isnan(pcc), np.nan, np.abs(pcc) <= zero_band_kw)), "h", at_pcc
-        ),
+        Figure("hours_at_zero", flows.energy(at_zero), "h", at_pcc),
         Figure("energy_charged", flows.energy(positive(-flows.total("ess"))), "kWh", flows.coverage("ess")),
         Figure("energy_discharged", flows.energy(positive(flows.total("ess"))), "kWh", flows.coverage("ess")),
     ]
