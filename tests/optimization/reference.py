@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import milp
 from scipy.sparse import lil_matrix
 
 
@@ -43,6 +43,7 @@ class Case:
     gen_down: int
 
 
+Numbers = float | np.ndarray
 NAMES = ["imp", "exp", "imp_x", "exp_x", "cur", "ch", "dis", "e", "gen", "on", "start", "stop", "u_grid", "u_bat"]
 
 
@@ -58,7 +59,9 @@ def optimum(case: Case) -> float:
     big_in = case.load.max() + case.power + 1.0
     big_out = case.available.max() + case.power + case.gen_max + 1.0
 
-    def put(name: str, *, c: object = 0.0, upper: object = np.inf, lower: object = 0.0, integer: bool = False) -> None:
+    def put(
+        name: str, *, c: Numbers = 0.0, upper: Numbers = np.inf, lower: Numbers = 0.0, integer: bool = False
+    ) -> None:
         span = slice(at[name], at[name] + n)
         cost[span], low[span], high[span], whole[span] = c, lower, upper, float(integer)
 
@@ -121,8 +124,8 @@ def optimum(case: Case) -> float:
     result = milp(
         cost,
         integrality=whole,
-        bounds=Bounds(low, high),
-        constraints=LinearConstraint(matrix.tocsr(), np.array([r[1] for r in rows]), np.array([r[2] for r in rows])),
+        bounds=(low, high),
+        constraints=(matrix.tocsr(), np.array([r[1] for r in rows]), np.array([r[2] for r in rows])),
         options={"mip_rel_gap": 0.0},
     )
     assert result.status == 0, result.message
