@@ -150,6 +150,16 @@ class Field:
                 for asset_id, kept in schedules.items()
                 if kept is not None
             },
+            "charge_points": {
+                point.point_id: {
+                    "power_kw": point.power_kw,
+                    "soc": None if point.session is None else point.session.soc,
+                    "session_kwh": None if point.session is None else point.session.delivered_kwh,
+                    "sessions": point.sessions,
+                }
+                for block in plant.charging.values()
+                for point in block.points
+            },
             "devices": {
                 key: {
                     "address": f"{device.server.host}:{device.server.port}",

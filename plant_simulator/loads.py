@@ -1,4 +1,4 @@
-"""Consumers: plain loads, and blocks (controllable load, EV chargers) that keep below an upper limit."""
+"""Consumers: plain loads, and controllable loads, which keep below an upper limit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Load:
 
 
 class LimitedLoad:
-    """A controllable load or a block of EV chargers: takes what is wanted, but no more than its limit.
+    """A controllable load: takes what is wanted, but no more than its limit.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ from typing import Any
 
 from flexergy_pipelines.logs import get_logger
 from plant_simulator.battery import Battery
+from plant_simulator.charging import ChargingBlock
 from plant_simulator.genset import Genset
 from plant_simulator.loads import LimitedLoad, Load
 from plant_simulator.pcc import GridConnection
@@ -18,11 +19,12 @@ from plant_simulator.sources import Source
 
 log = get_logger(__name__)
 
-Part = Battery | Genset | LimitedLoad | Load | GridConnection | Source
+Part = Battery | ChargingBlock | Genset | LimitedLoad | Load | GridConnection | Source
 
 _KEPT: dict[type, tuple[str, ...]] = {
     Battery: ("energy_kwh", "soh", "temperature_c", "charged_kwh", "discharged_kwh", "self_discharged_kwh"),
     Genset: ("energy_kwh", "running_hours", "starts"),
+    ChargingBlock: ("energy_kwh",),
     LimitedLoad: ("energy_kwh", "curtailed_kwh"),
     Load: ("energy_kwh",),
     GridConnection: ("import_kwh", "export_kwh"),
@@ -69,7 +71,7 @@ def recall(plants: Mapping[str, Plant], path: Path) -> int:
 
 def _parts(plant: Plant) -> list[tuple[str, Part]]:
     parts: list[tuple[str, Part]] = [(plant.pcc_id, plant.pcc)]
-    for group in (plant.batteries, plant.gensets, plant.limited_loads, plant.loads, plant.sources):
+    for group in (plant.batteries, plant.gensets, plant.limited_loads, plant.charging, plant.loads, plant.sources):
         parts += group.items()
     return parts
 

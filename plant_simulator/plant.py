@@ -8,9 +8,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from flexergy_pipelines.grid import ESS, Site
+from flexergy_pipelines.grid import ESS, EvChargingManager, Site
 from flexergy_pipelines.grid.clock import Clock
 from plant_simulator.battery import Battery, BatteryRating
+from plant_simulator.charging import ChargingBlock
 from plant_simulator.faults import FaultBoard
 from plant_simulator.genset import Genset
 from plant_simulator.loads import LimitedLoad, Load
@@ -86,6 +87,7 @@ class Plant:
         self.sources: dict[str, Source] = {}
         self.gensets: dict[str, Genset] = {}
         self.limited_loads: dict[str, LimitedLoad] = {}
+        self.charging: dict[str, ChargingBlock] = {}
         self.loads: dict[str, Load] = {}
         self.pcc_id = site.grid_connection.id
         self.pcc = GridConnection(
@@ -115,7 +117,7 @@ class Plant:
         for asset_id, source in self.sources.items():
             source.limit_kw = self._order(asset_id, LIMIT)
             source.step(self._replayed.value(asset_id, now), dt_s)
-        for asset_id, block in self.limited_loads.items():
+        for asset_id, block in (*self.limited_loads.items(), *self.charging.items()):
             block.limit_kw = self._order(asset_id, LIMIT)
             block.step(self._replayed.value(asset_id, now), dt_s)
         for asset_id, load in self.loads.items():
@@ -190,17 +192,25 @@ class Plant:
                     self.sources[asset.id] = Source("wind", asset.rated_kw, rng, curtailable=asset.curtailable)
                 case "genset":
                     self.gensets[asset.id] = Genset(asset.min_kw, asset.max_kw, asset.ramp_kw_per_s)
-                case "controllable_load" | "ev":
+                case "ev":
+                    self.charging[asset.id] = ChargingBlock(self._charge_points(asset.id), asset.rated_kw, rng)
+                case "controllable_load":
                     self.limited_loads[asset.id] = LimitedLoad(asset.rated_kw, rng)
                 case "load":
                     self.loads[asset.id] = Load(rng)
                 case _:
                     pass
 
+    def _charge_points(self, manager_id: str) -> list[tuple[str, float]]:
+        manager = self.site.controller_of(manager_id)
+        if not isinstance(manager, EvChargingManager):
+            raise TypeError(f"{manager_id} is no EV charging manager")
+        return [(point.id, point.max_kw) for point in manager.charge_points]
+
     def _safe_values(self) -> dict[tuple[str, str], float]:
         safe = {(key, SETPOINT): 0.0 for key in (*self.batteries, *self.gensets)}
         safe |= {(key, LIMIT): source.rated_kw for key, source in self.sources.items()}
-        safe |= {(key, LIMIT): block.rated_kw for key, block in self.limited_loads.items()}
+        safe |= {(key, LIMIT): block.rated_kw for key, block in (*self.limited_loads.items(), *self.charging.items())}
         return safe
 
     def _order(self, asset_id: str, quantity: str) -> float:
@@ -221,7 +231,9 @@ class Plant:
                 self.faults.clear(reset.fault_id)
 
     def _balance_kw(self) -> float:
-        consumed = sum(part.power_kw for part in (*self.loads.values(), *self.limited_loads.values()))
+        consumed = sum(
+            part.power_kw for part in (*self.loads.values(), *self.limited_loads.values(), *self.charging.values())
+        )
         given = sum(
             part.power_kw for part in (*self.sources.values(), *self.gensets.values(), *self.batteries.values())
         )
@@ -244,7 +256,7 @@ class Plant:
         for asset_id, genset in self.gensets.items():
             meters[asset_id, "active_power_kw"] = lambda g=genset: g.power_kw
             meters[asset_id, "running"] = lambda g=genset: float(g.running)
-        for asset_id, block in self.limited_loads.items():
+        for asset_id, block in (*self.limited_loads.items(), *self.charging.items()):
             meters[asset_id, "active_power_kw"] = lambda b=block: b.power_kw
         for asset_id, load in self.loads.items():
             meters |= self._load_meters(asset_id, load)
