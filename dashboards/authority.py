@@ -27,6 +27,8 @@ class StoreAuthority:
     def login(self, name: str, password: str, address: str | None) -> str:
         """Token of a new session; raises `LoginRefusedError` with a text for the screen."""
         del address
+        if not name.isprintable():
+            raise LoginRefusedError(REFUSAL)
         try:
             token = access.authenticate(self._store, name, password)
         except StoreError as error:

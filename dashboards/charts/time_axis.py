@@ -38,16 +38,26 @@ def with_local_label(frame: pl.DataFrame, zone: ZoneInfo, column: str = "time") 
     )
 
 
+HALF_HOUR = timedelta(minutes=30)  # every change of offset in the time zone database falls on one
+
+
 def offset_steps(start: datetime, end: datetime, zone: ZoneInfo) -> list[tuple[datetime, timedelta]]:
     """From which moment on which offset from UTC holds within ``[start, end]``."""
-    steps: list[tuple[datetime, timedelta]] = []
-    moment = start
-    while moment <= end:
-        offset = moment.astimezone(zone).utcoffset() or timedelta()
-        if not steps or steps[-1][1] != offset:
-            steps.append((moment, offset))
-        moment += timedelta(minutes=30)
-        moment = moment.replace(minute=moment.minute // 30 * 30, second=0, microsecond=0)
+
+    def offset_at(moment: datetime) -> timedelta:
+        return moment.astimezone(zone).utcoffset() or timedelta()
+
+    steps = [(start, offset_at(start))]
+    moment = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    while moment < end:
+        ahead = moment + timedelta(days=1)
+        if offset_at(ahead) != offset_at(moment):
+            change = moment
+            while offset_at(change) == steps[-1][1]:
+                change += HALF_HOUR
+            if start < change <= end:
+                steps.append((change, offset_at(change)))
+        moment = ahead
     return steps
 
 
