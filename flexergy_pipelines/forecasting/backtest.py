@@ -1,4 +1,4 @@
-"""Rolling-origin backtest: refit at each origin, forecast until the next one, choose and calibrate on past errors only."""
+"""Rolling-origin backtest: refit at each origin, forecast until the next, choose and calibrate on past errors only."""
 
 from __future__ import annotations
 
@@ -67,8 +67,7 @@ def naive_sigma(series: Series) -> float:
     """Typical error of the weekly naive, else the spread of the values: the scale of last resort."""
     values, week = series.values, 7 * DAY // series.step
     change = values[week:] - values[:-week] if values.size > week else np.empty(0)
-    for sample in (change, values):
-        sample = sample[np.isfinite(sample)]
+    for sample in (change[np.isfinite(change)], values[np.isfinite(values)]):
         if sample.size >= 24:
             return float(1.4826 * np.median(np.abs(sample - np.median(sample))) + 0.05 * sample.std())
     return 0.0

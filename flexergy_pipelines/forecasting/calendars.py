@@ -1,4 +1,4 @@
-"""Calendar features in the local time of the target: clock, weekday, season, public holidays and the days around them."""
+"""Calendar features in the local time of the target: clock, weekday, season, public holidays and days around them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def day_types(days: Minutes, country: str | None) -> Floats:
     """0 working day, 1 Saturday, 2 Sunday or holiday; Monday of 1970-01-05 anchors the weekdays."""
     weekday = (days + 3) % 7
     free = (weekday == 6) | (holiday_flags(days, country) > 0)
-    return np.where(free, 2.0, np.where(weekday == 5, 1.0, 0.0))
+    out: Floats = np.array([0.0, 1.0, 2.0])[np.where(free, 2, (weekday == 5).astype(int))]
+    return out
 
 
 def calendar_matrix(minutes: Minutes, zone: str, country: str | None) -> Floats:
@@ -57,7 +58,7 @@ def calendar_matrix(minutes: Minutes, zone: str, country: str | None) -> Floats:
     days = local // DAY
     hour = (local % DAY) / 60.0
     weekday = ((days + 3) % 7).astype(np.float64)
-    year_share = ((days - 0.0) % 365.2425) / 365.2425
+    year_share = (days % 365.2425) / 365.2425
     holiday = holiday_flags(days, country)
     before, after = holiday_flags(days + 1, country), holiday_flags(days - 1, country)
     bridge = ((holiday == 0) & (weekday < 5)) & (((weekday == 4) & (after > 0)) | ((weekday == 0) & (before > 0)))

@@ -1,4 +1,4 @@
-"""Forecasts without any trained model: similar day, naive, and a guess from the configuration where nothing was measured."""
+"""Forecasts without any trained model: similar day, naive, and a guess where nothing was ever measured."""
 
 from __future__ import annotations
 

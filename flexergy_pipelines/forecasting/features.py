@@ -1,7 +1,7 @@
 """The feature matrix: for each pair of issue time and valid time, what could be known and nothing else.
 
-Lags are counted in whole local days that had ended in the knowledge of the issue time, so no lag is ever shorter than the
-lead; everything that touches the target's own past goes through `GatedSeries`.
+Lags are counted in whole local days that had ended in the knowledge of the issue time, so no lag is ever shorter than
+the lead; everything that touches the target's own past goes through `GatedSeries`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _nanmean(columns: list[Floats]) -> Floats:
 
 
 def _same_type_lag(rows: Rows, past: GatedSeries) -> Floats:
-    """Newest known value at the same clock time of a day of the same type (working day, Saturday, Sunday or holiday)."""
+    """Newest known value at the same clock time of a day of the same type: working day, Saturday, Sunday or holiday."""
     zone, country = past.target.time_zone, past.target.country
     local_day = (rows.valid + local_offset(rows.valid, zone)) // DAY
     wanted = day_types(local_day, country)
@@ -149,7 +149,7 @@ def _solar(rows: Rows, inputs: Inputs, weather: Floats) -> tuple[list[str], list
     return names, values
 
 
-def _wind(rows: Rows, inputs: Inputs, weather: Floats) -> tuple[list[str], list[Floats]]:
+def _wind(inputs: Inputs, weather: Floats) -> tuple[list[str], list[Floats]]:
     columns = inputs.weather.columns
     plain = [i for i, c in enumerate(columns) if "|" not in c]
     high = next((i for i in plain if WIND_HIGH.search(columns[i])), None)
@@ -226,5 +226,5 @@ def feature_matrix(rows: Rows, inputs: Inputs) -> tuple[list[str], Floats]:
     if target.kind == "pv":
         add(_solar(rows, inputs, weather))
     if target.kind == "wind":
-        add(_wind(rows, inputs, weather))
+        add(_wind(inputs, weather))
     return names, np.column_stack(parts)

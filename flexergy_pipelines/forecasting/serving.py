@@ -168,7 +168,7 @@ def serve_site(db: TenantStore, site_id: str, now: datetime, registry: ModelRegi
     site = load_site(db, site_id)
     targets = targets_of(site)
     histories = read_histories(db, site_id, targets, now)
-    weather = read_weather(db, site_id, now)
+    weather = read_weather(db, site_id, now, spacing_hours=24)
     panels = {step: build_panel(weather, step, site.time_zone) for step in sorted({t.step_minutes for t in targets})}
     served: list[ServedForecast] = []
     for target in targets:

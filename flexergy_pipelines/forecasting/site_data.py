@@ -72,8 +72,10 @@ def _prices(db: TenantStore, site_id: str, start: datetime, now: datetime) -> pl
     return frame.select("time", pl.col("price_eur_per_kwh").alias("value")) if frame.height else _EMPTY
 
 
-def read_weather(db: TenantStore, site_id: str, now: datetime, days: int = HISTORY_DAYS) -> pl.DataFrame | None:
-    """Weather forecasts published by `now`, whole and with their issue times, at most one each twelve hours.
+def read_weather(
+    db: TenantStore, site_id: str, now: datetime, *, days: int = HISTORY_DAYS, spacing_hours: int = 12
+) -> pl.DataFrame | None:
+    """Weather forecasts published by `now`, whole and with their issue times, thinned to one in `spacing_hours`.
 
     Parameters
     ----------
@@ -83,6 +85,8 @@ def read_weather(db: TenantStore, site_id: str, now: datetime, days: int = HISTO
         Aware; later issues are not read.
     days : int
         How far back issues are read [d].
+    spacing_hours : int
+        Of the issues in each such period the newest is read [h].
 
     Returns
     -------
@@ -97,9 +101,14 @@ def read_weather(db: TenantStore, site_id: str, now: datetime, days: int = HISTO
             f"SELECT DISTINCT ON (issued_at, time) time, issued_at, {columns} FROM weather "  # noqa: S608 - own names
             "WHERE site_id = %(site)s AND issued_at IN (SELECT max(issued_at) FROM weather WHERE site_id = %(site)s "
             "AND issued_at > %(first)s AND issued_at <= %(now)s "
-            "GROUP BY date_bin('12 hours', issued_at, timestamptz '1970-01-01 00:00+00')) "
+            "GROUP BY date_bin(%(spacing)s, issued_at, timestamptz '1970-01-01 00:00+00')) "
             "ORDER BY issued_at, time, provider",
-            {"site": site_id, "first": now - timedelta(days=days), "now": now},
+            {
+                "site": site_id,
+                "first": now - timedelta(days=days),
+                "now": now,
+                "spacing": timedelta(hours=spacing_hours),
+            },
         ).all()
     if not rows:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,10 +48,19 @@ def local_offset(minutes: Minutes, zone: str) -> Minutes:
     """Offset of local time from UTC at each instant [min], daylight saving included."""
     if zone == "UTC" or minutes.size == 0:
         return np.zeros(minutes.shape, dtype=np.int64)
-    hours, inverse = np.unique(minutes // 15, return_inverse=True)
-    stamps = to_datetimes(hours * 15).dt.convert_time_zone(zone)
-    offset = (stamps.dt.base_utc_offset() + stamps.dt.dst_offset()).dt.total_minutes().to_numpy()
-    return np.asarray(offset, dtype=np.int64)[inverse].reshape(minutes.shape)
+    changes, offsets = _offset_changes(zone)
+    return offsets[np.maximum(np.searchsorted(changes, minutes, side="right") - 1, 0)]
+
+
+@lru_cache(maxsize=32)
+def _offset_changes(zone: str) -> tuple[Minutes, Minutes]:
+    """Instants at which the offset of a zone changed from 1990 to 2060, and the offsets from then on [min]."""
+    first, last = 20 * 525_960, 90 * 525_960
+    halves = np.arange(first, last, 30, dtype=np.int64)
+    stamps = to_datetimes(halves).dt.convert_time_zone(zone)
+    offset = (stamps.dt.base_utc_offset() + stamps.dt.dst_offset()).dt.total_minutes().to_numpy().astype(np.int64)
+    change = np.flatnonzero(np.diff(offset, prepend=offset[0] - 1))
+    return halves[change], offset[change]
 
 
 def wall_lag(minutes: Minutes, days: Minutes | int, zone: str) -> Minutes:

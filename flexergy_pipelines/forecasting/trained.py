@@ -30,7 +30,7 @@ from flexergy_pipelines.forecasting.models.naive import NAIVE_NAMES
 from flexergy_pipelines.forecasting.schedule import issue_rows, rotating_rows
 from flexergy_pipelines.forecasting.targets import DEFAULT_QUANTILES, Target
 from flexergy_pipelines.forecasting.timegrid import DAY, series_from_frame, to_datetimes, to_minute
-from flexergy_pipelines.forecasting.weather import build_panel
+from flexergy_pipelines.forecasting.weather import WeatherPanel, build_panel
 
 if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.timegrid import Floats, Minutes
@@ -115,15 +115,17 @@ def forecast_frame(valid: Minutes, value: Floats, band: Floats, levels: tuple[fl
     return pl.DataFrame({"time": to_datetimes(valid), "value": value, **columns})
 
 
-def make_inputs(history: pl.DataFrame, weather: pl.DataFrame | None, target: Target) -> Inputs:
+def make_inputs(history: pl.DataFrame, weather: pl.DataFrame | WeatherPanel | None, target: Target) -> Inputs:
     """Grid and weather panel from frames ``time, value`` and ``time[, issued_at], columns...``."""
     series = series_from_frame(history, target.step_minutes)
+    if isinstance(weather, WeatherPanel):
+        return Inputs(target, series, weather)
     return Inputs(target, series, build_panel(weather, target.step_minutes, target.time_zone))
 
 
 def train_models(
     history: pl.DataFrame,
-    weather: pl.DataFrame | None,
+    weather: pl.DataFrame | WeatherPanel | None,
     target: Target,
     cutoff: datetime,
     quick: bool = False,
@@ -136,8 +138,8 @@ def train_models(
     ----------
     history : polars.DataFrame
         ``time`` (start of interval, UTC), ``value``.
-    weather : polars.DataFrame or None
-        ``time``, optionally ``issued_at``, and weather columns.
+    weather : polars.DataFrame, WeatherPanel or None
+        ``time``, optionally ``issued_at``, and weather columns; or the panel made of them.
     target : Target
     cutoff : datetime
         Nothing later is used, aware.
@@ -236,7 +238,7 @@ def _backtest_frame(predictions: Predictions, served: Served) -> pl.DataFrame:
 def predict(
     trained: TrainedTarget,
     history: pl.DataFrame,
-    weather: pl.DataFrame | None,
+    weather: pl.DataFrame | WeatherPanel | None,
     issued_at: datetime,
     horizon: timedelta | None = None,
 ) -> pl.DataFrame:

@@ -13,8 +13,11 @@ from flexergy_pipelines.forecasting.registry import CHAMPION, ModelMissingError,
 from flexergy_pipelines.forecasting.site_data import read_histories, read_weather
 from flexergy_pipelines.forecasting.targets import Target, targets_of
 from flexergy_pipelines.forecasting.trained import TooLittleHistoryError, TrainedTarget, train_models
+from flexergy_pipelines.forecasting.weather import WeatherPanel, build_panel
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from flexergy_pipelines.store import TenantStore
 
 # a challenger may be this much worse, relative to the naive of its own backtest, before the champion is kept
@@ -97,20 +100,29 @@ def train_site(
         raise ValueError(f"{site_id}: no target among {', '.join(targets)}; the site has {known}")
     histories = read_histories(db, site_id, chosen, now)
     weather = read_weather(db, site_id, now)
+    panels = {step: build_panel(weather, step, site.time_zone) for step in sorted({t.step_minutes for t in chosen})}
     results: list[TrainingResult] = []
     for k, target in enumerate(chosen):
         if progress is not None:
             progress(target.name, k / len(chosen))
-        results.append(_train_one(target, histories, weather, now, registry, quick=quick, seed=seed))
+        panel = panels[target.step_minutes]
+        results.append(_train_one(target, histories[target.name], panel, now, registry, quick=quick, seed=seed))
     return results
 
 
 def _train_one(
-    target: Target, histories: dict, weather, now: datetime, registry: ModelRegistry, *, quick: bool, seed: int
+    target: Target,
+    history: pl.DataFrame,
+    weather: WeatherPanel,
+    now: datetime,
+    registry: ModelRegistry,
+    *,
+    quick: bool,
+    seed: int,
 ) -> TrainingResult:
     began = time.perf_counter()
     try:
-        trained = train_models(histories[target.name], weather, target, now, quick, seed=seed)
+        trained = train_models(history, weather, target, now, quick, seed=seed)
     except TooLittleHistoryError as error:
         return TrainingResult(target.name, None, "", False, str(error), seconds=time.perf_counter() - began)
     promote, reason = _judge(trained, registry)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from flexergy_pipelines.forecasting.timegrid import frame_minutes
+from flexergy_pipelines.forecasting.timegrid import frame_minutes, to_datetimes
 
 if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.timegrid import Floats, Minutes
@@ -49,16 +50,21 @@ class WeatherPanel:
         """Values for `minutes` from the newest forecast published by `issue`; NaN where there is none."""
         if self.valid.size == 0:
             return np.full((minutes.size, len(self.columns)), np.nan)
-        keys = self.valid * _SHIFT + self.issue
-        position = np.searchsorted(keys, minutes * _SHIFT + issue, side="right") - 1
+        position = np.searchsorted(self._keys, minutes * _SHIFT + issue, side="right") - 1
         found = (position >= 0) & (self.valid[np.maximum(position, 0)] == minutes)
         out = np.full((minutes.size, len(self.columns)), np.nan)
         out[found] = self.values[position[found]]
         return out
 
+    @cached_property
+    def _keys(self) -> Minutes:
+        return self.valid * _SHIFT + self.issue
+
     def known_at(self, issue: int) -> WeatherPanel:
         """Only what had been published by `issue`."""
         keep = self.issue <= issue
+        if keep.all():
+            return self
         return WeatherPanel(self.columns, self.valid[keep], self.issue[keep], self.values[keep])
 
 
@@ -110,33 +116,47 @@ def _upsampled(frame: pl.DataFrame, columns: list[str], step: int) -> pl.DataFra
 
     Irradiance is refined further by the clear-sky features of the model, so that linear is enough here.
     """
-    parts: list[pl.DataFrame] = []
-    for (issued,), part in frame.sort("time").group_by("issued_at", maintain_order=True):
-        minutes = frame_minutes(part["time"])
-        if minutes.size < 2:
+    frame = frame.sort("issued_at", "time")
+    minutes_all = frame_minutes(frame["time"])
+    issued_all = np.asarray(frame["issued_at"].to_numpy(), dtype=np.int64)
+    values_all = frame.select(pl.col(columns).fill_null(float("nan"))).to_numpy()
+    edges = np.flatnonzero(np.diff(issued_all)) + 1
+    grids: list[Minutes] = []
+    issues: list[Minutes] = []
+    blocks: list[Floats] = []
+    for part in np.split(np.arange(issued_all.size), edges):
+        if part.size < 2:
             continue
-        source = int(np.median(np.diff(minutes)))
-        grid = np.arange(minutes[0] // step * step, minutes[-1] + max(source, step), step, dtype=np.int64)
-        middle = minutes + source / 2
-        gap = np.zeros(grid.size, dtype=bool)
-        nearest = np.clip(np.searchsorted(minutes, grid, side="right") - 1, 0, minutes.size - 1)
-        gap |= grid - minutes[nearest] >= max(source, step) * 3
-        fields: dict[str, Floats] = {}
-        for name in columns:
-            value = np.asarray(part[name].to_numpy(), dtype=np.float64)
-            good = np.isfinite(value)
-            if source == step:
-                filled = np.full(grid.size, np.nan)
-                filled[(minutes - grid[0]) // step] = value
-            elif good.any():
-                filled = np.interp(grid + step / 2, middle[good], value[good])
-            else:
-                filled = np.full(grid.size, np.nan)
-            filled[gap] = np.nan
-            fields[name] = filled
-        stamps = pl.Series("time", grid * 60_000_000).cast(pl.Datetime("us", "UTC"))
-        parts.append(pl.DataFrame({"time": stamps, **fields}).with_columns(issued_at=pl.lit(issued, dtype=pl.Int64)))
-    return pl.concat(parts) if parts else frame.clear()
+        grid, block = _one_issue(minutes_all[part], values_all[part], step)
+        grids.append(grid)
+        blocks.append(block)
+        issues.append(np.full(grid.size, issued_all[part[0]], dtype=np.int64))
+    if not grids:
+        return frame.clear()
+    block = np.concatenate(blocks)
+    stamps = {"time": to_datetimes(np.concatenate(grids)), "issued_at": pl.Series(np.concatenate(issues))}
+    return pl.DataFrame(stamps | {name: block[:, k] for k, name in enumerate(columns)}).with_columns(
+        pl.col(columns).fill_nan(None)
+    )
+
+
+def _one_issue(minutes: Minutes, values: Floats, step: int) -> tuple[Minutes, Floats]:
+    """One issue's values on the step; NaN where it had a gap of three intervals or more."""
+    source = int(np.median(np.diff(minutes)))
+    width = max(source, step)
+    grid = np.arange(minutes[0] // step * step, minutes[-1] + width, step, dtype=np.int64)
+    out = np.full((grid.size, values.shape[1]), np.nan)
+    if source == step:
+        out[(minutes - grid[0]) // step] = values
+        return grid, out
+    nearest = np.clip(np.searchsorted(minutes, grid, side="right") - 1, 0, minutes.size - 1)
+    gap = grid - minutes[nearest] >= width * 3
+    for k in range(values.shape[1]):
+        good = np.isfinite(values[:, k])
+        if good.any():
+            out[:, k] = np.interp(grid + step / 2, minutes[good] + source / 2, values[good, k])
+    out[gap] = np.nan
+    return grid, out
 
 
 def build_panel(frame: pl.DataFrame | None, step_minutes: int, time_zone: str) -> WeatherPanel:

@@ -79,19 +79,21 @@ def _ridge(X: Floats, y: Floats) -> tuple[Floats, Floats, Floats, float]:
     scale = np.where(scale > 1e-9, scale, 1.0)
     Z = (X - mean) / scale
     centre = float(y.mean())
-    U, s, Vt = np.linalg.svd(Z, full_matrices=False)
-    target = U.T @ (y - centre)
-    rest = float(((y - centre) ** 2).sum() - (target**2).sum())
-    n = y.size
-    best, chosen = np.inf, 1.0
+    # the eigenvectors of the Gram matrix cost a fraction of the SVD of the tall matrix
+    moment = Z.T @ (y - centre)
+    eigenvalues, vectors = np.linalg.eigh(Z.T @ Z)
+    eigenvalues = np.maximum(eigenvalues, 0.0)
+    along = vectors.T @ moment
+    n, total = y.size, float(((y - centre) ** 2).sum())
+    best, chosen = np.inf, float(n)
     for penalty in n * np.array([1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0]):
-        shrink = s**2 / (s**2 + penalty)
-        error = max(rest, 0.0) + float((((1 - shrink) * target) ** 2).sum())
-        freedom = float(shrink.sum()) + 1.0
+        shrunk = along / (eigenvalues + penalty)
+        error = total - 2 * float(shrunk @ along) + float(shrunk**2 @ eigenvalues)
+        freedom = float((eigenvalues / (eigenvalues + penalty)).sum()) + 1.0
         if freedom >= n:
             continue
-        score = error / (1 - freedom / n) ** 2
+        score = max(error, 0.0) / (1 - freedom / n) ** 2
         if score < best:
             best, chosen = score, float(penalty)
-    beta = Vt.T @ (s / (s**2 + chosen) * target)
+    beta = vectors @ (along / (eigenvalues + chosen))
     return mean, scale, beta, centre
