@@ -8,18 +8,21 @@ from flexergy_pipelines.optimization.specs import (
     Battery,
     ControllableLoad,
     DemandCharge,
-    EvBlock,
     Genset,
     GridConnection,
     Load,
     Renewable,
 )
+from flexergy_pipelines.optimization.specs_ev import EvBlock, EvSession
+from flexergy_pipelines.optimization.specs_market import DeclaredProfile, Service
 
 __all__ = [
     "Battery",
     "ControllableLoad",
+    "DeclaredProfile",
     "DemandCharge",
     "EvBlock",
+    "EvSession",
     "Genset",
     "GridConnection",
     "Horizon",
@@ -29,6 +32,7 @@ __all__ = [
     "Problem",
     "ProblemError",
     "Renewable",
+    "Service",
     "SolveError",
     "Violation",
     "solve",

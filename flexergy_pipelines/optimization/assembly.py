@@ -5,10 +5,12 @@ from __future__ import annotations
 from flexergy_pipelines.optimization.blocks.battery import add_battery
 from flexergy_pipelines.optimization.blocks.controllable_load import add_controllable_load
 from flexergy_pipelines.optimization.blocks.ev_block import add_ev_block
+from flexergy_pipelines.optimization.blocks.ev_session import add_ev_session
 from flexergy_pipelines.optimization.blocks.genset import add_genset
 from flexergy_pipelines.optimization.blocks.grid_connection import add_grid_connection
 from flexergy_pipelines.optimization.blocks.load import add_last_resort, add_load
 from flexergy_pipelines.optimization.blocks.renewables import add_renewable
+from flexergy_pipelines.optimization.blocks.services import add_services
 from flexergy_pipelines.optimization.board import Board
 from flexergy_pipelines.optimization.problem import Problem
 
@@ -29,8 +31,14 @@ def assemble(problem: Problem) -> Board:
         add_renewable(board, source, keep_energy=keep_energy)
     for genset in problem.gensets:
         add_genset(board, genset, carbon_price_eur_per_kg=carbon_price)
-    for battery in problem.batteries:
-        add_battery(board, battery, wear_weight=objective.wear_weight)
+    for session in problem.ev_sessions:
+        add_ev_session(board, session)
+    stores = [
+        add_battery(board, battery, wear_weight=objective.wear_weight, serves=bool(problem.services))
+        for battery in problem.batteries
+    ]
+    if problem.services:
+        add_services(board, problem.services, stores)
     if problem.grid is None:
         add_last_resort(board)
     else:

@@ -7,7 +7,7 @@ compiled matrix. :mod:`formulation` turns a board into a Pyomo model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -266,6 +266,10 @@ class Board:
         """Declare that `first` and `second` are never above zero at once."""
         self.pairs.append(ExclusivePair(first, second, first_max, second_max, meaning))
 
+    def exclude_parts(self, first: Variable, second: Variable, size: int, meaning: str) -> None:
+        """As :meth:`exclude`, for the first `size` positions, with the variables' own upper bounds."""
+        self.exclude(_head(first, size), _head(second, size), first.upper[:size], second.upper[:size], meaning)
+
     def soft_limit(self, code: str, variable: Variable, unit: str, meaning: str) -> None:
         """Declare that `variable` above zero is a violation to be named."""
         self.soft_limits.append(SoftLimit(code, variable.asset_id, variable, unit, meaning))
@@ -302,6 +306,10 @@ class Board:
         """Columns that may only be whole."""
         parts = [variable.columns for variable in self.variables if variable.integer]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def _head(variable: Variable, size: int) -> Variable:
+    return replace(variable, columns=variable.columns[:size], lower=variable.lower[:size], upper=variable.upper[:size])
 
 
 def limit_to_send(wanted_kw: FloatArray, held_back_kw: FloatArray, rated_kw: float | None) -> FloatArray:

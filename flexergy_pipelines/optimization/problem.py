@@ -17,12 +17,13 @@ from flexergy_pipelines.optimization.series import FloatArray, Series, length_pr
 from flexergy_pipelines.optimization.specs import (
     Battery,
     ControllableLoad,
-    EvBlock,
     Genset,
     GridConnection,
     Load,
     Renewable,
 )
+from flexergy_pipelines.optimization.specs_ev import EvBlock, EvSession
+from flexergy_pipelines.optimization.specs_market import Service
 
 StepMinutes = Literal[5, 15, 30, 60]
 MAX_STEPS = 366 * 24 * 12
@@ -88,10 +89,12 @@ class Problem(Spec):
     loads: Annotated[tuple[Load, ...], Field(strict=False)] = ()
     controllable_loads: Annotated[tuple[ControllableLoad, ...], Field(strict=False)] = ()
     ev_blocks: Annotated[tuple[EvBlock, ...], Field(strict=False)] = ()
+    ev_sessions: Annotated[tuple[EvSession, ...], Field(strict=False)] = ()
+    services: Annotated[tuple[Service, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        problems = [*self._double_ids(), *self._wrong_lengths()]
+        problems = [*self._double_ids(), *self._wrong_lengths(), *self._unknown_names()]
         if problems:
             raise ProblemError(problems)
         return self
@@ -107,6 +110,8 @@ class Problem(Spec):
             *self.loads,
             *self.controllable_loads,
             *self.ev_blocks,
+            *self.ev_sessions,
+            *self.services,
         )
 
     def without_storage(self) -> Problem:
@@ -122,6 +127,20 @@ class Problem(Spec):
             if name in seen:
                 problems.append(f"{name}: id appears more than once; every asset needs its own")
             seen.add(name)
+        return problems
+
+    def _unknown_names(self) -> list[str]:
+        batteries = {battery.id for battery in self.batteries}
+        services = {service.id for service in self.services}
+        problems = []
+        for service in self.services:
+            for field, names, known in (
+                ("providers", service.providers, batteries),
+                ("excludes", service.excludes, services),
+            ):
+                wrong = sorted(set(names) - known)
+                allowed = ", ".join(sorted(known)) or "nothing"
+                problems.extend(f"{service.id}: {field} names {name}, known are {allowed}" for name in wrong)
         return problems
 
     def _wrong_lengths(self) -> list[str]:

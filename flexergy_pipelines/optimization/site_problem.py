@@ -14,12 +14,12 @@ from flexergy_pipelines.optimization.specs import (
     Battery,
     ControllableLoad,
     DemandCharge,
-    EvBlock,
     Genset,
     GridConnection,
     Load,
     Renewable,
 )
+from flexergy_pipelines.optimization.specs_ev import EvBlock
 
 if TYPE_CHECKING:
     from flexergy_pipelines.grid import Site

@@ -8,19 +8,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from flexergy_pipelines.optimization.errors import ProblemError, Spec
-from flexergy_pipelines.optimization.series import FloatArray, Series
-
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Efficiency = Annotated[float, Field(gt=0, le=1)]
-AssetId = Annotated[str, Field(min_length=1, max_length=80)]
-
-
-def _negative(name: str, field: str, series: FloatArray | None) -> list[str]:
-    if series is None or (series >= 0).all():
-        return []
-    position = int(np.flatnonzero(series < 0)[0])
-    return [f"{name}: {field} {series[position]:g} at position {position} must be at least 0"]
+from flexergy_pipelines.optimization.series import Series
+from flexergy_pipelines.optimization.specs_base import AssetId, Efficiency, Fraction, NonNegative, negative
+from flexergy_pipelines.optimization.specs_market import DeclaredProfile
 
 
 class Battery(Spec):
@@ -74,8 +64,8 @@ class Battery(Spec):
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = [
-            *_negative(self.id, "max_charge_kw", self.max_charge_kw),
-            *_negative(self.id, "max_discharge_kw", self.max_discharge_kw),
+            *negative(self.id, "max_charge_kw", self.max_charge_kw),
+            *negative(self.id, "max_discharge_kw", self.max_discharge_kw),
         ]
         if self.soc_min > self.soc_max:
             problems.append(f"{self.id}: soc_min {self.soc_min:g} is above soc_max {self.soc_max:g}")
@@ -113,7 +103,7 @@ class Renewable(Spec):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if problems := _negative(self.id, "available_kw", self.available_kw):
+        if problems := negative(self.id, "available_kw", self.available_kw):
             raise ProblemError(problems)
         return self
 
@@ -174,7 +164,7 @@ class Load(Spec):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if problems := _negative(self.id, "power_kw", self.power_kw):
+        if problems := negative(self.id, "power_kw", self.power_kw):
             raise ProblemError(problems)
         return self
 
@@ -211,41 +201,10 @@ class ControllableLoad(Spec):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = _negative(self.id, "power_kw", self.power_kw)
+        problems = negative(self.id, "power_kw", self.power_kw)
         if list(self.steps) != sorted(set(self.steps)):
             problems.append(f"{self.id}: steps {list(self.steps)} must ascend, each once")
         if problems:
-            raise ProblemError(problems)
-        return self
-
-
-class EvBlock(Spec):
-    """All charge points of one charging manager as one load that can be held below what the EVs ask for.
-
-    Attributes
-    ----------
-    power_kw : series
-        What the EVs would draw (kW).
-    rated_kw : float or None
-        Limit to send where nothing is held back (kW).
-    min_fraction : float
-        Share of it that is always served.
-    min_kw : float
-        Power that is always served as far as it is asked for (kW).
-    unmet_price_eur_per_kwh : float
-        Price of a kilowatt-hour that an EV asked for and didn't get.
-    """
-
-    id: AssetId
-    power_kw: Series
-    rated_kw: NonNegative | None = None
-    min_fraction: Fraction = 0.0
-    min_kw: NonNegative = 0.0
-    unmet_price_eur_per_kwh: NonNegative = 5.0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if problems := _negative(self.id, "power_kw", self.power_kw):
             raise ProblemError(problems)
         return self
 
@@ -289,6 +248,8 @@ class GridConnection(Spec):
         Charges on the peak.
     emission_kg_per_kwh : series
         CO2 of imported energy; exported energy is credited the same.
+    profile : DeclaredProfile or None
+        Delivery that was declared, and the price of deviating from it.
     """
 
     id: AssetId = "pcc"
@@ -300,12 +261,13 @@ class GridConnection(Spec):
     breach_peak_price_eur_per_kw: NonNegative = 0.0
     demand_charges: Annotated[tuple[DemandCharge, ...], Field(strict=False)] = ()
     emission_kg_per_kwh: Series = Field(default_factory=lambda: np.zeros(1))
+    profile: DeclaredProfile | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = [
-            *_negative(self.id, "import_limit_kw", self.import_limit_kw),
-            *_negative(self.id, "export_limit_kw", self.export_limit_kw),
+            *negative(self.id, "import_limit_kw", self.import_limit_kw),
+            *negative(self.id, "export_limit_kw", self.export_limit_kw),
         ]
         if problems:
             raise ProblemError(problems)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from flexergy_pipelines.optimization.blocks.wear import add_wear
@@ -12,7 +14,28 @@ from flexergy_pipelines.optimization.specs import Battery
 SOC_WINDOW_PRICE_EUR_PER_KWH_H = 50.0
 
 
-def add_battery(board: Board, battery: Battery, *, wear_weight: float) -> None:
+@dataclass(frozen=True, slots=True)
+class BatteryVariables:
+    """A battery's variables that other blocks build on.
+
+    Attributes
+    ----------
+    below, above : Variable or None
+        Energy outside the SoC window (kWh), where that can occur.
+    activated : Variable or None
+        Energy that services are expected to put into the store in a step (kWh, negative taken out).
+    """
+
+    battery: Battery
+    charge: Variable
+    discharge: Variable
+    energy: Variable
+    below: Variable | None
+    above: Variable | None
+    activated: Variable | None
+
+
+def add_battery(board: Board, battery: Battery, *, wear_weight: float, serves: bool = False) -> BatteryVariables:
     """Contribute one battery.
 
     Stored energy at the end of step t (kWh), with ``r`` the share that is left after a step of self-discharge:
@@ -22,26 +45,35 @@ def add_battery(board: Board, battery: Battery, *, wear_weight: float) -> None:
     ----------
     wear_weight : float
         Operator's weight of battery life, see :func:`~flexergy_pipelines.optimization.blocks.wear.add_wear`.
+    serves : bool
+        Whether services may call energy from it.
     """
     name, capacity = battery.id, battery.energy_capacity_kwh
     charge_max, charge_min, discharge_max, discharge_min = _power_limits(board, battery)
     charge = board.variable(name, "charge_kw", f"charging of {name}", lower=charge_min, upper=charge_max)
     discharge = board.variable(name, "discharge_kw", f"discharging of {name}", lower=discharge_min, upper=discharge_max)
     retention = (1 - battery.self_discharge_per_day) ** (board.hours / 24)
-    energy = _stored_energy(board, battery, retention)
+    energy, below, above = _stored_energy(board, battery, retention)
     start_kwh = battery.soc_start * capacity
     carried = np.zeros(board.steps)
     carried[0] = retention * start_kwh
+    flows = [
+        (1.0, energy.columns),
+        (-retention, energy.before()),
+        (-retention * board.hours * battery.charge_efficiency, charge.columns),
+        (retention * board.hours / battery.discharge_efficiency, discharge.columns),
+    ]
+    activated = None
+    if serves:
+        activated = board.variable(
+            name, "activated_kwh", f"energy that services are expected to put into {name}", lower=-np.inf
+        )
+        flows.append((-retention, activated.columns))
     board.constrain(
         name,
         "stored_energy",
         f"energy stored in {name} follows from what is charged and discharged",
-        [
-            (1.0, energy.columns),
-            (-retention, energy.before()),
-            (-retention * board.hours * battery.charge_efficiency, charge.columns),
-            (retention * board.hours / battery.discharge_efficiency, discharge.columns),
-        ],
+        flows,
         lower=carried,
         upper=carried,
     )
@@ -57,6 +89,7 @@ def add_battery(board: Board, battery: Battery, *, wear_weight: float) -> None:
     board.output(name, "active_power_kw", lambda x: x[discharge.columns] - x[charge.columns])
     if capacity > 0:
         board.output(name, "soc", lambda x: np.concatenate([[start_kwh], x[energy.columns]]) / capacity)
+    return BatteryVariables(battery, charge, discharge, energy, below, above, activated)
 
 
 def _power_limits(board: Board, battery: Battery) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -71,13 +104,15 @@ def _power_limits(board: Board, battery: Battery) -> tuple[FloatArray, FloatArra
     return charge, charge, discharge, discharge
 
 
-def _stored_energy(board: Board, battery: Battery, retention: float) -> Variable:
-    """Stored energy at the end of each step, within the SoC window wherever that can be promised."""
+def _stored_energy(
+    board: Board, battery: Battery, retention: float
+) -> tuple[Variable, Variable | None, Variable | None]:
+    """Stored energy at the end of each step, and what of it lies below or above the SoC window where that may be."""
     name, capacity = battery.id, battery.energy_capacity_kwh
     low, high = battery.soc_min * capacity, battery.soc_max * capacity
     inside = battery.soc_min <= battery.soc_start <= battery.soc_max
     if inside and retention == 1.0 and battery.fixed_power_kw is None:
-        return board.variable(name, "energy_kwh", f"energy stored in {name}", lower=low, upper=high)
+        return board.variable(name, "energy_kwh", f"energy stored in {name}", lower=low, upper=high), None, None
     energy = board.variable(name, "energy_kwh", f"energy stored in {name}", lower=-np.inf)
     below = board.variable(name, "below_window_kwh", f"energy that {name} lacks to its lowest allowed SoC")
     above = board.variable(name, "above_window_kwh", f"energy that {name} holds above its highest allowed SoC")
@@ -88,7 +123,7 @@ def _stored_energy(board: Board, battery: Battery, retention: float) -> Variable
     for slack, code in ((below, "soc_below_minimum"), (above, "soc_above_maximum")):
         board.cost("violations", slack.columns, SOC_WINDOW_PRICE_EUR_PER_KWH_H * board.hours, penalty=True)
         board.soft_limit(code, slack, "kWh", f"{name} outside its SoC window; the plan returns into it")
-    return energy
+    return energy, below, above
 
 
 def _add_terminal(board: Board, battery: Battery, energy: Variable) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from flexergy_pipelines.optimization.board import Board, limit_to_send
 from flexergy_pipelines.optimization.series import expand
-from flexergy_pipelines.optimization.specs import EvBlock
+from flexergy_pipelines.optimization.specs_ev import EvBlock
 
 
 def add_ev_block(board: Board, block: EvBlock) -> None:

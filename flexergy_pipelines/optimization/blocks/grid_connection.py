@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flexergy_pipelines.optimization.blocks.profile import add_profile
 from flexergy_pipelines.optimization.board import Board, IndexArray, Variable
 from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs import DemandCharge, GridConnection
@@ -50,6 +51,8 @@ def add_grid_connection(
         exports[0].upper,
         f"{grid.id} never imports and exports at once",
     )
+    if grid.profile is not None:
+        add_profile(board, grid.id, grid.profile, imports, exports)
     for charge in grid.demand_charges:
         _add_demand_charge(board, charge, [flow.columns for flow in imports])
 
