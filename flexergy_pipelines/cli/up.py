@@ -66,6 +66,7 @@ def _interrupt(*_: object) -> None:
 
 
 def _run(settings: Settings, progress: Progress, *, demo: bool, once: bool, as_json: bool) -> None:
+    begun = datetime.now(UTC)
     check_home(settings)
     with ExitStack() as stack:
         lock = acquire(settings.run_dir)
@@ -96,7 +97,7 @@ def _run(settings: Settings, progress: Progress, *, demo: bool, once: bool, as_j
             )
         if demo:
             with progress.step("first setpoints of the plan dispatched"):
-                _wait_for_dispatch(db)
+                _wait_for_dispatch(db, begun)
         urls = {} if once else {name: addresses.url(name) for name in services.DEFAULT_PORTS}
         _print_report(db, urls, password, progress.elapsed_s, as_json=as_json)
         if not once:
@@ -217,15 +218,14 @@ def _request_replans(db: TenantStore) -> None:
         request_replan(db, site, "the platform was started again")
 
 
-def _wait_for_dispatch(db: TenantStore) -> None:
+def _wait_for_dispatch(db: TenantStore, since: datetime) -> None:
     from flexergy_pipelines.operation.summary import dispatched_setpoints
     from flexergy_pipelines.store.sites import list_sites
 
-    begun = datetime.now(UTC)
     deadline = time.monotonic() + FIRST_DISPATCH_TIMEOUT_S
     waiting = list_sites(db)
     while waiting:
-        waiting = [site for site in waiting if not dispatched_setpoints(db, site, begun)]
+        waiting = [site for site in waiting if not dispatched_setpoints(db, site, since)]
         if waiting and time.monotonic() > deadline:
             raise ServiceFailedError(f"no setpoint reached {', '.join(waiting)} in {FIRST_DISPATCH_TIMEOUT_S:.0f} s")
         if waiting:

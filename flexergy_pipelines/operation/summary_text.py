@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 QUANTITIES = {
@@ -12,7 +13,7 @@ QUANTITIES = {
 
 def summary_text(summary: dict[str, Any]) -> str:
     """Render what :func:`flexergy_pipelines.operation.summary.summarize` returned."""
-    head = f"{summary['name']} ({summary['site']}), {summary['as_of']} {summary['time_zone']}"
+    head = f"{summary['name']} ({summary['site']}), {_when(summary['as_of'])} {summary['time_zone']}"
     lines = [head, "─" * len(head), *_plan_lines(summary["plan"]), *_forecast_lines(summary["forecasts"])]
     lines += [*_dispatch_lines(summary["dispatch"]), *_alarm_lines(summary["alarms"]), ""]
     return "\n".join(lines)
@@ -24,7 +25,7 @@ def _plan_lines(plan: dict[str, Any] | None) -> list[str]:
     gap = "" if plan["gap"] is None else f", gap {plan['gap']:.2%}"
     kind = plan["kind"].replace("_", "-")
     lines = [
-        f"Plan        {kind} no. {plan['version']}, {plan['from'][:16]} to {plan['to'][:16]}, {plan['status']}{gap}"
+        f"Plan        {kind} no. {plan['version']}, {_when(plan['from'])} to {_when(plan['to'])}, {plan['status']}{gap}"
     ]
     if plan["cost_eur"] is not None:
         cost = f"Cost        {plan['cost_eur']:.2f} EUR"
@@ -82,3 +83,7 @@ def _alarm_lines(alarms: list[dict[str, Any]]) -> list[str]:
 
 def _percent(share: float | None) -> str:
     return "unknown" if share is None else f"{share:.0%}"
+
+
+def _when(moment: str) -> str:
+    return f"{datetime.fromisoformat(moment):%a %d %b %H:%M}"
