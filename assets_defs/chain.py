@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 import dagster as dg
@@ -81,7 +81,7 @@ def run_chain(
     defs : Definitions, optional
         Definitions to run, for tests.
     store : StoreResource, optional
-        Only asked for the time.
+        The store that the definitions use, for tests.
 
     Returns
     -------
@@ -92,9 +92,9 @@ def run_chain(
         from assets_defs.definitions import defs as usual
 
         defs = usual
-    now = (store or StoreResource()).now()
+    store = store or StoreResource()
     good = True
-    for step in steps(instance, list(sites), _today(now), backfill_days):
+    for step in steps(instance, store, list(sites), _today(store.now()), backfill_days):
         show(Progress(step.name, "started"))
         began = time.monotonic()
         detail, failure = _execute(defs, instance, step)
@@ -107,13 +107,17 @@ def run_chain(
     return good
 
 
-def steps(instance: dg.DagsterInstance, sites: list[str], today: date, backfill_days: int | None) -> Iterator[Step]:
+def steps(
+    instance: dg.DagsterInstance, store: StoreResource, sites: list[str], today: date, backfill_days: int | None
+) -> Iterator[Step]:
     """The steps in their order, with the days that are still to do."""
     only = SitesConfig(sites=sites)
     yield Step("weather", "weather", {"weather_forecast": only})
     yield Step("prices", "market", {"day_ahead_prices": only})
     yield Step("readings", "meter_files", {"raw_meter_readings": only})
     first = first_open_day(instance, "clean_readings", today, backfill_days or HISTORY_DAYS)
+    if backfill_days is None:
+        first = max(first, min(store_clean_from(store, sites), today))
     yield Step(
         "cleansing", "cleaning", {"clean_readings": only, "meter_quality": only},
         range_tags(first.isoformat(), today.isoformat()),
@@ -133,6 +137,21 @@ def first_open_day(instance: dg.DagsterInstance, asset: str, last: date, most: i
     done = instance.get_materialized_partitions(dg.AssetKey(asset))
     days = [last - timedelta(days=back) for back in range(most - 1, -1, -1)]
     return next((day for day in days if day.isoformat() not in done), last)
+
+
+def store_clean_from(store: StoreResource, sites: list[str]) -> date:
+    """The first local day that some site's clean history does not cover to its end; an import brings a clean history."""
+    from flexergy_pipelines.store.clean import read_clean
+    from flexergy_pipelines.store.sites import list_sites, load_site
+
+    db, now = store.db(), store.now()
+    days: list[date] = []
+    for site_id in sites or list_sites(db):
+        site = load_site(db, site_id)
+        exchange = [(site.grid_connection.id, "active_power_kw")]
+        newest = read_clean(db, site_id, now - timedelta(days=HISTORY_DAYS), now, exchange)["time"].max()
+        days.append(newest.astimezone(site.zone).date() if isinstance(newest, datetime) else date.min)
+    return min(days, default=date.min)
 
 
 def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, step: Step) -> tuple[str, str | None]:

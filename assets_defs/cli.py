@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -107,6 +107,6 @@ def _check_sites(wanted: list[str]) -> None:
             _fail(f"site '{name}' is unknown; known: {', '.join(known)}")
 
 
-def _fail(message: str, code: int = 2) -> None:
+def _fail(message: str, code: int = 2) -> NoReturn:
     print(f"flexergy pipeline: {message}", file=sys.stderr)
     raise typer.Exit(code)

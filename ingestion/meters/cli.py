@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -27,9 +27,7 @@ _NAMES = {0: "good", 1: "suspect", 2: "bad", 3: "missing", 4: "estimated"}
 @app.command()
 def read(
     meter: Annotated[str, typer.Argument(help="Id of a meter or asset, such as pcc-meter or ess-1.")],
-    site: Annotated[
-        str | None, typer.Option(help="Site of the meter; needed when several have one of this id.")
-    ] = None,
+    site: Annotated[str | None, typer.Option(help="Its site; needed when several sites have one of this id.")] = None,
     last: Annotated[
         str | None, typer.Option(help="All values of this long until now: 30min, 1h, 2d. Without it, the latest.")
     ] = None,
@@ -142,6 +140,6 @@ def _table(site_id: str, meter: str, rows: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-def _refuse(message: str) -> Any:
+def _refuse(message: str) -> NoReturn:
     print(f"flexergy read: {message}", file=sys.stderr)
     raise typer.Exit(2)
