@@ -15,9 +15,11 @@ CATCH_UP_PER_H = 4.0
 """How fast a car makes up for energy held back: a quarter of an hour's worth of its backlog as power."""
 PATIENCE_S = 2 * 3600.0
 """Time a driver waits for missing energy beyond the planned departure [s]."""
+LEAVE_SOC = 0.92
+"""State of charge at which a driver makes room for the next car."""
 CHARGING_EFFICIENCY = 0.92
 LIMIT_RESPONSE_S = 3.0
-PLUG_IN_KW = 0.3
+PLUG_IN_KW = 0.05
 """Wanted power from which a car counts as plugged in [kW]."""
 CAR_CAPACITIES_KWH = (40.0, 52.0, 58.0, 64.0, 77.0, 82.0)
 
@@ -81,6 +83,7 @@ class ChargePoint:
         self.unserved_kwh = 0.0
         self.sessions = 0
         self._rng = rng
+        self._carried_kwh = 0.0
 
     def want(self, share_kw: float, dt_s: float) -> float:
         """Power that the car here wants now, when its driver's profile asks for `share_kw` [kW]."""
@@ -88,12 +91,19 @@ class ChargePoint:
             leaving = share_kw <= PLUG_IN_KW
             self.session.overtime_s = self.session.overtime_s + dt_s if leaving else 0.0
             served = self.session.missing_kwh < 0.01
-            if self.session.soc >= 1.0 or (leaving and (served or self.session.overtime_s > PATIENCE_S)):
-                self._depart()
+            if self.session.soc >= LEAVE_SOC:
+                # The profile wants more than this car can hold: the next car takes the rest.
+                self._carried_kwh = self.session.missing_kwh
+                self.session = None
+            elif leaving and (served or self.session.overtime_s > PATIENCE_S):
+                self.unserved_kwh += self.session.missing_kwh
+                self.session = None
         if self.session is None and share_kw > PLUG_IN_KW:
             self.sessions += 1
             capacity_kwh = self._rng.choice(CAR_CAPACITIES_KWH)
-            self.session = Session(self.sessions, capacity_kwh, self._rng.uniform(0.15, 0.55))
+            soc = self._rng.uniform(0.15, 0.55)
+            self.session = Session(self.sessions, capacity_kwh, soc, owed_kwh=self._carried_kwh)
+            self._carried_kwh = 0.0
         if self.session is None:
             return 0.0
         backlog_kw = self.session.missing_kwh * CATCH_UP_PER_H
@@ -109,11 +119,6 @@ class ChargePoint:
         self.energy_kwh += energy_kwh
         self.session.delivered_kwh += energy_kwh
         self.session.soc = min(1.0, self.session.soc + energy_kwh * CHARGING_EFFICIENCY / self.session.capacity_kwh)
-
-    def _depart(self) -> None:
-        if self.session is not None:
-            self.unserved_kwh += self.session.missing_kwh
-        self.session = None
 
 
 class ChargingBlock:

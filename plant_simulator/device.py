@@ -1,32 +1,17 @@
-"""One field device as its registers show it: the plant's values through the device's template, and its faults."""
+"""One Modbus device as its registers show it: its signals through the device's template."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from flexergy_pipelines.grid import Device, DeviceTemplate, TemplatePoint, decode, encode, load_template
+from flexergy_pipelines.grid import Device, TemplatePoint, decode, encode
 from flexergy_pipelines.grid.templates import decode_unsigned32
 from plant_simulator.plant import Plant
+from plant_simulator.signals import DeviceSignals
 
-SPIKE_PROBABILITY = 0.1
-"""Share of the refreshes in which a spiking device shows one wild value."""
-SPIKE_FACTOR = 10.0
 LATEST_EPOCH_S = 4_102_444_800
 """2100-01-01; a schedule that starts later is refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A point of one asset at its final address."""
-
-    asset_id: str
-    point: TemplatePoint
-
-    @property
-    def addresses(self) -> range:
-        return range(self.point.address, self.point.address + self.point.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,54 +42,18 @@ class DeviceRegisters:
     def __init__(self, device: Device, plant: Plant, seed: int = 0) -> None:
         self.device = device
         self.plant = plant
-        self.template: DeviceTemplate = load_template(device.connection.template)
-        self._rng = random.Random(f"{seed}/{device.key}")  # noqa: S311 - physics, not secrets
-        self._places = [
-            _Place(asset.id, self.template.point(point.quantity, index))
-            for index, asset in enumerate(device.assets)
-            for point in self.template.points
-        ]
+        self.signals = DeviceSignals(device, plant, seed)
+        self.template = self.signals.template
         self._schedules = self._schedule_blocks()
         self.sizes = self._table_sizes()
         self._tables = {table: [0] * size for table, size in self.sizes.items()}
-        self._heartbeat: int | None = None
         self._clear()
-        self.refresh()
-
-    @property
-    def down(self) -> bool:
-        """The port is closed."""
-        return self._fault("down")
-
-    @property
-    def silent(self) -> bool:
-        """Requests are never answered."""
-        return self._fault("silent")
-
-    @property
-    def delay_s(self) -> float:
-        """Delay of each answer [s]."""
-        fault = self.plant.faults.find(self.device.key, "slow")
-        return 0.0 if fault is None else fault.delay_s
+        self._show_all()
 
     def refresh(self) -> None:
         """Show the plant's present values, as far as the device's faults let it."""
-        if self._fault("frozen"):
-            return
-        blank = self._fault("nan")
-        misscaled = self.plant.faults.find(self.device.key, "wrong_scale")
-        keep_written = self._fault("stuck_output")
-        spiking = self._fault("spikes") and self._rng.random() < SPIKE_PROBABILITY
-        wild = self._rng.randrange(len(self._places)) if spiking and self._places else None
-        for index, place in enumerate(self._places):
-            if place.point.writable and keep_written:
-                continue
-            value = None if blank and not place.point.writable else self._measure(place)
-            if index == wild and value is not None and not place.point.writable:
-                value = SPIKE_FACTOR * (value + 1.0)
-            if misscaled is not None and value is not None and place.point.quantity == "active_power_kw":
-                value *= misscaled.value
-            self._show(place.point, value)
+        self.signals.refresh()
+        self._show_all()
 
     def read(self, table: str, address: int, count: int) -> list[int]:
         """Registers as a client sees them."""
@@ -127,31 +76,28 @@ class DeviceRegisters:
         """
         end = address + len(values)
         holding = self._tables["holding"]
-        if self._fault("ack_without_effect"):
+        if self.signals.has_fault("ack_without_effect"):
             return holding[address:end]
         after = list(holding)
         after[address:end] = values
-        touched = [p for p in self._places if p.point.writable and _overlap(p.addresses, address, end)]
-        orders = [(place, decode(place.point, [after[i] for i in place.addresses])) for place in touched]
+        orders = [
+            (index, decode(signal.point, [after[i] for i in signal.addresses]))
+            for index, signal in enumerate(self.signals.signals)
+            if signal.point.writable and _overlap(signal.addresses, address, end)
+        ]
         if any(value is None for _, value in orders) or not self._schedules_valid(after, address, end):
             return None
         self._tables["holding"] = after
-        if not self._fault("stuck_output"):
-            self._take_times(after, address, end)
-            for place, value in orders:
-                if value is not None:
-                    self.plant.command(place.asset_id, place.point.quantity, value)
+        self._take_times(after, address, end)
+        for index, value in orders:
+            if value is not None:
+                self.signals.take(index, value)
         self._take_schedules(after, address, end)
         return values
 
-    def _fault(self, kind: str) -> bool:
-        return self.plant.faults.has(self.device.key, kind)
-
-    def _measure(self, place: _Place) -> float | None:
-        quantity = place.point.quantity
-        if not self.plant.measures(place.asset_id, quantity):
-            return None
-        return self.plant.measure(place.asset_id, quantity)
+    def _show_all(self) -> None:
+        for signal, value in zip(self.signals.signals, self.signals.values, strict=True):
+            self._show(signal.point, value)
 
     def _show(self, point: TemplatePoint, value: float | None) -> None:
         try:
@@ -161,20 +107,18 @@ class DeviceRegisters:
         self._tables[point.table][point.address : point.address + point.width] = registers
 
     def _clear(self) -> None:
-        for point in self.template.points:
-            if not self.device.assets:
+        if not self.device.assets:
+            for point in self.template.points:
                 self._show(point, None)
-        if self.template.setpoint_ttl_address is not None and self.device.assets:
-            ttl_s = self.plant.orders.ttl_s(self.device.assets[0].id)
-            self._tables["holding"][self.template.setpoint_ttl_address] = round(ttl_s)
+        elif self.template.setpoint_ttl_address is not None:
+            self._tables["holding"][self.template.setpoint_ttl_address] = round(self.signals.ttl_s)
 
     def _table_sizes(self) -> dict[str, int]:
         highest = {"holding": 0, "input": 0}
-        for point in (*self.template.points, *(place.point for place in self._places)):
+        for point in (*self.template.points, *(signal.point for signal in self.signals.signals)):
             highest[point.table] = max(highest[point.table], point.address + point.width)
-        ends = [
-            address + 1 for address in (self.template.heartbeat_address, self.template.setpoint_ttl_address) if address
-        ]
+        lone = (self.template.heartbeat_address, self.template.setpoint_ttl_address)
+        ends = [address + 1 for address in lone if address is not None]
         ends += [block.start_address + 2 for block in self._schedules]
         ends += [slot.address + slot.width for block in self._schedules for slot in block.slots]
         highest["holding"] = max([highest["holding"], *ends])
@@ -195,14 +139,9 @@ class DeviceRegisters:
     def _take_times(self, after: list[int], address: int, end: int) -> None:
         ttl_address, heartbeat_address = self.template.setpoint_ttl_address, self.template.heartbeat_address
         if ttl_address is not None and address <= ttl_address < end:
-            for asset in self.device.assets:
-                self.plant.orders.set_ttl_s(asset.id, float(after[ttl_address]))
+            self.signals.take_ttl(float(after[ttl_address]))
         if heartbeat_address is not None and address <= heartbeat_address < end:
-            beat = after[heartbeat_address]
-            if beat != self._heartbeat:
-                for asset in self.device.assets:
-                    self.plant.orders.refresh(asset.id)
-            self._heartbeat = beat
+            self.signals.take_heartbeat(after[heartbeat_address])
 
     def _schedules_valid(self, after: list[int], address: int, end: int) -> bool:
         return all(
@@ -218,7 +157,7 @@ class DeviceRegisters:
                 start = datetime.fromtimestamp(self._start_s(after, block), UTC)
                 values = [decode(slot, after[slot.address : slot.address + slot.width]) for slot in block.slots]
                 kept = tuple(value for value in values if value is not None)
-                self.plant.keep_schedule(block.asset_id, start, kept)
+                self.signals.take_schedule(block.asset_id, start, kept)
 
     def _start_s(self, registers: list[int], block: _ScheduleBlock) -> int:
         words = registers[block.start_address : block.start_address + 2]

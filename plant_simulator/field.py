@@ -63,7 +63,7 @@ class Field:
         for plant in self.plants.values():
             for device in plant.site.devices():
                 registers = DeviceRegisters(device, plant, seed)
-                server = ModbusDevice(device.connection.unit_id, registers, registers)
+                server = ModbusDevice(device.connection.unit_id, registers, registers.signals)
                 self.devices[device.key] = SimulatedDevice(device.key, registers, server)
 
     @property
