@@ -103,6 +103,7 @@ class Dispatcher:
             sent = track.sent
             if sent is not None:
                 changed = abs(sent.value - decision.value) > tolerance_kw(actuator)
+                changed |= decision.value == 0 != sent.value
                 ending = sent.valid_until - monotonic <= self.model.setpoint_ttl_s / 2
                 if not (changed or ending or not track.acknowledged or track.mismatches):
                     continue

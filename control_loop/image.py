@@ -14,7 +14,6 @@ PointKey = tuple[str, str]
 """(asset id, quantity)."""
 
 GOOD = 0
-BAD = 2
 MISSING = 3
 
 
@@ -27,7 +26,7 @@ class Sample:
     value : float or None
         None when the device gave no number.
     quality : int
-        0 good, 2 bad, 3 missing.
+        0 good, 3 missing.
     monotonic : float
         When it arrived [s, monotonic].
     time : datetime
@@ -61,12 +60,6 @@ class ProcessImage:
         for key, value in values.items():
             usable = value is not None and math.isfinite(value)
             self._samples[key] = Sample(value if usable else None, GOOD if usable else MISSING, monotonic, time)
-
-    def mark_bad(self, key: PointKey) -> None:
-        """Keep the value of a point for the record, but let nothing be decided on it."""
-        sample = self._samples.get(key)
-        if sample is not None:
-            self._samples[key] = Sample(sample.value, BAD, sample.monotonic, sample.time)
 
     def sample(self, asset_id: str, quantity: str) -> Sample | None:
         """The last sample of a point, however old, or None when it was never read."""

@@ -1,0 +1,98 @@
+"""Hand-made mutants: guards of the control loop broken one at a time, to see whether the tests would notice."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FunctionType, ModuleType
+
+from control_loop import arbitration, context, dispatch, engine, image, limits, pcc, wishes
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one module's text."""
+
+    module: ModuleType
+    old: str
+    new: str
+
+    @property
+    def name(self) -> str:
+        """Module and change, for the test's id."""
+        return f"{self.module.__name__.rpartition('.')[2]}: {self.old.strip()[:60]}"
+
+
+MUTANTS = (
+    Mutant(limits, "if stopped:", "if not stopped:"),
+    Mutant(limits, 'Request(Layer.EMERGENCY_STOP, actuator.asset_id, value=0.0', 'Request(Layer.EMERGENCY_STOP, actuator.asset_id, value=None'),
+    Mutant(limits, 'if context.fresh(asset_id, "available") == 0:', 'if context.fresh(asset_id, "available") == 2:'),
+    Mutant(limits, "storage.soc_max - soc", "1.0 - soc"),
+    Mutant(limits, "soc - storage.soc_min", "soc"),
+    Mutant(limits, "minimum=-max(0.0, charge_kw)", "minimum=-2 * max(0.0, charge_kw)"),
+    Mutant(limits, "maximum=max(0.0, discharge_kw)", "maximum=None"),
+    Mutant(limits, "low, high = last - rate * context.dt, last + rate * context.dt", "low, high = last - 3 * rate * context.dt, last + rate * context.dt"),
+    Mutant(limits, "low, high = last - rate * context.dt, last + rate * context.dt", "low, high = last - rate * context.dt, last + 3 * rate * context.dt"),
+    Mutant(limits, "if limit.asset_id != context.model.pcc_id", "if limit.asset_id == context.model.pcc_id"),
+    Mutant(wishes, "if meter_lost:", "if False:"),
+    Mutant(wishes, "elif context.blind(asset_id):", "elif False:"),
+    Mutant(wishes, "value=actuator.safe_kw, reason=f\"meter", "value=actuator.maximum_kw, reason=f\"meter"),
+    Mutant(pcc, "if predicted > limits.upper_kw:", "if predicted > 10 * limits.upper_kw:"),
+    Mutant(pcc, "if predicted < limits.lower_kw:", "if predicted < 10 * limits.lower_kw:"),
+    Mutant(pcc, "predicted += change if actuator.consumes else -change", "predicted += change"),
+    Mutant(pcc, "wanted = base - left if actuator.consumes else base + left", "wanted = base + left"),
+    Mutant(pcc, "left -= taken", "left = 0.0"),
+    Mutant(pcc, "if limit.maximum is not None and limit.maximum < upper:", "if False:"),
+    Mutant(pcc, "lower, upper = decision.hard_lower, decision.hard_upper", "lower, upper = decision.lower, decision.upper"),
+    Mutant(arbitration, "value = min(max(requested, lower), upper)", "value = requested"),
+    Mutant(arbitration, "value = min(max(requested, lower), upper)", "value = max(requested, lower)"),
+    Mutant(arbitration, "key=lambda r: (r.layer, r.value is not None)", "key=lambda r: (-r.layer, r.value is not None)"),
+    Mutant(arbitration, "lower = min(request.minimum, upper)", "lower, upper = request.minimum, max(upper, request.minimum)"),
+    Mutant(arbitration, "upper = max(request.maximum, lower)", "upper, lower = request.maximum, min(lower, request.maximum)"),
+    Mutant(arbitration, "if not request.alive(monotonic) or not _finite(request):", "if not request.alive(monotonic):"),
+    Mutant(arbitration, "if not request.alive(monotonic) or not _finite(request):", "if not _finite(request):"),
+    Mutant(image, "monotonic - sample.monotonic > max_age_s", "False"),
+    Mutant(image, "value is not None and math.isfinite(value)", "value is not None"),
+    Mutant(engine, "value = least if start else 0.0", "value = decision.value"),
+    Mutant(engine, "if bounds:", "if False:"),
+    Mutant(dispatch, "track.decided = decision.value", "track.decided = None"),
+    Mutant(dispatch, "if not (changed or ending or not track.acknowledged or track.mismatches):", "if not ending:"),
+    Mutant(context, "if state is not None:", "if False:"),
+)  # fmt: skip
+# ruff: noqa: E501 - one mutant a line reads as a table
+
+
+@contextmanager
+def broken(mutant: Mutant) -> Iterator[None]:
+    """Put a mutant's code into the module's own functions, whoever holds them, and take it out again."""
+    text = inspect.getsource(mutant.module)
+    if text.count(mutant.old) < 1:
+        raise LookupError(f"{mutant.name}: the module does not say so any more")
+    namespace: dict[str, object] = dict(vars(mutant.module))
+    exec(compile(text.replace(mutant.old, mutant.new), mutant.module.__file__ or "", "exec"), namespace)  # noqa: S102
+    changed = []
+    for name, function in _functions(vars(mutant.module)).items():
+        other = _functions(namespace).get(name)
+        if other is not None and function.__code__ != other.__code__:
+            changed.append((function, function.__code__))
+            function.__code__ = other.__code__
+    try:
+        if not changed:
+            raise LookupError(f"{mutant.name}: nothing changed")
+        yield
+    finally:
+        for function, code in changed:
+            function.__code__ = code
+
+
+def _functions(namespace: dict[str, object]) -> dict[str, FunctionType]:
+    module = namespace["__name__"]
+    found: dict[str, FunctionType] = {}
+    for name, thing in namespace.items():
+        if isinstance(thing, FunctionType) and thing.__module__ == module:
+            found[name] = thing
+        elif isinstance(thing, type) and thing.__module__ == module:
+            found |= {f"{name}.{k}": v for k, v in vars(thing).items() if isinstance(v, FunctionType)}
+    return found
