@@ -76,6 +76,8 @@ def site_of(who: Caller, site_id: str) -> Site:
     A site of another subsystem is answered exactly as one that does not exist.
     """
     try:
+        if not site_id.isprintable():
+            raise NotFoundError("an id of printable characters")
         return load_site(who.db, site_id)
     except NotFoundError:
         known = ", ".join(list_sites(who.db)) or "none yet"

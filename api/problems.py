@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -112,41 +113,41 @@ def install(app: FastAPI) -> None:
     """Answer every error of `app` as a problem document."""
 
     @app.exception_handler(ProblemError)
-    def _problem(request: Request, error: ProblemError) -> JSONResponse:
+    async def _problem(request: Request, error: ProblemError) -> JSONResponse:
         return problem_response(request, error.status, error.detail, error.errors, error.headers)
 
     @app.exception_handler(RequestValidationError)
-    def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
         errors = _from_validation(error)
         detail = "; ".join(f"{e['field']}: {e['allowed']}" for e in errors)
         return problem_response(request, 422, detail, errors)
 
     @app.exception_handler(StarletteHTTPException)
-    def _http(request: Request, error: StarletteHTTPException) -> JSONResponse:
+    async def _http(request: Request, error: StarletteHTTPException) -> JSONResponse:
         headers = dict(error.headers) if error.headers else None
         return problem_response(request, error.status_code, str(error.detail), headers=headers)
 
     @app.exception_handler(StoreUnavailableError)
-    def _unavailable(request: Request, error: StoreUnavailableError) -> JSONResponse:
+    async def _unavailable(request: Request, error: StoreUnavailableError) -> JSONResponse:
         _log.warning("store unavailable", path=request.url.path, error=str(error))
         return problem_response(
             request, 503, "the database cannot be reached now; try again", headers={"retry-after": "5"}
         )
 
     @app.exception_handler(NotFoundError)
-    def _not_found(request: Request, error: NotFoundError) -> JSONResponse:
+    async def _not_found(request: Request, error: NotFoundError) -> JSONResponse:
         return problem_response(request, 404, str(error))
 
     @app.exception_handler(InvalidDataError)
-    def _invalid(request: Request, error: InvalidDataError) -> JSONResponse:
+    async def _invalid(request: Request, error: InvalidDataError) -> JSONResponse:
         return problem_response(request, 422, str(error))
 
     @app.exception_handler(StoreError)
-    def _store(request: Request, error: StoreError) -> JSONResponse:
+    async def _store(request: Request, error: StoreError) -> JSONResponse:
         _log.error("store error", path=request.url.path, error=str(error))
         return problem_response(request, 500, "the request could not be served; the service's log tells why")
 
     @app.exception_handler(Exception)
-    def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        _log.error("unexpected error", path=request.url.path, exc_info=error)
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        _log.error("unexpected error", path=request.url.path, traceback="".join(traceback.format_exception(error)))
         return problem_response(request, 500, "the request could not be served; the service's log tells why")

@@ -41,7 +41,7 @@ def login(body: Login, request: Request) -> Session:
     throttle: LoginThrottle = request.app.state.throttle
     throttle.check(request.client.host if request.client else "unknown")
     store = get_store(request)
-    token = authenticate(store, body.name, body.password)
+    token = authenticate(store, body.name, body.password) if body.name.isprintable() else None
     user = resolve_session(store, token) if token else None
     if token is None or user is None:
         detail = "user name or password is wrong, or the account is closed for now"
