@@ -1,0 +1,1 @@
+"""Study mode: a case on paper, from a file to schedule, cost, wear and comparison; needs neither store nor site."""

@@ -1,0 +1,295 @@
+"""The case: what a study file may say, and how it becomes a problem."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field
+
+from flexergy_pipelines.optimization.errors import ProblemError, Spec
+from flexergy_pipelines.optimization.problem import Horizon, Problem
+from flexergy_pipelines.optimization.series import to_series
+from flexergy_pipelines.optimization.site_problem import SiteState, build_problem
+from flexergy_pipelines.optimization.study.files import SeriesFile, SeriesReader, steps_between
+from flexergy_pipelines.optimization.study.windows import Windows
+
+LARGEST_CASE_BYTES = 50_000_000
+
+
+class SolverSettings(Spec):
+    """How long, and how exactly, to solve.
+
+    Attributes
+    ----------
+    time_limit_s : float
+        On the wall clock, for each solve.
+    mip_gap : float
+        Relative gap at which a plan with on/off decisions counts as optimal.
+    """
+
+    time_limit_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    mip_gap: Annotated[float, Field(ge=0, lt=1)] = 1e-6
+
+
+class Case(Problem):
+    """A study case: every field of a problem, and how to study it.
+
+    Attributes
+    ----------
+    case : int
+        Version of this format; 1.
+    name, description : str
+        For the reports.
+    windows : Windows or None
+        Solve in windows instead of the whole horizon at once.
+    solver : SolverSettings
+        Time and exactness.
+    """
+
+    case: Literal[1] = 1
+    name: str = "study"
+    description: str = ""
+    windows: Windows | None = None
+    solver: SolverSettings = SolverSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A case that was read: what is planned on, and what really happens where that differs."""
+
+    name: str
+    description: str
+    problem: Problem
+    actual: Problem
+    windows: Windows | None
+    solver: SolverSettings
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with 1e-6 read as a number, as everyone expects."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def load_case(path: Path) -> Study:
+    """Read a case file.
+
+    Raises
+    ------
+    ProblemError
+        With one clear line for each thing that is wrong; nothing outside the case's folder is read.
+    """
+    try:
+        if path.stat().st_size > LARGEST_CASE_BYTES:
+            raise ProblemError([f"{path.name} is larger than {LARGEST_CASE_BYTES // 1_000_000} MB"])
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ProblemError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ProblemError([f"{path}: is not UTF-8 text: byte {error.start}"]) from None
+    try:
+        tree = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader with one more number format
+    except yaml.YAMLError as error:
+        raise ProblemError([f"{path.name}: is not YAML: {' '.join(str(error).split())}"]) from None
+    except RecursionError:
+        raise ProblemError([f"{path.name}: is nested too deeply"]) from None
+    if not isinstance(tree, dict):
+        raise ProblemError([f"{path.name}: holds {type(tree).__name__}, a case is a mapping of fields"])
+    return parse_case(tree, path.parent)
+
+
+def parse_case(tree: dict[str, Any], folder: Path) -> Study:
+    """Build a study from a case's fields; files are looked up in `folder`."""
+    horizon = _horizon(tree.get("horizon"))
+    reader = SeriesReader(folder, horizon)
+    resolved = reader.resolve({key: value for key, value in tree.items() if key != "horizon"})
+    site = resolved.pop("site", None)
+    actual = resolved.pop("actual", None)
+    if site is not None:
+        resolved = _from_site(site, reader, horizon) | resolved
+    case = Case(**resolved, horizon=horizon)
+    problem = Problem(**{name: getattr(case, name) for name in Problem.model_fields})
+    return Study(
+        name=case.name,
+        description=case.description,
+        problem=problem,
+        actual=_with_actual(problem, actual),
+        windows=case.windows,
+        solver=case.solver,
+    )
+
+
+def _horizon(node: Any) -> Horizon:
+    if not isinstance(node, dict):
+        raise ProblemError(["horizon is missing; give start, step_minutes, and steps or end"])
+    fields = dict(node)
+    for name in ("start", "end"):
+        if isinstance(fields.get(name), str):
+            try:
+                fields[name] = datetime.fromisoformat(fields[name])
+            except ValueError:
+                raise ProblemError([f"horizon: {name} {fields[name]!r} is not an ISO time"]) from None
+        if isinstance(fields.get(name), datetime) and fields[name].tzinfo is None:
+            raise ProblemError([f"horizon: {name} {fields[name]} has no offset from UTC (write 2026-01-01T00:00Z)"])
+    end = fields.pop("end", None)
+    if end is not None:
+        if "steps" in fields:
+            raise ProblemError(["horizon: give steps or end, not both"])
+        minutes = fields.get("step_minutes", 15)
+        if not isinstance(end, datetime) or not isinstance(fields.get("start"), datetime):
+            raise ProblemError(["horizon: start and end must be times"])
+        if not isinstance(minutes, int) or minutes <= 0:
+            raise ProblemError([f"horizon: step_minutes {minutes!r} must be 5, 15, 30 or 60"])
+        fields["steps"] = steps_between(fields["start"], end, minutes)
+    try:
+        return Horizon(**fields)
+    except ProblemError as error:
+        raise ProblemError([f"horizon: {line}" for line in error.problems]) from None
+
+
+class SiteReference(Spec):
+    """A site file, and the series and state that it is studied with.
+
+    Attributes
+    ----------
+    file : str
+        Site YAML in the case's folder.
+    spot_eur_per_kwh : series
+        Market price.
+    power_kw : mapping
+        Expected power of every source and load, by asset id.
+    soc : mapping
+        SoC of each ESS at the start; half full where not given.
+    peak_so_far_kw : float
+        Highest import of the billing period before the horizon.
+    """
+
+    file: str
+    spot_eur_per_kwh: Any
+    power_kw: dict[str, Any]
+    soc: dict[str, float] = Field(default_factory=dict)
+    peak_so_far_kw: float = 0.0
+
+
+def _from_site(node: Any, reader: SeriesReader, horizon: Horizon) -> dict[str, Any]:
+    """The fields of a problem made from a site file."""
+    from flexergy_pipelines.grid import SiteError, load_site_file
+    from flexergy_pipelines.optimization.series import expand
+
+    if not isinstance(node, dict):
+        raise ProblemError(["site must be a mapping with file, spot_eur_per_kwh and power_kw"])
+    try:
+        reference = SiteReference(**node)
+    except ProblemError as error:
+        raise ProblemError([f"site: {line}" for line in error.problems]) from None
+    try:
+        site = load_site_file(reader.path(reference.file))
+    except SiteError as error:
+        raise ProblemError([f"site {reference.file}: {line}" for line in error.problems]) from None
+    series = {}
+    needed = {asset.id for asset in site.assets() if asset.kind not in {"ess", "genset", "pcc"}}
+    problems = [f"site: power_kw has no series for {name}" for name in sorted(needed - set(reference.power_kw))]
+    problems += [
+        f"site: power_kw names {name}, the site has no such asset" for name in reference.power_kw if name not in needed
+    ]
+    if problems:
+        raise ProblemError(problems)
+    for name, value in {**reference.power_kw, "spot_eur_per_kwh": reference.spot_eur_per_kwh}.items():
+        try:
+            series[name] = expand(to_series(value), horizon.steps)
+        except ValueError as error:
+            raise ProblemError([f"site: {name} {error}"]) from None
+        if series[name].size != horizon.steps:
+            raise ProblemError([f"site: {name} has {series[name].size} values, the horizon has {horizon.steps} steps"])
+    spot = series.pop("spot_eur_per_kwh")
+    state = SiteState(
+        soc={ess.id: reference.soc.get(ess.id, 0.5) for ess in site.ess()}, peak_so_far_kw=reference.peak_so_far_kw
+    )
+    problem = build_problem(site, horizon, series, spot, state)
+    return {name: getattr(problem, name) for name in Problem.model_fields if name != "horizon"}
+
+
+def _with_actual(problem: Problem, actual: Any) -> Problem:
+    """The problem with the series that turn out otherwise than expected, ``{asset: {field: series}}``."""
+    if actual is None:
+        return problem
+    if not isinstance(actual, dict):
+        raise ProblemError(["actual must map asset ids to fields and series"])
+    changed = problem
+    for name, fields in actual.items():
+        if not isinstance(fields, dict):
+            raise ProblemError([f"actual: {name} must map fields to series"])
+        for field, value in fields.items():
+            changed = replace_field(changed, f"{name}.{field}", value)
+    return changed
+
+
+def replace_field(problem: Problem, path: str, value: Any) -> Problem:
+    """The problem with one field of one asset replaced, checked like the original.
+
+    Parameters
+    ----------
+    path : str
+        ``<asset id>.<field>``, or ``objective.<field>``.
+    """
+    name, _, field = path.rpartition(".")
+    if name == "objective":
+        if field not in type(problem.objective).model_fields:
+            raise ProblemError([f"{path}: objective has no field {field!r}"])
+        objective = type(problem.objective)(**{**dict(problem.objective), field: value})
+        return Problem(**{**dict(problem), "objective": objective})
+    for group in Problem.model_fields:
+        held = getattr(problem, group)
+        assets = held if isinstance(held, tuple) else (held,)
+        for position, asset in enumerate(assets):
+            if getattr(asset, "id", None) != name or group == "id":
+                continue
+            if field not in type(asset).model_fields:
+                known = ", ".join(type(asset).model_fields)
+                raise ProblemError([f"{path}: {name} has no field {field!r}; it has {known}"])
+            changed = type(asset)(**{**dict(asset), field: value})
+            rebuilt = (*assets[:position], changed, *assets[position + 1 :]) if isinstance(held, tuple) else changed
+            return Problem(**{**dict(problem), group: rebuilt})
+    known = ", ".join(str(getattr(asset, "id", "")) for asset in problem.assets())
+    raise ProblemError([f"{path}: no asset {name!r} in this case, there are {known}"])
+
+
+def case_schema() -> dict[str, Any]:
+    """JSON Schema of a case file: every series may also be a reference to a file."""
+    schema = Case.model_json_schema()
+    schema["$defs"]["SeriesFile"] = SeriesFile.model_json_schema()
+
+    def widen(node: Any) -> None:
+        if isinstance(node, dict):
+            options = node.get("anyOf")
+            if isinstance(options, list) and {"type": "number"} in options:
+                options.append({"$ref": "#/$defs/SeriesFile"})
+            for value in node.values():
+                widen(value)
+        elif isinstance(node, list):
+            for value in node:
+                widen(value)
+
+    widen({key: value for key, value in schema.items() if key != "$defs"})
+    for name, definition in schema["$defs"].items():
+        if name != "SeriesFile":
+            widen(definition)
+    schema["$defs"]["SiteReference"] = SiteReference.model_json_schema()
+    schema["properties"]["site"] = {"$ref": "#/$defs/SiteReference"}
+    schema["properties"]["actual"] = {
+        "type": "object",
+        "description": "Series that turn out otherwise than planned on: asset id, then field, then series.",
+        "additionalProperties": {"type": "object"},
+    }
+    schema["title"] = "Flexergy study case"
+    return schema

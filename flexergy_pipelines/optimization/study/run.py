@@ -1,0 +1,107 @@
+"""Run a study: the plan, what it is compared with, and sweeps over one number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flexergy_pipelines.optimization.errors import ProblemError
+from flexergy_pipelines.optimization.plan import Plan
+from flexergy_pipelines.optimization.problem import Problem
+from flexergy_pipelines.optimization.solving import solve
+from flexergy_pipelines.optimization.study.case import SolverSettings, Study, replace_field
+from flexergy_pipelines.optimization.study.windows import priced, solve_windows
+
+LONGEST_SWEEP = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """A study's plan and what it is compared with.
+
+    Attributes
+    ----------
+    plan : Plan
+        Of the case as given; where reality differs (``actual``), the planned operation at real numbers.
+    problem : Problem
+        The numbers that the plan is priced at.
+    comparison : dict or None
+        Objectives without storage and with perfect foresight, and the share of the possible gain that was captured.
+    """
+
+    plan: Plan
+    problem: Problem
+    comparison: dict[str, Any] | None
+
+
+def run_study(study: Study, *, compare: bool = False) -> StudyResult:
+    """Plan a case, in windows where it asks for them, and compare it on request."""
+
+    def answer(problem: Problem) -> Plan:
+        return _solve(problem, study.solver)
+
+    plan = answer(study.problem) if study.windows is None else solve_windows(study.problem, study.windows, answer)
+    if study.actual is not study.problem:
+        plan = priced(study.actual, plan, answer)
+    comparison = _compare(study, plan) if compare else None
+    return StudyResult(plan, study.actual, comparison)
+
+
+def _solve(problem: Problem, settings: SolverSettings) -> Plan:
+    return solve(problem, settings.time_limit_s, mip_gap=settings.mip_gap)
+
+
+def _compare(study: Study, plan: Plan) -> dict[str, Any]:
+    """The same case without storage, and with everything known from the start."""
+    without = _solve(study.actual.without_storage(), study.solver)
+    perfect = _solve(study.actual, study.solver)
+    possible = without.objective_eur - perfect.objective_eur
+    gained = without.objective_eur - plan.objective_eur
+    return {
+        "without_storage": {"objective_eur": without.objective_eur, "costs": without.costs},
+        "perfect_foresight": {"objective_eur": perfect.objective_eur, "costs": perfect.costs},
+        "gain_eur": gained,
+        "possible_gain_eur": possible,
+        "captured": gained / possible if possible > 1e-9 else None,
+    }
+
+
+def parse_sweep(text: str) -> tuple[str, list[float]]:
+    """``ess-1.energy_capacity_kwh=100:1000:100`` → the field and its values, both ends included."""
+    path, separator, values = text.partition("=")
+    parts = values.split(":")
+    if not separator or "." not in path or len(parts) != 3:
+        raise ProblemError([f"--sweep {text!r}: write <asset>.<field>=<from>:<to>:<step>"])
+    try:
+        first, last, step = (float(part) for part in parts)
+    except ValueError:
+        raise ProblemError([f"--sweep {text!r}: from, to and step must be numbers"]) from None
+    if not np.isfinite([first, last, step]).all() or step <= 0 or last < first:
+        raise ProblemError([f"--sweep {text!r}: step must be above 0 and to not below from"])
+    count = int((last - first) / step + 1e-9) + 1
+    if count > LONGEST_SWEEP:
+        raise ProblemError([f"--sweep {text!r}: {count} values are more than {LONGEST_SWEEP}"])
+    return path.strip(), [first + step * k for k in range(count)]
+
+
+def run_sweep(study: Study, text: str) -> list[dict[str, Any]]:
+    """The study's result for each value of one field."""
+    path, values = parse_sweep(text)
+    rows = []
+    for value in values:
+        problem = replace_field(study.problem, path, value)
+        actual = problem if study.actual is study.problem else replace_field(study.actual, path, value)
+        changed = Study(study.name, study.description, problem, actual, study.windows, study.solver)
+        plan = run_study(changed).plan
+        rows.append(
+            {
+                path: value,
+                "objective_eur": plan.objective_eur,
+                "status": plan.status,
+                "violations": len(plan.violations),
+                "costs": plan.costs,
+            }
+        )
+    return rows
