@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flexergy_pipelines.forecasting.registry import CHAMPION, ModelMissingError, ModelRegistry
+from flexergy_pipelines.forecasting.scoreboard import record_scores
 from flexergy_pipelines.forecasting.site_data import read_histories, read_weather
 from flexergy_pipelines.forecasting.targets import Target, targets_of
 from flexergy_pipelines.forecasting.trained import TooLittleHistoryError, TrainedTarget, train_models
@@ -107,6 +108,8 @@ def train_site(
             progress(target.name, k / len(chosen))
         panel = panels[target.step_minutes]
         results.append(_train_one(target, histories[target.name], panel, now, registry, quick=quick, seed=seed))
+    pairs = zip(chosen, results, strict=True)
+    record_scores(db, site_id, now, [(target, row.champion, row.metrics) for target, row in pairs if row.promoted])
     return results
 
 
