@@ -70,6 +70,11 @@ def _site(tenant: str, site_id: str) -> Site:
     return load_site(tenant_store(tenant), site_id)
 
 
+def forget_sites() -> None:
+    """Read the sites' configuration anew; they are kept for half a minute otherwise."""
+    _site.clear()
+
+
 def site_ids(user: CurrentUser) -> list[str]:
     """Sites of the user's own tenant."""
     return list_sites(tenant_store(user.tenant))

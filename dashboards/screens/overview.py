@@ -134,6 +134,11 @@ def _emergency_button(context: PageContext) -> None:
 
 @st.dialog("Emergency stop")
 def _confirm_stop(context: PageContext) -> None:
+    stop_form(context)
+
+
+def stop_form(context: PageContext) -> None:
+    """Ask for a reason, then stop the site or release the stop that stands."""
     stands = context.data.standing_stop()
     if stands is None:
         st.write(

@@ -152,8 +152,7 @@ def test_wrong_commands_are_refused_and_nothing_is_stored(client: httpx.Client, 
 )
 def test_without_a_good_token_there_is_nothing(client: httpx.Client, token: str) -> None:
     for path in ("/sites", "/sites/microgrid", "/sites/microgrid/live", "/sites/elsewhere"):
-        headers = {"authorization": token.encode("latin-1")}
-        answer = client.get(path, headers=headers)
+        answer = client.get(path, headers=httpx.Headers([(b"authorization", token.encode("latin-1"))]))
         problem(answer, 401)
         assert answer.headers["www-authenticate"] == "Bearer"
 

@@ -1,0 +1,153 @@
+"""The pages themselves, run by Streamlit's own test runner over a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboards import session
+from dashboards.navigation import PAGES, pages_for
+from dashboards.session import CurrentUser
+from flexergy_pipelines.store import Store, TenantStore
+from flexergy_pipelines.store.alarms import list_alarms
+from flexergy_pipelines.store.commands import open_commands
+from tests.dashboards.seeding import seed, seed_site
+
+Open = Callable[..., AppTest]
+
+
+def _draw(path: str) -> None:
+    from dashboards.navigation import PAGES
+
+    if path == "stop form":
+        from dashboards.screens.overview import stop_form
+        from dashboards.session import page_context
+
+        stop_form(page_context())
+        return
+    next(spec for spec in PAGES if spec.path == path).draw()
+
+
+@pytest.fixture
+def open_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Opens a page as a user of a role; who is at the screen comes through the one seam."""
+
+    def open_as(path: str, role: str = "operator", tenant: str = "demo") -> AppTest:
+        user = CurrentUser("olga", role, tenant)
+        monkeypatch.setattr(session, "current_user", lambda: user)
+        monkeypatch.setattr(session, "tenant_store", store.tenant)
+        session.forget_sites()
+        page = AppTest.from_function(_draw, kwargs={"path": path}, default_timeout=60)
+        page.run()
+        assert not page.exception, [error.value for error in page.exception]
+        return page
+
+    return open_as
+
+
+def words(page: AppTest) -> str:
+    """All text of a page."""
+    kinds = ("markdown", "caption", "info", "warning", "error", "success", "subheader", "html")
+    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in page.get(kind))
+
+
+@pytest.mark.parametrize("path", [spec.path for spec in PAGES])
+def test_every_page_of_a_running_site_draws(open_page: Open, db: TenantStore, path: str) -> None:
+    seed(db)
+    open_page(path, "administrator")
+
+
+@pytest.mark.parametrize("path", [spec.path for spec in PAGES])
+def test_every_page_of_an_empty_site_says_what_will_come(open_page: Open, db: TenantStore, path: str) -> None:
+    seed_site(db)
+    page = open_page(path, "administrator")
+    text = words(page).lower()
+    assert any(word in text for word in (" no ", "no ", "not ", "come")), text
+
+
+def test_the_overview_shows_live_values_and_the_plan(open_page: Open, db: TenantStore) -> None:
+    seed(db)
+    text = words(open_page("overview"))
+    assert 'data-testid="live-soc">52.30 %' in text
+    assert "Control: <b>Plan</b> (plan version 1)" in text
+    assert "plan against what was measured" in text
+
+
+def test_the_plan_page_tells_cost_saving_and_proof(open_page: Open, db: TenantStore) -> None:
+    seed(db)
+    page = open_page("plan")
+    shown = {metric.label: (metric.value, metric.delta) for metric in page.metric}
+    assert shown["Cost of the plan"][0] == "84.20 EUR"
+    assert shown["Saved by storage"][0] == "19.70 EUR"
+    assert shown["Solution"] == ("optimal", "gap 0.04 %")
+
+
+@pytest.mark.requirement("module.dashboard")
+def test_an_operator_stops_the_site_with_a_reason_and_releases_it(open_page: Open, db: TenantStore) -> None:
+    seed(db)
+    page = open_page("stop form")
+    page.button(key="estop_go").click().run()
+    assert any("reason" in error.value for error in page.error)
+    assert open_commands(db, "microgrid") == []
+    page.text_input(key="estop_reason").input("smoke at the container")
+    page.button(key="estop_go").click().run()
+    (stop,) = open_commands(db, "microgrid")
+    assert (stop.asset_id, stop.quantity, stop.value, stop.user) == (None, "emergency_stop", 1.0, "olga")
+    assert stop.valid_until is None
+
+    assert any("smoke at the container" in error.value for error in open_page("overview").error)
+    page = open_page("stop form")
+    page.text_input(key="estop_reason").input("false alarm")
+    page.button(key="estop_go").click().run()
+    assert open_commands(db, "microgrid")[-1].value == 0.0
+
+
+@pytest.mark.parametrize("role", ["viewer", "field_staff"])
+def test_who_may_not_command_has_no_stop_button(open_page: Open, db: TenantStore, role: str) -> None:
+    seed(db)
+    page = open_page("overview", role)
+    assert "estop" not in [button.key for button in page.button]
+
+
+def test_acknowledging_an_alarm_names_who_did(open_page: Open, db: TenantStore) -> None:
+    seed(db)
+    page = open_page("alarms")
+    alarm_id = list_alarms(db, "microgrid")["alarm_id"][0]
+    page.multiselect(key="ack_which").select(alarm_id).run()
+    page.button(key="ack_go").click().run()
+    assert list_alarms(db, "microgrid")["acknowledged_by"].to_list() == ["olga"]
+
+
+def test_a_viewer_cannot_acknowledge(open_page: Open, db: TenantStore) -> None:
+    seed(db)
+    page = open_page("alarms", "viewer")
+    assert "ack_go" not in [button.key for button in page.button]
+
+
+def test_kpis_can_be_looked_at_by_period(open_page: Open, db: TenantStore) -> None:
+    seed(db)
+    page = open_page("kpis")
+    assert "84.10 EUR" in page.dataframe[0].value["value"].to_list()
+    assert page.selectbox(key="kpi_period_day").options[0] < f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+def test_another_tenant_does_not_see_the_site(open_page: Open, db: TenantStore) -> None:
+    seed(db)
+    assert "There is no site yet" in words(open_page("overview", "administrator", "other"))
+
+
+def test_a_session_that_ends_stops_the_page(open_page: Open, db: TenantStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed(db)
+    page = open_page("plan")
+    monkeypatch.setattr(session, "current_user", lambda: None)
+    page.run()
+    assert any("session has ended" in warning.value for warning in page.warning)
+    assert not page.metric
+
+
+def test_a_role_sees_only_registered_pages() -> None:
+    assert {spec.path for spec in pages_for("viewer")} <= {spec.path for spec in pages_for("administrator")}
+    assert pages_for("nobody") == []
