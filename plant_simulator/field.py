@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from flexergy_pipelines.grid import Clock, Site
 from flexergy_pipelines.grid.replay import ReplayedSite
 from flexergy_pipelines.logs import get_logger
-from plant_simulator.device import DeviceRegisters
 from plant_simulator.faults import (
     ASSET_FAULTS,
     DEVICE_FAULTS,
@@ -22,7 +20,7 @@ from plant_simulator.faults import (
     FaultKind,
     FaultRequest,
 )
-from plant_simulator.modbus_server import ModbusDevice
+from plant_simulator.fronts import Front, make_front
 from plant_simulator.plant import LONGEST_STEP_S, Plant
 
 log = get_logger(__name__)
@@ -30,15 +28,6 @@ log = get_logger(__name__)
 
 class UnknownTargetError(ValueError):
     """A fault for something that is not simulated, or that cannot have it."""
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedDevice:
-    """One device: its registers and its server."""
-
-    key: str
-    registers: DeviceRegisters
-    server: ModbusDevice
 
 
 class Field:
@@ -59,12 +48,11 @@ class Field:
         self.faults = FaultBoard(clock)
         self.replayed = sites_by_id(sites)
         self.plants = {site.id: Plant(site, replayed, clock, seed, faults=self.faults) for site, replayed in sites}
-        self.devices: dict[str, SimulatedDevice] = {}
-        for plant in self.plants.values():
-            for device in plant.site.devices():
-                registers = DeviceRegisters(device, plant, seed)
-                server = ModbusDevice(device.connection.unit_id, registers, registers.signals)
-                self.devices[device.key] = SimulatedDevice(device.key, registers, server)
+        self.devices: dict[str, Front] = {
+            device.key: make_front(device, plant, seed)
+            for plant in self.plants.values()
+            for device in plant.site.devices()
+        }
 
     @property
     def places(self) -> list[tuple[Site, ReplayedSite]]:
@@ -73,27 +61,23 @@ class Field:
 
     async def open(self, host: str) -> dict[str, str]:
         """Bind every device to its configured port or the next free one; returns addresses by device key."""
-        addresses = {}
         for key, device in self.devices.items():
-            wanted = device.registers.device.connection.port
-            bound_host, port = await device.server.start(host, wanted)
-            addresses[key] = f"{bound_host}:{port}"
-            if port != wanted:
-                log.info("port taken, next free one bound", device=key, wanted=wanted, port=port)
-        return addresses
+            await device.start(host)
+            if not device.address.endswith(f":{device.wanted_port}"):
+                log.info("port taken, next free one bound", device=key, wanted=device.wanted_port, got=device.address)
+        return {key: device.address for key, device in self.devices.items()}
 
     async def close(self) -> None:
         """Close every port."""
         for device in self.devices.values():
-            await device.server.stop()
+            await device.stop()
 
     async def step(self, dt_s: float) -> None:
         """Let `dt_s` seconds pass for all sites, show the new values, and open or close ports as faults want it."""
         for plant in self.plants.values():
             plant.step(min(dt_s, LONGEST_STEP_S))
         for device in self.devices.values():
-            device.registers.refresh()
-            await device.server.obey_line()
+            await device.refresh()
 
     async def run(self, stopped: asyncio.Event, period_s: float = 0.25) -> None:
         """Step in real time of the field's clock, each `period_s` seconds, until `stopped` is set."""
@@ -161,14 +145,7 @@ class Field:
                 for point in block.points
             },
             "devices": {
-                key: {
-                    "address": f"{device.server.host}:{device.server.port}",
-                    "connections": device.server.connections,
-                    "requests": device.server.requests,
-                    "writes": device.server.writes,
-                }
-                for key, device in self.devices.items()
-                if key.startswith(f"{plant.site.id}/")
+                key: device.statistics() for key, device in self.devices.items() if key.startswith(f"{plant.site.id}/")
             },
         }
 

@@ -1,0 +1,145 @@
+"""How a simulated device stands in the network: one front for each protocol, all driven alike by the field."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from flexergy_pipelines.grid import Device
+from plant_simulator.device import DeviceRegisters
+from plant_simulator.iec104 import Iec104Device
+from plant_simulator.line import FaultyLine
+from plant_simulator.modbus_server import ModbusDevice
+from plant_simulator.plant import Plant
+from plant_simulator.worker import Message, Worker
+
+
+class Front(Protocol):
+    """A device on the network."""
+
+    @property
+    def address(self) -> str:
+        """``host:port`` that it is bound to."""
+        ...
+
+    @property
+    def wanted_port(self) -> int:
+        """Port it is configured to have."""
+        ...
+
+    async def start(self, host: str) -> None:
+        """Listen on the configured port or the next free one."""
+        ...
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        ...
+
+    async def refresh(self) -> None:
+        """Show the plant's present values; open or close the port as faults want it."""
+        ...
+
+    def statistics(self) -> dict[str, Any]:
+        """Address and counts, for the `/state` page."""
+        ...
+
+
+class ModbusFront:
+    """A Modbus TCP device."""
+
+    def __init__(self, device: Device, plant: Plant, seed: int) -> None:
+        self.registers = DeviceRegisters(device, plant, seed)
+        self.server = ModbusDevice(device.connection.unit_id, self.registers, self.registers.signals)
+        self.wanted_port = device.connection.port
+
+    @property
+    def address(self) -> str:
+        return f"{self.server.host}:{self.server.port}"
+
+    async def start(self, host: str) -> None:
+        await self.server.start(host, self.wanted_port)
+
+    async def stop(self) -> None:
+        await self.server.stop()
+
+    async def refresh(self) -> None:
+        self.registers.refresh()
+        await self.server.obey_line()
+
+    def statistics(self) -> dict[str, Any]:
+        return {
+            "protocol": "modbus_tcp",
+            "address": self.address,
+            "connections": self.server.connections,
+            "requests": self.server.requests,
+            "writes": self.server.writes,
+        }
+
+
+class Iec104Front:
+    """An IEC 60870-5-104 device: its own worker process behind a line that can fail."""
+
+    def __init__(self, device: Device, plant: Plant, seed: int) -> None:
+        self.image = Iec104Device(device, plant, seed)
+        self.wanted_port = device.connection.port
+        self.worker = Worker("plant_simulator.iec104_worker", {"devices": [self.image.spec()]}, self._hear, self._lose)
+        self.line = FaultyLine(self.image.signals, lambda: self._backend)
+        self._backend: tuple[str, int] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"{self.line.host}:{self.line.port}"
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker serves."""
+        return self._backend is not None
+
+    async def start(self, host: str) -> None:
+        self.worker.start()
+        await self.line.start(host, self.wanted_port)
+
+    async def stop(self) -> None:
+        await self.line.stop()
+        await self.worker.stop()
+
+    async def refresh(self) -> None:
+        self.image.signals.refresh()
+        if self._backend is not None and (changes := self.image.changes()):
+            self.worker.send({"key": self.image.device.key, "values": changes})
+        await self.line.obey_line()
+
+    def statistics(self) -> dict[str, Any]:
+        return {
+            "protocol": "iec104",
+            "address": self.address,
+            "connections": self.line.connections,
+            "writes": self.image.writes,
+            "worker_restarts": self.worker.restarts,
+        }
+
+    def _lose(self) -> None:
+        self._backend = None
+
+    def _hear(self, message: Message) -> None:
+        if "port" in message:
+            self._backend = ("127.0.0.1", message["port"])
+            self.image.forget_sent()
+        elif "ioa" in message:
+            self.image.take(message["ioa"], message["value"])
+
+
+def make_front(device: Device, plant: Plant, seed: int) -> Front:
+    """The front that speaks the device's protocol.
+
+    Raises
+    ------
+    ValueError
+        If the simulator does not speak it.
+    """
+    match device.connection.protocol:
+        case "modbus_tcp":
+            return ModbusFront(device, plant, seed)
+        case "iec104":
+            return Iec104Front(device, plant, seed)
+        case other:
+            raise ValueError(f"{device.key}: the simulator does not speak {other}")

@@ -1,0 +1,160 @@
+"""IEC 60870-5-104 on the wire: interrogation, values, setpoints direct and selected, faults of line and worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from flexergy_pipelines.grid import SimulatedClock
+from plant_simulator.faults import FaultRequest
+from plant_simulator.fronts import Iec104Front
+from plant_simulator.iec104 import HEARTBEAT_IOA, ORDER_BASE, SELECT_BASE, TTL_IOA, Iec104Device
+from plant_simulator.plant import Plant
+from tests.plant_simulator.fakes import make_plant, run
+
+CLIENT = Path(__file__).with_name("iec104_client.py")
+
+
+def storage_controller() -> tuple[Iec104Device, Plant, SimulatedClock]:
+    plant, clock = make_plant()
+    device = next(d for d in plant.site.devices() if d.id == "esc-1")
+    return Iec104Device(device, plant), plant, clock
+
+
+def test_addresses_follow_the_register_template() -> None:
+    image, _, _ = storage_controller()
+    values = image.values()
+    assert values[1] == 0.0
+    assert values[3] == pytest.approx(0.5)
+    assert values[30_001] == 0.0
+    spec = image.spec()
+    assert {"ioa": 6, "single": True} in spec["monitored"]
+    assert {ORDER_BASE, TTL_IOA, HEARTBEAT_IOA} <= set(spec["setpoints"])
+    assert SELECT_BASE in spec["selectable"]
+
+
+def test_only_what_changed_is_passed_on() -> None:
+    image, plant, clock = storage_controller()
+    assert set(image.changes()) == set(image.values())
+    assert image.changes() == {}
+    plant.command("ess-1", "active_power_setpoint_kw", 30.0)
+    run(plant, clock, 1)
+    image.signals.refresh()
+    assert {1, 30_001} <= set(image.changes())
+
+
+def test_a_schedule_comes_slot_by_slot_and_holds_from_its_start() -> None:
+    image, plant, _ = storage_controller()
+    start = datetime(2026, 6, 3, 11, 0, tzinfo=UTC)
+    for slot, value in enumerate((1.0, 2.0, 3.0, 4.0)):
+        image.take(ORDER_BASE + 20 + 2 * slot, value)
+    assert plant.schedule("ess-1") is None
+    image.take(ORDER_BASE + 28, start.timestamp())
+    assert plant.schedule("ess-1") == (start, (1.0, 2.0, 3.0, 4.0))
+
+
+def test_the_revert_time_can_be_set() -> None:
+    image, plant, clock = storage_controller()
+    image.take(TTL_IOA, 5.0)
+    image.take(ORDER_BASE, 25.0)
+    run(plant, clock, 3)
+    assert plant.measure("ess-1", "active_power_kw") == pytest.approx(25.0)
+    run(plant, clock, 4)
+    assert plant.measure("ess-1", "active_power_kw") == 0.0
+
+
+class Bench:
+    """A storage controller behind its worker, kept running by a task."""
+
+    def __init__(self) -> None:
+        self.plant, self.clock = make_plant()
+        device = next(d for d in self.plant.site.devices() if d.id == "esc-1")
+        connection = device.connection.model_copy(update={"protocol": "iec104", "port": 24_104})
+        self.front = Iec104Front(dataclasses.replace(device, connection=connection), self.plant, 1)
+
+    async def run(self) -> None:
+        while True:
+            run(self.plant, self.clock, 1)
+            await self.front.refresh()
+            await asyncio.sleep(0.02)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+    async def __aenter__(self) -> Bench:
+        await self.front.start("127.0.0.1")
+        self._running = asyncio.create_task(self.run())
+        await self.until(lambda: self.front.ready)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._running
+        await self.front.stop()
+
+
+def test_a_client_interrogates_and_commands_directly_and_by_selection() -> None:
+    async def check() -> None:
+        async with Bench() as it:
+            port = it.front.address.split(":")[1]
+            client = await asyncio.create_subprocess_exec(
+                sys.executable, str(CLIENT), port, str(ORDER_BASE), str(SELECT_BASE), "-42.5",
+                stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            output, _ = await asyncio.wait_for(client.communicate(), 200)
+            report = json.loads(output.decode().splitlines()[-1])
+            assert report.pop("soc") == pytest.approx(0.5, abs=0.05)
+            assert report == dict.fromkeys(
+                ("open", "interrogated", "clock", "direct", "power_followed", "selected"), True
+            )
+            assert it.front.statistics()["writes"] >= 2
+
+    asyncio.run(check())
+
+
+def test_a_killed_worker_comes_back_by_itself() -> None:
+    async def check() -> None:
+        async with Bench() as it:
+            first = it.front.worker.pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+            await it.until(lambda: not it.front.ready)
+            await it.until(lambda: it.front.ready)
+            assert it.front.worker.pid != first
+
+    asyncio.run(check())
+
+
+def test_a_cut_and_a_silent_line() -> None:
+    async def check() -> None:
+        async with Bench() as it:
+            host, port = it.front.address.split(":")
+            start_frame = bytes([0x68, 0x04, 0x07, 0x00, 0x00, 0x00])  # STARTDT act
+            it.plant.faults.set(FaultRequest(target="microgrid/esc-1", kind="silent"))
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(start_frame)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.readexactly(6), 0.3)
+            it.plant.faults.clear()
+            writer.write(start_frame)
+            assert await asyncio.wait_for(reader.readexactly(6), 30) == bytes([0x68, 0x04, 0x0B, 0x00, 0x00, 0x00])
+            it.plant.faults.set(FaultRequest(target="microgrid/esc-1", kind="down"))
+            await it.until(lambda: it.front.line.connections == 0)
+            with pytest.raises(OSError):  # noqa: PT011 - refused or reset, as the system likes
+                await asyncio.open_connection(host, int(port))
+            writer.close()
+
+    asyncio.run(check())
