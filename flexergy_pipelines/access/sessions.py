@@ -35,7 +35,8 @@ def authenticate(store: Store, name: str, password: str) -> str | None:
     name, password : str
         As typed.
     """
-    name = name[:_LONGEST_NAME]
+    # A name that no user can have is recorded in a form that can be stored, and looked up like any other.
+    name = name.replace("\0", "?")[:_LONGEST_NAME]
     with clear_errors("login"):
         with store.engine.begin() as connection:
             found = _find(connection, name)

@@ -119,15 +119,18 @@ def figures(flows: Flows, site: Site) -> list[Figure]:
     ]
     if flows.ids("pv", "wind"):
         found.append(energy.smoothing(flows))
-    savings = next(figure for figure in money if figure.kpi == "savings")
     cycles = 0.0
     for ess in site.ess():
         own = battery_figures(flows, ess)
         cycles += next(figure.value or 0.0 for figure in own if figure.kpi == "equivalent_full_cycles")
         found += own
     if site.ess():
-        per_cycle = savings.value / cycles if savings.value is not None and cycles > 0 else None
-        found.append(Figure("cycle_benefit", per_cycle, "EUR", savings.coverage, reference=f"{cycles:.3g} full cycles"))
+        by_name = {figure.kpi: figure for figure in money}
+        saved, wear = by_name["savings"], by_name["battery_wear"]
+        earned = saved.value - wear.value if saved.value is not None and wear.value is not None else None
+        per_cycle = earned / cycles if earned is not None and cycles > 0 else None
+        told = f"savings less wear, over {cycles:.3g} full cycles"
+        found.append(Figure("cycle_benefit", per_cycle, "EUR", saved.coverage, reference=told))
     return found
 
 

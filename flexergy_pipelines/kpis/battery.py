@@ -51,7 +51,8 @@ def count_cycles(series: Sequence[float] | Array) -> list[tuple[float, float]]:
     import rainflow
 
     values = [float(value) for value in series if not math.isnan(value)]
-    return [(float(depth), float(count)) for depth, count in rainflow.count_cycles(values)]
+    # The library sees no turn at the end of two points; the last one twice changes nothing else.
+    return [(float(depth), float(count)) for depth, count in rainflow.count_cycles([*values, *values[-1:]])]
 
 
 def cycle_damage(soc: Sequence[float] | Array, cycles_at: Callable[[float], float], hours: float) -> Wear:

@@ -67,9 +67,9 @@ def money(flows: Flows, rates: CostRates) -> list[Figure]:
 
     - cost: energy bought - sold + fuel + standing charge [EUR]
     - cost_without_ess: the same with `Flows.pcc_without_ess`
-    - savings: cost_without_ess - cost - wear
-    - profit: revenue - energy bought - fuel - wear - standing charge
-    - cost_reduction: ``1 - (cost + wear) / cost_without_ess`` per kWh of demand (the demand is the same) [fraction]
+    - savings: cost_without_ess - cost; wear is no cost of the bill, it enters the profit
+    - cost_reduction: savings / |cost_without_ess| (the demand is the same in both cases) [fraction]
+    - profit: revenue - energy bought - fuel - standing charge - wear
     """
     idle = flows.pcc_without_ess()
     known = ~np.isnan(flows.pcc() + idle + flows.import_price + flows.export_price)
@@ -79,7 +79,7 @@ def money(flows: Flows, rates: CostRates) -> list[Figure]:
     wear = wear_cost(flows, rates)
     cost, without = energy_cost(flows, pcc) + fixed, energy_cost(flows, idle) + fixed
     sold = flows.energy(positive(-pcc) * flows.export_price)
-    cheaper = ratio(without - cost - wear, abs(without))
+    cheaper = ratio(without - cost, abs(without))
     reference = f"without ESS: {without:.2f} EUR"
     figures = [
         Figure("cost", cost, "EUR", coverage, reference=reference),
@@ -87,11 +87,11 @@ def money(flows: Flows, rates: CostRates) -> list[Figure]:
         Figure("export_revenue", sold, "EUR", coverage),
         Figure("fuel_cost", fuel_cost(flows, rates), "EUR", flows.coverage("genset")),
         Figure("battery_wear", wear, "EUR", flows.coverage("ess")),
-        Figure("savings", without - cost - wear, "EUR", coverage, reference=reference),
+        Figure("savings", without - cost, "EUR", coverage, reference=reference),
         Figure("profit", -(cost + wear), "EUR", coverage, reference=f"without ESS: {-without:.2f} EUR"),
         Figure("cost_reduction", cheaper, "fraction", coverage, reference=reference),
     ]
-    demand = ratio(cost + wear, flows.energy(np.where(known, flows.demand(), np.nan)))
+    demand = ratio(cost, flows.energy(np.where(known, flows.demand(), np.nan)))
     figures.append(Figure("average_cost", demand, "EUR/kWh", flows.coverage(*BALANCE, *DEMANDS), reference=reference))
     return figures
 

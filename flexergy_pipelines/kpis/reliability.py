@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ class InterruptionIndices:
 
 
 def interruption_indices(
-    interruptions: list[tuple[float, float]],
+    interruptions: Sequence[tuple[float, float]],
     customers_served: float,
     period_hours: float,
     *,
@@ -58,7 +59,7 @@ class LossOfLoad:
     energy: float
 
 
-def capacity_outage_table(units: list[tuple[float, float]], step: float) -> Array:
+def capacity_outage_table(units: Sequence[tuple[float, float]], step: float) -> Array:
     """Probability of each capacity on outage, in multiples of `step`.
 
     Units (capacity, forced outage rate) are added one after the other:
@@ -75,7 +76,7 @@ def capacity_outage_table(units: list[tuple[float, float]], step: float) -> Arra
 
 
 def loss_of_load(
-    units: list[tuple[float, float]], load: Array, *, step: float = 1.0, step_hours: float = 1.0
+    units: Sequence[tuple[float, float]], load: Array, *, step: float = 1.0, step_hours: float = 1.0
 ) -> LossOfLoad:
     """LOLE and expected energy not supplied over a load curve.
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from flexergy_pipelines.store.bootstrap import ensure_cluster
-from flexergy_pipelines.store.errors import StoreError, clear_errors, disk_message
+from flexergy_pipelines.store.errors import StoreError, StoreUnavailableError, clear_errors, disk_message
 
 if TYPE_CHECKING:
     from flexergy_pipelines.settings import Settings
@@ -124,9 +124,12 @@ def start_embedded(settings: Settings, *, durable: bool = True) -> EmbeddedServe
         data_dir.parent.mkdir(parents=True, exist_ok=True)
         with _exclusive(data_dir):
             registration = _lock_path(data_dir, "users").open("a")
-            fcntl.flock(registration, fcntl.LOCK_SH)
-            server = replace(_start(data_dir, durable=durable), registration=registration)
-            _prepare(server)
+            try:
+                fcntl.flock(registration, fcntl.LOCK_SH)
+                server = replace(_start_answering(data_dir, durable=durable), registration=registration)
+            except BaseException:
+                registration.close()
+                raise
             return server
     except OSError as error:
         raise StoreError(disk_message(error, Path(error.filename or data_dir))) from error
@@ -153,17 +156,37 @@ def _lock_path(data_dir: Path, name: str) -> Path:
     return data_dir.parent / f".{data_dir.name}.{name}.lock"
 
 
+def _start_answering(data_dir: Path, *, durable: bool) -> EmbeddedServer:
+    """Start or attach; one that was being killed when it was attached to is started again once it is gone."""
+    import psutil
+
+    server = _start(data_dir, durable=durable)
+    try:
+        _prepare(server)
+    except StoreUnavailableError:
+        with suppress(psutil.NoSuchProcess):
+            psutil.wait_procs([psutil.Process(server.pid)], timeout=10)
+        if server.is_running():
+            raise
+        server = _start(data_dir, durable=durable)
+        _prepare(server)
+    return server
+
+
 def _start(data_dir: Path, *, durable: bool) -> EmbeddedServer:
     user = _server_user(data_dir)
     _let_pass(data_dir.parent, user)
     if not (data_dir / "PG_VERSION").exists():
-        _create_cluster(data_dir, user)
+        _create_cluster(data_dir, user, durable=durable)
     socket_dir = _socket_dir(data_dir, user)
     pid = _postmaster_pid(data_dir)
     if pid is not None:
         return EmbeddedServer(data_dir, _running_socket_dir(data_dir) or socket_dir, pid, started_here=False)
     _end_orphans(data_dir)
+    # PostgreSQL takes its own stale files for live ones when their process id is in use again, or a zombie.
     (data_dir / "postmaster.pid").unlink(missing_ok=True)
+    (socket_dir / f".s.PGSQL.{_PORT}.lock").unlink(missing_ok=True)
+    (socket_dir / f".s.PGSQL.{_PORT}").unlink(missing_ok=True)
     _write_configuration(data_dir, socket_dir, user, durable=durable)
     log = data_dir.parent / f"{data_dir.name}.log"
     log.touch()
@@ -193,16 +216,14 @@ def _prepare(server: EmbeddedServer) -> None:
         ensure_cluster(connection)
 
 
-def _create_cluster(data_dir: Path, user: str | None) -> None:
+def _create_cluster(data_dir: Path, user: str | None, *, durable: bool) -> None:
     """Initialize into a folder beside and rename it, so that a killed start leaves no half cluster."""
     scratch = data_dir.with_name(f"{data_dir.name}.new")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
     _own(scratch, user)
-    _run(
-        ["initdb", "--auth=trust", "--no-locale", "--encoding=UTF8", "-U", SUPERUSER, "-D", str(scratch)],
-        user,
-    )
+    command = ["initdb", "--auth=trust", "--no-locale", "--encoding=UTF8", "-U", SUPERUSER, "-D", str(scratch)]
+    _run(command if durable else [*command, "--no-sync"], user)
     with (scratch / "postgresql.conf").open("a") as configuration:
         configuration.write("\ninclude_if_exists = 'flexergy.conf'\n")
     if data_dir.exists():

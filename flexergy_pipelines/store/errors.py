@@ -88,6 +88,11 @@ def explain(error: BaseException, where: str, *, disconnected: bool = False) -> 
             "the database has no tables yet or is older than this program; run `flexergy db migrate`",
         ),
         (code == "42501", StoreError, f"the database forbids it ({text})"),
+        (
+            isinstance(error, psycopg.DataError),
+            InvalidDataError,
+            f"a value cannot be stored ({text})",
+        ),
         (code == "57014", StoreError, "the statement took longer than allowed and was cancelled"),
         (code == "55P03", StoreUnavailableError, "another writer held the rows for too long; try again"),
         (

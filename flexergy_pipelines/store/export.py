@@ -57,11 +57,8 @@ def export_readings(
     read = read_clean if clean else read_readings
     scratch = out.with_name(f".{out.name}.part")
     try:
-        # One transaction, so that the file shows one state of the store.
-        with db.begin() as connection:
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            frames = (read(db, site_id, lower, upper, points) for lower, upper in _months(first, last))
-            rows = writers[out.suffix](frames, scratch)
+        frames = (read(db, site_id, lower, upper, points) for lower, upper in _months(first, last))
+        rows = writers[out.suffix](frames, scratch)
         scratch.replace(out)
     finally:
         scratch.unlink(missing_ok=True)

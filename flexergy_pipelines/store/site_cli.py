@@ -70,9 +70,8 @@ def list_command() -> None:
     with tenant_opened() as db:
         for name in list_sites(db):
             last = list_site_versions(db, name).row(-1, named=True)
-            typer.echo(
-                f"{name}  version {last['version']} of {last['valid_from']:%Y-%m-%d %H:%M} UTC by {last['actor']}"
-            )
+            since = f"{last['valid_from']:%Y-%m-%d %H:%M} UTC"
+            typer.echo(f"{name}  version {last['version']} since {since} by {last['actor']}")
 
 
 def _load(files: list[Path]) -> list[Site]:

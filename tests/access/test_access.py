@@ -51,11 +51,12 @@ def test_wrong_passwords_and_unknown_names_are_refused_and_recorded(store: Store
     assert authenticate(store, ann, "wrong") is None
     assert authenticate(store, "nobody", PASSWORD) is None
     assert authenticate(store, ann, "x" * 1000) is None
+    assert authenticate(store, "an\0n", PASSWORD) is None
     assert authenticate(store, ann, PASSWORD) is not None
     assert attempts(db) == [("ann", False, "wrong password")] * 2 + [("ann", True, "ok")]
     with store.engine.begin() as connection:
         unknown = connection.exec_driver_sql("SELECT name, reason FROM login_attempts").all()
-    assert [tuple(row) for row in unknown] == [("nobody", "unknown user")]
+    assert [tuple(row) for row in unknown] == [("nobody", "unknown user"), ("an?n", "unknown user")]
 
 
 def test_guessing_is_stopped_after_ten_failures(store: Store, db: TenantStore, ann: str) -> None:

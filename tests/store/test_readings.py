@@ -172,6 +172,8 @@ def test_bad_rows_are_refused_by_name_before_anything_is_written(
 def test_unknown_sites_are_named_with_those_there_are(db: TenantStore, site: str) -> None:
     with pytest.raises(NotFoundError, match="site 'nowhere' does not exist; known: s1"):
         read_readings(db, "nowhere", T0, T0)
+    with pytest.raises(InvalidDataError, match="cannot be stored"):
+        read_readings(db, "no\0where", T0, T0)
 
 
 def test_several_writes_in_one_transaction_happen_together_or_not_at_all(db: TenantStore, site: str) -> None:

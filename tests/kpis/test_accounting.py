@@ -1,0 +1,131 @@
+"""Accounting of a stored site: from readings to figures, on days of 23, 24 and 25 hours."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from flexergy_pipelines.grid import Site
+from flexergy_pipelines.grid.samples import sample_site
+from flexergy_pipelines.kpis import account_day, account_month, account_period
+from flexergy_pipelines.kpis.accounting import local_day
+from flexergy_pipelines.store import InvalidDataError, TenantStore
+from flexergy_pipelines.store.clean import write_clean
+from flexergy_pipelines.store.kpis_table import read_kpis
+from flexergy_pipelines.store.prices import write_prices
+from flexergy_pipelines.store.readings import write_readings
+from flexergy_pipelines.store.sites import save_site
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+# A closed balance [kW]: 100 + 10 + 30 consumed = 60 + 15 + 0 generated + 20 discharged + 45 imported
+STEADY = {"load-1": 100, "ev-1": 10, "cold-store": 30, "pv-1": 60, "wind-1": 15, "genset-1": 0, "ess-1": 20, "pcc": 45}
+
+
+@pytest.fixture
+def site(db: TenantStore) -> Site:
+    site = sample_site("microgrid")
+    save_site(db, site)
+    return site
+
+
+def steady(start: datetime, end: datetime, step: str = "15m") -> pl.DataFrame:
+    """Constant power of every asset, and a SoC that falls by 0.04 an hour."""
+    times = pl.DataFrame({"time": pl.datetime_range(start, end, step, closed="left", eager=True)}).with_columns(
+        pl.col("time").cast(pl.Datetime("us", "UTC"))
+    )
+    power = pl.DataFrame(
+        [(asset, "active_power_kw", float(value)) for asset, value in STEADY.items()],
+        schema=["asset_id", "quantity", "value"],
+        orient="row",
+    ).join(times, how="cross")
+    soc = times.select(
+        pl.lit("ess-1").alias("asset_id"),
+        pl.lit("soc").alias("quantity"),
+        (0.9 - (pl.col("time") - start).dt.total_seconds() / 3600 * 0.02).alias("value"),
+        "time",
+    )
+    ready = soc.with_columns(quantity=pl.lit("available"), value=pl.lit(1.0))
+    return pl.concat([power, soc, ready])
+
+
+def prices(start: datetime, end: datetime) -> pl.DataFrame:
+    hours = pl.DataFrame({"time": pl.datetime_range(start, end, "1h", closed="left", eager=True)})
+    return hours.with_columns(
+        pl.col("time").cast(pl.Datetime("us", "UTC")),
+        price_eur_per_kwh=pl.lit(0.1),
+        resolution_minutes=pl.lit(60),
+    )
+
+
+def figure(frame: pl.DataFrame, kpi: str, scope: str = "site") -> dict:
+    return frame.filter((pl.col("kpi") == kpi) & (pl.col("scope") == scope)).row(0, named=True)
+
+
+@pytest.mark.requirement("energy.05.3", "energy.06.1", "energy.05.1")
+@pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 5, 5), 24), (date(2026, 10, 25), 25)])
+def test_a_local_day_is_accounted_with_the_hours_it_has(db: TenantStore, site: Site, day: date, hours: int) -> None:
+    start, end = local_day(day, site.zone)
+    assert (end - start) / timedelta(hours=1) == hours
+    margin = timedelta(hours=3)
+    write_readings(db, site.id, steady(start - margin, end + margin, "5m"), "test")
+    write_prices(db, site.id, "day_ahead", prices(start - margin, end + margin), start - timedelta(days=1))
+    frame = account_day(db, site.id, day, NOW)
+    for kpi, per_hour in (("grid_import", 45), ("demand", 140), ("res_generation", 75), ("energy_discharged", 20)):
+        assert figure(frame, kpi)["value"] == pytest.approx(per_hour * hours), kpi
+    tariff = site.tariff
+    bought = 45 * hours * (0.1 + tariff.import_adder_eur_per_kwh)
+    standing = tariff.standing_charge_eur_per_day * hours / 24
+    cost = figure(frame, "cost")
+    assert (cost["value"], cost["coverage"]) == (pytest.approx(bought + standing), 1.0)
+    without = figure(frame, "cost_without_ess")["value"]
+    assert without == pytest.approx(65 / 45 * bought + standing)
+    assert figure(frame, "cost_reduction")["reference"] == f"without ESS: {without:.2f} EUR"
+    assert figure(frame, "equivalent_full_cycles", "ess-1")["value"] == pytest.approx(20 * hours / 500)
+    assert figure(frame, "availability", "ess-1")["value"] == 1.0
+    stored = read_kpis(db, site.id, start, end, period_kind="day")
+    assert stored.sort("scope", "kpi").equals(frame.sort("scope", "kpi"))
+    assert stored["kpi"].n_unique() >= 30
+
+
+def test_clean_values_count_before_raw_ones_and_filled_in_ones_are_no_good_data(db: TenantStore, site: Site) -> None:
+    start, end = local_day(date(2026, 5, 5), site.zone)
+    raw = steady(start, end)
+    write_readings(db, site.id, raw, "test")
+    clean = raw.filter(pl.col("asset_id") == "pcc").with_columns(
+        value=pl.lit(50.0), flag=pl.when(pl.col("time") < start + timedelta(hours=6)).then(pl.lit("interpolated"))
+    )
+    write_clean(db, site.id, clean)
+    frame = account_day(db, site.id, date(2026, 5, 5), NOW)
+    bought = figure(frame, "grid_import")
+    assert (bought["value"], bought["coverage"]) == (pytest.approx(50 * 24), pytest.approx(0.75))
+
+
+def test_half_a_day_of_data_is_told_as_half(db: TenantStore, site: Site) -> None:
+    day = date(2026, 5, 5)
+    start, end = local_day(day, site.zone)
+    write_readings(db, site.id, steady(start, start + (end - start) / 2), "test")
+    bought = figure(account_day(db, site.id, day, start + timedelta(hours=12)), "grid_import")
+    assert (bought["value"], bought["coverage"]) == (pytest.approx(45 * 12), 0.5)
+    cost = figure(account_day(db, site.id, day, NOW), "cost")
+    assert (cost["value"], cost["coverage"]) == (None, 0.0)
+    with pytest.raises(InvalidDataError, match="has not begun"):
+        account_day(db, site.id, NOW.date() + timedelta(days=2), NOW)
+
+
+@pytest.mark.requirement("energy.06.2", "energy.05.4")
+def test_months_and_periods_that_a_user_picks_agree_with_their_days(db: TenantStore, site: Site) -> None:
+    first = local_day(date(2026, 5, 1), site.zone)[0]
+    write_readings(db, site.id, steady(first, first + timedelta(days=2)), "test")
+    month = account_month(db, site.id, 2026, 5)
+    assert figure(month, "grid_import")["value"] == pytest.approx(45 * 48)
+    assert figure(month, "grid_import")["coverage"] == pytest.approx(2 / 31)
+    picked = account_period(db, site.id, first + timedelta(hours=6), first + timedelta(hours=30))
+    assert figure(picked, "grid_import")["value"] == pytest.approx(45 * 24)
+    assert figure(picked, "grid_import")["coverage"] == 1.0
+    assert read_kpis(db, site.id, period_kind="period").is_empty()
+    with pytest.raises(InvalidDataError, match="not on a quarter hour"):
+        account_period(db, site.id, first + timedelta(minutes=1), first + timedelta(days=1))
+    with pytest.raises(InvalidDataError, match="4000 days long"):
+        account_period(db, site.id, first, first + timedelta(days=4000))
