@@ -73,7 +73,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     yield running
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
-    assert process.wait(STOP_PATIENCE_S) == 0, running.log.read_text()[-2000:]
+        assert process.wait(STOP_PATIENCE_S) == 0, running.log.read_text()[-2000:]
     if process.stdout is not None:
         process.stdout.close()
     _, alive = psutil.wait_procs(tree, timeout=10)
