@@ -1,130 +1,261 @@
-"""Imputation of gaps in a regular series, by their length, always with an uncertainty.
+"""Imputation of gaps in a regular series, always with an uncertainty, and never across a long outage.
 
-Short gaps are interpolated. Longer ones take the shape of the same hours one week (or one day) before and after, moved
-so that it meets both edges of the gap. Longer outages stay empty: nothing is made up silently.
+Several simple estimates are made for each gap: the line between its edges; the same hours of the days around, of the
+weeks around, and of the usual day, each as they are and moved to meet the edges; and, where there is one, a series that
+moves with this one. How far to trust each follows from the series itself: gaps of the same length are cut into known
+stretches, and the non-negative weights that would have filled those best (least squares, by distance to the nearer
+edge) fill the real ones. The error that was left there is the uncertainty.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flexergy_pipelines.quality import flags
+from flexergy_pipelines.quality.profile import clear_sky, usual
 from flexergy_pipelines.quality.runs import runs_of
 from flexergy_pipelines.quality.spec import SeriesSpec
 
 Values = NDArray[np.float64]
-Texts = NDArray[np.object_]
+Index = NDArray[np.int64]
+Codes = NDArray[np.uint8]
 
+_CODE: Final = {name: code for code, name in enumerate(("", *flags.DESCRIPTIONS))}
 # What a battery, a state or the whole exchange did follows from control, not from the day of the week.
-SIMILAR_DAY_KINDS = frozenset({"load", "pv", "wind", "ev", "meter"})
+SIMILAR_DAY_KINDS: Final = frozenset({"load", "pv", "wind", "ev", "meter"})
+TRIAL_VALUES = 4000  # values in the gaps that are cut into known stretches
+LEAST_TRIALS = 12
+DISTANCES: Final = (0, 1, 3, 7, 15, 31)  # steps from the nearer edge at which the weights change
+DONOR_CORRELATION = 0.75
 
 
-def impute(values: Values, spec: SeriesSpec) -> tuple[Values, Texts, Values]:
+def impute(values: Values, spec: SeriesSpec, donors: list[Values] | None = None) -> tuple[Values, Codes, Values]:
     """Fill the gaps (NaN) of a regular series.
+
+    Parameters
+    ----------
+    donors : list of ndarray, optional
+        Other series of the same axis that may move with this one.
 
     Returns
     -------
     values : ndarray
         With estimates where they could be made.
-    reason : ndarray of str or None
-        How each gap was treated; None where there was a value.
+    codes : ndarray of uint8
+        How each gap was treated (index into the flags); 0 where there was a value.
     uncertainty : ndarray
         Standard deviation of each estimate [unit of the values]; NaN where there was a value or none was made.
     """
     filled = values.copy()
-    reason = np.full(values.size, None, dtype=object)
+    codes = np.zeros(values.size, dtype=np.uint8)
     uncertainty = np.full(values.size, np.nan)
-    gaps = runs_of(~np.isfinite(values))
+    missing = ~np.isfinite(values)
+    gaps = runs_of(missing)
     if not gaps:
-        return filled, reason, uncertainty
-    if not np.isfinite(values).any() or spec.kind in ("counter",):
-        reason[~np.isfinite(values)] = flags.OUTAGE
-        return filled, reason, uncertainty
-    step_sigma = _step_sigma(values)
-    similar = _SimilarDays(values, spec)
+        return filled, codes, uncertainty
+    codes[missing] = _CODE[flags.OUTAGE]
+    if missing.all():
+        return filled, codes, uncertainty
+    similar = spec.kind in SIMILAR_DAY_KINDS
+    # A register was known at both edges, so what was counted between is known too.
+    longest = spec.steps(spec.similar_day_hours if similar or spec.kind == "counter" else spec.interpolate_hours)
+    buckets: dict[int, list[tuple[int, int]]] = {}
     for start, stop in gaps:
-        length = stop - start
         inner = start > 0 and stop < values.size
-        if length <= spec.steps(spec.interpolate_hours) and inner:
-            filled[start:stop] = np.interp(np.arange(start, stop), [start - 1, stop], [values[start - 1], values[stop]])
-            share = (np.arange(length) + 1) / (length + 1)
-            uncertainty[start:stop] = step_sigma * np.sqrt((length + 1) * share * (1 - share))
-            reason[start:stop] = flags.INTERPOLATED
-        elif spec.kind in SIMILAR_DAY_KINDS and length <= spec.steps(spec.similar_day_hours):
-            estimate, sigma = similar.estimate(start, stop)
-            known = np.isfinite(estimate)
-            filled[start:stop] = estimate
-            uncertainty[start:stop] = np.where(known, sigma, np.nan)
-            reason[start:stop] = np.where(known, flags.SIMILAR_DAY, flags.OUTAGE)
+        if stop - start <= longest and (inner or (similar and stop - start < values.size // 2)):
+            buckets.setdefault(int(np.ceil(2 * np.log2(stop - start))), []).append((start, stop))
+    if not buckets:
+        return filled, codes, uncertainty
+    estimator = _Estimator(values, spec, _best_donor(values, donors or []), similar)
+    for bucket in buckets.values():
+        estimator.fill(bucket, filled, codes, uncertainty)
+    _keep_possible(filled, codes, values, spec, estimator.sky)
+    return filled, codes, uncertainty
+
+
+def _keep_possible(filled: Values, codes: Codes, values: Values, spec: SeriesSpec, sky: Values | None) -> None:
+    """Estimates stay within the nameplate and what the series has shown; PV gives nothing at night."""
+    made = np.flatnonzero(codes)
+    known = values[np.isfinite(values)]
+    low = max(x for x in (known.min(), spec.minimum) if x is not None)
+    high = min(x for x in (known.max(), spec.maximum) if x is not None)
+    if low <= high:
+        filled[made] = np.clip(filled[made], low, high)
+    if sky is not None:
+        dark = made[(sky[made] <= 0.002 * known.max()) & np.isfinite(filled[made])]
+        filled[dark] = np.clip(0.0, low, high)
+
+
+def _best_donor(values: Values, donors: list[Values]) -> Values | None:
+    """The series whose steps move most with this one's, scaled to it; None when none does well enough."""
+    best, strength = None, DONOR_CORRELATION
+    for donor in donors:
+        both = np.isfinite(values) & np.isfinite(donor)
+        if both.sum() < 100:
+            continue
+        x, y = donor[both], values[both]
+        spread = float(np.std(np.diff(x)) * np.std(np.diff(y)))
+        if spread <= 0:
+            continue
+        correlation = float(np.mean((np.diff(x) - np.diff(x).mean()) * (np.diff(y) - np.diff(y).mean())) / spread)
+        level = float(np.corrcoef(x, y)[0, 1])
+        if min(correlation + 0.25, level) > strength:
+            slope = float(np.cov(x, y)[0, 1] / np.var(x))
+            best, strength = slope * (donor - x.mean()) + y.mean(), min(correlation + 0.25, level)
+    return best
+
+
+@dataclass(slots=True)
+class _Estimator:
+    """Estimates of gaps from the rest of one series."""
+
+    values: Values
+    spec: SeriesSpec
+    donor: Values | None
+    similar: bool
+    bases: list[Values] | None = None
+    _mean: float = 0.0
+    sky: Values | None = None
+
+    def __post_init__(self) -> None:
+        self._mean = float(np.nanmean(self.values))
+        if self.similar:
+            day = self.spec.steps_per_day
+            daily, weekly = self._around([day, -day]), self._around([7 * day, -7 * day])
+            wide = self._around([day, -day, 2 * day, -2 * day, 7 * day, -7 * day])
+            self.bases = [daily, weekly, wide, usual(self.values, day, self.spec.first_slot)]
         else:
-            reason[start:stop] = flags.OUTAGE
-    return _within(filled, reason, spec), reason, uncertainty
+            self.bases = []
+        if self.donor is not None:
+            self.bases.append(self.donor)
+        if self.spec.kind == "pv":
+            self.sky = clear_sky(self.values, self.spec.steps_per_day, self.spec.first_slot)
 
-
-def _within(filled: Values, reason: Texts, spec: SeriesSpec) -> Values:
-    """Estimates never leave the nameplate's range; measured values are not touched."""
-    limited = (
-        np.clip(filled, spec.minimum, spec.maximum) if spec.minimum is not None or spec.maximum is not None else filled
-    )
-    return np.where(reason != None, limited, filled)  # noqa: E711 - elementwise
-
-
-def _step_sigma(values: Values) -> float:
-    steps = np.diff(values)
-    steps = steps[np.isfinite(steps)]
-    return float(np.std(steps)) if steps.size else float("nan")
-
-
-class _SimilarDays:
-    """Same hours of weeks (else days) around a gap, moved to meet its edges."""
-
-    def __init__(self, values: Values, spec: SeriesSpec) -> None:
-        self._values = values
-        self._day = spec.steps_per_day
-        weekly = [7 * self._day * k for k in (1, -1, 2, -2)]
-        daily = [self._day * k for k in (1, -1, 2, -2, 3, -3)]
-        # Sun and wind know no weekdays: for them the nearest days are the similar ones.
-        self._families = [daily, weekly] if spec.kind in ("pv", "wind") else [weekly, daily]
-
-    def _lagged(self, start: int, stop: int, lags: list[int]) -> Values:
-        index = np.arange(start, stop)
-        rows = []
+    def _around(self, lags: list[int]) -> Values:
+        """Mean of the values at the given distances, of those that are known."""
+        total, count = np.zeros(self.values.size), np.zeros(self.values.size)
         for lag in lags:
-            moved = index - lag
-            inside = (moved >= 0) & (moved < self._values.size)
-            rows.append(np.where(inside, self._values[np.clip(moved, 0, self._values.size - 1)], np.nan))
-        return np.array(rows)
+            if abs(lag) >= self.values.size:
+                continue
+            moved = np.full(self.values.size, np.nan)
+            if lag > 0:
+                moved[lag:] = self.values[:-lag]
+            else:
+                moved[:lag] = self.values[-lag:]
+            known = np.isfinite(moved)
+            total[known] += moved[known]
+            count += known
+        return np.divide(total, count, out=np.full(total.size, np.nan), where=count > 0)
 
-    def estimate(self, start: int, stop: int) -> tuple[Values, Values]:
-        """Estimates for [start, stop) and their standard deviation; NaN where no similar day is known."""
-        edge = 4
-        low, high = max(0, start - edge), min(self._values.size, stop + edge)
-        shape = np.full(high - low, np.nan)
-        spread = np.full(high - low, np.nan)
-        for lags in self._families:
-            rows = self._lagged(low, high, lags)
-            count = np.isfinite(rows).sum(axis=0)
-            total = np.where(np.isfinite(rows), rows, 0).sum(axis=0)
-            mean = np.divide(total, count, out=np.full(total.size, np.nan), where=count > 0)
-            square = np.where(np.isfinite(rows), (rows - mean) ** 2, 0).sum(axis=0)
-            deviation = np.sqrt(np.divide(square, count - 1, out=np.full(total.size, np.nan), where=count > 1))
-            use = ~np.isfinite(shape)
-            shape = np.where(use, mean, shape)
-            spread = np.where(use, deviation, spread)
-        residual = self._values[low:high] - shape
-        left = residual[: start - low]
-        right = residual[stop - low :]
-        left_move = float(np.nanmean(left)) if np.isfinite(left).any() else None
-        right_move = float(np.nanmean(right)) if np.isfinite(right).any() else None
-        if left_move is None and right_move is None:
-            move = np.zeros(stop - start)
-        else:
-            share = (np.arange(stop - start) + 1) / (stop - start + 1)
-            a = left_move if left_move is not None else float(right_move or 0.0)
-            b = right_move if right_move is not None else a
-            move = (1 - share) * a + share * b
-        inner = slice(start - low, stop - low)
-        sigma = spread[inner]
-        fallback = float(np.nanmean(sigma)) if np.isfinite(sigma).any() else float(np.nanstd(self._values))
-        return shape[inner] + move, np.where(np.isfinite(sigma), sigma, fallback)
+    def fill(self, gaps: list[tuple[int, int]], filled: Values, codes: Codes, uncertainty: Values) -> None:
+        """Fill gaps of about one length."""
+        starts = np.array([gap[0] for gap in gaps])
+        stops = np.array([gap[1] for gap in gaps])
+        length = int(np.median(stops - starts))
+        estimates, distance, index = self._candidates(starts, stops, self.values)
+        weights, errors = self._learn(length)
+        place = np.searchsorted(DISTANCES, distance, side="right") - 1
+        result = (estimates * weights[place]).sum(axis=1)
+        filled[index] = result
+        uncertainty[index] = errors[place]
+        short = (stops - starts) <= self.spec.steps(self.spec.interpolate_hours)
+        reason = np.where(np.repeat(short, stops - starts), _CODE[flags.INTERPOLATED], _CODE[flags.SIMILAR_DAY])
+        if self.donor is not None:
+            reason = np.where(weights[place][:, -2:].sum(axis=1) > 0.5, _CODE[flags.DONOR], reason)
+        codes[index] = np.where(np.isfinite(result), reason, _CODE[flags.OUTAGE])
+
+    def _candidates(self, starts: Index, stops: Index, known: Values) -> tuple[Values, Index, Index]:
+        """All estimates of the values in the gaps (rows), their distance to the nearer edge, and their places."""
+        lengths = stops - starts
+        index = np.concatenate([np.arange(a, b) for a, b in zip(starts, stops, strict=True)])
+        gap = np.repeat(np.arange(starts.size), lengths)
+        last = known.size - 1
+        left, right = np.maximum(starts - 1, 0), np.minimum(stops, last)
+        has_left, has_right = starts > 0, stops <= last
+        share = (index - starts[gap] + 1) / (lengths[gap] + 1)
+        share = np.where(has_left[gap], np.where(has_right[gap], share, 0.0), 1.0)
+
+        def between(at_left: Values, at_right: Values) -> Values:
+            a, b = at_left[gap], at_right[gap]
+            a, b = np.where(np.isfinite(a), a, b), np.where(np.isfinite(b), b, a)
+            return (1 - share) * a + share * b
+
+        line = between(np.where(has_left, known[left], np.nan), np.where(has_right, known[right], np.nan))
+        columns = [line, self._curve(starts, stops, gap, share, line), np.full(line.size, self._mean)]
+        for base in self.bases or []:
+            plain = base[index]
+            moved = plain + np.nan_to_num(between(known[left] - base[left], known[right] - base[right]))
+            columns += [np.where(np.isfinite(plain), plain, line), np.where(np.isfinite(plain), moved, line)]
+        distance = np.minimum(index - starts[gap], stops[gap] - 1 - index)
+        return np.column_stack(columns), distance, index
+
+    def _curve(self, starts: Index, stops: Index, gap: Index, share: Values, line: Values) -> Values:
+        """Cubic Hermite curve through the edges with the slopes that the series had there; else the line."""
+        known, last = self.values, self.values.size - 1
+        before, left = known[np.maximum(starts - 2, 0)], known[np.maximum(starts - 1, 0)]
+        right, after = known[np.minimum(stops, last)], known[np.minimum(stops + 1, last)]
+        length = (stops - starts + 1).astype(np.float64)
+        cap = 3 * np.abs(right - left) + 1e-12
+        slope_left = np.clip((left - before) * length, -cap, cap)[gap]
+        slope_right = np.clip((after - right) * length, -cap, cap)[gap]
+        t = share
+        curve = (
+            (2 * t**3 - 3 * t**2 + 1) * left[gap]
+            + (t**3 - 2 * t**2 + t) * slope_left
+            + (3 * t**2 - 2 * t**3) * right[gap]
+            + (t**3 - t**2) * slope_right
+        )
+        whole = (starts > 1)[gap] & (stops < last)[gap] & np.isfinite(curve)
+        return np.where(whole, curve, line)
+
+    def _learn(self, length: int) -> tuple[Values, Values]:
+        """Weights of the estimates and the error they leave, by distance to the nearer edge."""
+        from scipy.optimize import nnls
+
+        width = 3 + 2 * len(self.bases or [])
+        bins = len(DISTANCES)
+        weights = np.zeros((bins, width))
+        # Before anything is learned: the line for the nearest, the days moved to the edges for the rest.
+        weights[:, 0 if width == 3 or length <= 2 else 4] = 1.0
+        errors = np.full(bins, float(np.nanstd(self.values)))
+        starts = self._trials(length)
+        if starts.size < LEAST_TRIALS:
+            return weights, errors
+        estimates, distance, index = self._candidates(starts, starts + length, self.values)
+        truth = self.values[index]
+        place = np.searchsorted(DISTANCES, distance, side="right") - 1
+        scale = float(np.nanstd(truth)) or 1.0
+        for bin_ in range(bins):
+            rows = place == bin_
+            if rows.sum() >= LEAST_TRIALS:
+                # A light pull towards the weights nearer to the edge keeps them from chasing the trials' noise.
+                pull = 0.05 * scale * np.sqrt(rows.sum() / width) * np.eye(width)
+                prior = pull @ weights[max(bin_ - 1, 0)]
+                trust = np.ones(rows.sum())
+                for _ in range(3):  # least absolute errors, by reweighting
+                    root = np.sqrt(trust)
+                    matrix = np.vstack((estimates[rows] * root[:, None], pull))
+                    weights[bin_] = nnls(matrix, np.concatenate((truth[rows] * root, prior)))[0]
+                    left = np.abs(estimates[rows] @ weights[bin_] - truth[rows])
+                    trust = np.median(left) / np.maximum(left, 0.1 * np.median(left) + 1e-12)
+                errors[bin_] = float(np.sqrt(np.mean((estimates[rows] @ weights[bin_] - truth[rows]) ** 2)))
+            elif bin_:
+                weights[bin_], errors[bin_] = weights[bin_ - 1], errors[bin_ - 1]
+        return weights, errors
+
+    def _trials(self, length: int) -> Index:
+        """Starts of known stretches to cut gaps into, spread over the series, always the same ones."""
+        known = np.isfinite(self.values)
+        count = np.concatenate(([0], np.cumsum(known)))
+        reach = length + 2
+        if self.values.size <= reach:
+            return np.zeros(0, dtype=np.int64)
+        free = np.flatnonzero(count[reach:] - count[:-reach] == reach) + 1
+        trials = int(np.clip(TRIAL_VALUES // length, 100, 800))
+        if free.size <= trials:
+            return free
+        return np.sort(np.random.default_rng(0).choice(free, trials, replace=False))

@@ -2,12 +2,130 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Final
+
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from flexergy_pipelines.quality import detection, flags
+from flexergy_pipelines.quality import flags
 from flexergy_pipelines.quality.imputation import impute
+from flexergy_pipelines.quality.profile import clear_sky
+from flexergy_pipelines.quality.rules.counters import counter_faults, is_counter
+from flexergy_pipelines.quality.rules.ranges import negative, night_output, out_of_range, sentinels
+from flexergy_pipelines.quality.rules.slips import unit_slips
+from flexergy_pipelines.quality.rules.spikes import spikes
+from flexergy_pipelines.quality.rules.standing import dead, frozen
 from flexergy_pipelines.quality.spec import SeriesSpec
+
+Values = NDArray[np.float64]
+Codes = NDArray[np.uint8]
+
+FLAGS: Final[tuple[str, ...]] = ("", *flags.DESCRIPTIONS)
+CODE: Final[dict[str, int]] = {name: code for code, name in enumerate(FLAGS)}
+_EMPTY: Final = [CODE[name] for name in flags.EMPTY]
+
+
+@dataclass(frozen=True, slots=True)
+class Cleansed:
+    """Result of cleansing one series: arrays of the length of the input.
+
+    Attributes
+    ----------
+    values : ndarray
+        Clean values; NaN where there is none.
+    codes : ndarray of uint8
+        Index into `FLAGS`; 0 where the value is untouched.
+    uncertainty : ndarray
+        Standard deviation of estimates; NaN elsewhere.
+    """
+
+    values: Values
+    codes: Codes
+    uncertainty: Values
+
+
+def detect(values: Values, spec: SeriesSpec) -> tuple[Values, Codes]:
+    """What is wrong in a regular series.
+
+    Returns
+    -------
+    values : ndarray
+        With wrong values put right where that is possible (unit, sign, night) and NaN where they must be estimated.
+    codes : ndarray of uint8
+        Why; 0 where the value is untouched.
+    """
+    values = np.where(np.isfinite(values), values, np.nan)
+    codes = np.zeros(values.size, dtype=np.uint8)
+
+    def take_out(mask: NDArray[np.bool_], reason: str) -> None:
+        if mask.any():
+            codes[mask] = CODE[reason]
+            values[mask] = np.nan
+
+    take_out(sentinels(values), flags.SENTINEL)
+    if spec.kind == "counter" or (spec.kind in ("meter", "load") and is_counter(values)):
+        return _detect_counter(values, codes, spec)
+    slipped, factor = unit_slips(values, spec)
+    if slipped.any():
+        values[slipped] /= factor[slipped]
+        codes[slipped] = CODE[flags.UNIT_SLIP]
+    turned = _turned(values, spec)
+    if turned.any():
+        values[turned] = -values[turned]
+        codes[turned] = CODE[flags.SIGN_FLIP]
+    take_out(negative(values, spec), flags.NEGATIVE)
+    take_out(out_of_range(values, spec), flags.OUT_OF_RANGE)
+    take_out(frozen(values, spec), flags.FROZEN)
+    sky = clear_sky(values, spec.steps_per_day, spec.first_slot) if spec.kind == "pv" else None
+    take_out(dead(values, spec, sky), flags.FROZEN)
+    dark = night_output(values, spec, sky)
+    if dark.any():
+        values[dark] = 0.0
+        codes[dark] = CODE[flags.NIGHT_OUTPUT]
+    take_out(spikes(values, spec, sky), flags.SPIKE)
+    return values, codes
+
+
+def _turned(values: Values, spec: SeriesSpec) -> NDArray[np.bool_]:
+    """Negative values of a one-way series that would be quite usual with the other sign, several in a row."""
+    mask = negative(values, spec)
+    if not mask.any():
+        return mask
+    middle = np.nanquantile(np.abs(values), [0.02, 0.999])
+    usual_size = mask & (np.abs(values) >= middle[0]) & (np.abs(values) <= middle[1])
+    # A single negative value is as likely a spike: only stretches are turned.
+    neighbour = np.zeros_like(usual_size)
+    neighbour[1:] |= usual_size[:-1]
+    neighbour[:-1] |= usual_size[1:]
+    return usual_size & neighbour
+
+
+def _detect_counter(values: Values, codes: Codes, spec: SeriesSpec) -> tuple[Values, Codes]:
+    wrong = out_of_range(values, spec)
+    values[wrong] = np.nan
+    codes[wrong] = CODE[flags.OUT_OF_RANGE]
+    off, reset, factor = counter_faults(values)
+    slipped = off & (factor != 1)
+    values[slipped] /= factor[slipped]
+    codes[slipped] = CODE[flags.UNIT_SLIP]
+    off &= ~slipped
+    values[off] = np.nan
+    codes[off] = CODE[flags.SPIKE]
+    codes[reset] = CODE[flags.COUNTER_RESET]
+    return values, codes
+
+
+def cleanse(values: Values, spec: SeriesSpec) -> Cleansed:
+    """Detect and impute one regular series given as an array (NaN where nothing was measured)."""
+    detected, found = detect(values, spec)
+    if spec.kind in ("meter", "load") and is_counter(detected):
+        spec = replace(spec, kind="counter")
+    clean, reason, uncertainty = impute(detected, spec)
+    # What was found wrong is the more telling reason, unless nothing could be put in its place.
+    codes = np.where((found != 0) & ~np.isin(reason, _EMPTY), found, reason).astype(np.uint8)
+    return Cleansed(clean, codes, uncertainty)
 
 
 def clean_series(frame: pl.DataFrame, spec: SeriesSpec) -> pl.DataFrame:
@@ -27,24 +145,22 @@ def clean_series(frame: pl.DataFrame, spec: SeriesSpec) -> pl.DataFrame:
         `uncertainty` (standard deviation of an estimate, null for measured values).
     """
     values = frame["value"].cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
-    values = np.where(np.isfinite(values), values, np.nan)
-    found = np.full(values.size, None, dtype=object)
-    for rule, name in (
-        (detection.out_of_range, flags.OUT_OF_RANGE),
-        (detection.frozen, flags.FROZEN),
-        (detection.spikes, flags.SPIKE),
-    ):
-        mask = rule(values, spec)
-        found[mask] = name
-        values = np.where(mask, np.nan, values)
-    clean, reason, uncertainty = impute(values, spec)
-    # What was found wrong is the more telling reason, unless nothing could be put in its place.
-    flag = [f if f is not None and r not in flags.EMPTY else r for f, r in zip(found, reason, strict=True)]
+    if frame.height and isinstance(frame.schema["time"], pl.Datetime):
+        first = frame["time"][0]
+        minute = first.hour * 60 + first.minute
+        spec = replace(spec, first_slot=int(minute // spec.step_minutes))
+    result = cleanse(values, spec)
     return pl.DataFrame(
         {
             "time": frame["time"],
-            "value": pl.Series(clean).fill_nan(None),
-            "flag": pl.Series(flag, dtype=pl.String),
-            "uncertainty": pl.Series(uncertainty).fill_nan(None),
+            "value": pl.Series(result.values).fill_nan(None),
+            "flag": flag_names(result.codes),
+            "uncertainty": pl.Series(result.uncertainty).fill_nan(None),
         }
     )
+
+
+def flag_names(codes: Codes) -> pl.Series:
+    """Names of flags, null for untouched."""
+    names = pl.Series([None, *FLAGS[1:]], dtype=pl.String)
+    return names.gather(pl.Series(codes))

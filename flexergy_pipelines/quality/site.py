@@ -64,7 +64,6 @@ def spec_of(site: Site, point: Point) -> SeriesSpec:
         minimum=point.minimum,
         maximum=point.maximum,
         step_minutes=STEP_MINUTES,
-        time_zone=site.time_zone,
     )
 
 

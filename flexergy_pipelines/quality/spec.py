@@ -7,19 +7,6 @@ from typing import Literal
 
 SeriesKind = Literal["load", "pv", "wind", "ev", "storage", "exchange", "state", "counter", "meter"]
 
-# Longest run of one identical value that is still normal [h]; None: standing still says nothing of this kind.
-FROZEN_AFTER_H: dict[str, float | None] = {
-    "load": 2.0,
-    "pv": 1.5,
-    "wind": 2.0,
-    "ev": None,
-    "storage": None,
-    "exchange": 3.0,
-    "state": None,
-    "counter": None,
-    "meter": 3.0,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class SeriesSpec:
@@ -32,10 +19,10 @@ class SeriesSpec:
         (a fraction, temperature or flag), "counter" (an energy register) or "meter" (a consumption meter).
     minimum, maximum : float or None
         Range that the nameplate allows [unit of the values].
-    step_minutes : int
+    step_minutes : float
         Length of an interval.
-    time_zone : str
-        For days and hours.
+    first_slot : int
+        Which interval of its day (counted from midnight) the first value belongs to.
     interpolate_hours, similar_day_hours : float
         Longest gaps that are interpolated and estimated; a longer one stays empty.
     """
@@ -43,14 +30,14 @@ class SeriesSpec:
     kind: SeriesKind
     minimum: float | None = None
     maximum: float | None = None
-    step_minutes: int = 15
-    time_zone: str = "UTC"
+    step_minutes: float = 15
+    first_slot: int = 0
     interpolate_hours: float = 1.0
     similar_day_hours: float = 48.0
 
     @property
     def steps_per_day(self) -> int:
-        return 1440 // self.step_minutes
+        return max(1, round(1440 / self.step_minutes))
 
     def steps(self, hours: float) -> int:
         """Number of intervals in `hours`, at least one."""

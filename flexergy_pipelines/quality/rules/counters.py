@@ -1,0 +1,83 @@
+"""Energy registers: they only rise, until they begin anew or roll over."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flexergy_pipelines.quality.tails import thin
+
+Values = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+LONGEST_EXCURSION = 96  # values; a register that is off for longer is taken at its word
+
+
+def is_counter(values: Values) -> bool:
+    """Whether a series is a register: almost never falls, and its level is the sum of its steps."""
+    known = values[np.isfinite(values)]
+    if known.size < 50:
+        return False
+    step = np.diff(known)
+    falls = float((step < 0).mean())
+    rises = float((step > 0).mean())
+    if falls > 0.02 or rises < 0.05:
+        return False
+    typical = float(np.quantile(thin(step), 0.9))
+    spread = float(np.quantile(thin(known), 0.9) - np.quantile(thin(known), 0.1))
+    # A power falls as often as it rises; a register goes far beyond its steps.
+    return spread > 20 * max(typical, 1e-12) or falls == 0
+
+
+def counter_faults(values: Values) -> tuple[Mask, Mask, Values]:
+    """Excursions, resets and unit slips of a register.
+
+    Returns
+    -------
+    spike : ndarray of bool
+        Values off the rising path for a while (above what follows, or below what came before).
+    reset : ndarray of bool
+        First value after the register began anew or rolled over.
+    factor : ndarray
+        Power of ten that an excursion is off by; 1 where it is none.
+    """
+    spike = np.zeros(values.size, dtype=bool)
+    reset = np.zeros(values.size, dtype=bool)
+    factor = np.ones(values.size)
+    good = np.flatnonzero(np.isfinite(values))
+    if good.size < 3:
+        return spike, reset, factor
+    known = values[good]
+    step = np.diff(known)
+    apart = np.diff(good)
+    rise = float(np.quantile(thin(step[step >= 0] / apart[step >= 0]), 0.99)) if (step >= 0).any() else 0.0
+    largest = max(50 * rise, 1e-9)
+    fall = step < -1e-9 * np.maximum(np.abs(known[:-1]), 1)
+    leap = step > largest * apart
+    odd = np.flatnonzero(fall | leap)
+    after = 0
+    for number, edge in enumerate(odd.tolist()):
+        if edge < after:
+            continue
+        base = known[edge]
+        # An excursion ends with a jump the other way that lands where the register would be by now.
+        others = [o for o in odd[number + 1 : number + 8].tolist() if o - edge <= LONGEST_EXCURSION]
+        ends = [
+            o
+            for o in others
+            if (leap[o] if fall[edge] else fall[o]) and base <= known[o + 1] <= base + largest * (o + 1 - edge)
+        ]
+        if ends:
+            end = ends[0] + 1
+            spike[good[edge + 1 : end]] = True
+            with np.errstate(divide="ignore", invalid="ignore"):
+                power = np.log10(known[edge + 1 : end] / base)
+            exact = (np.abs(power - np.round(power)) < 0.05) & (np.abs(np.round(power)) >= 1) & (np.abs(power) < 3.5)
+            factor[good[edge + 1 : end][exact]] = 10.0 ** np.round(power[exact])
+            after = end
+        else:
+            reset[good[edge + 1]] = True
+    # A register that begins anew most days is a daily one, and means it.
+    if reset.sum() > max(20, 0.5 * good.size / LONGEST_EXCURSION):
+        reset[:] = False
+    return spike, reset, factor

@@ -1,0 +1,66 @@
+"""Values that cannot be: sentinels, out of the nameplate's range, negative, with the wrong sign, or PV at night."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flexergy_pipelines.quality.profile import clear_sky
+from flexergy_pipelines.quality.spec import SeriesSpec
+from flexergy_pipelines.quality.tails import robust_size
+
+Values = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Numbers that devices and exports write for "no value".
+SENTINELS = np.array(
+    [-999, -9999, -99999, -999999, -1e6, -9999999, 9999, 99999, 999999, 9999999, -32768, 32767, 65535, 2147483647,
+     -2147483648, 4294967295, 1e10, -1e10, 1e20, -1e20, 1e30, 1e36, -1e36]
+)  # fmt: skip
+NIGHT_SHARE = 0.01  # of the peak: below this an inverter is only awake
+NEGATIVE_IS_NATURAL = 0.01  # share of negative values from which on a series is one of both directions
+
+
+def sentinels(values: Values) -> Mask:
+    """Numbers that stand for "no value": from the list, and far beyond the rest of the series."""
+    size = robust_size(values)
+    suspects = np.flatnonzero(np.abs(values) > max(2 * size, 1.0)) if size > 0 else np.array([], dtype=np.int64)
+    mask = np.zeros(values.size, dtype=bool)
+    if suspects.size:
+        mask[suspects] = np.isin(values[suspects], SENTINELS)
+    # In a series that is all positive -1 is as impossible as -999, but that is told as negative.
+    return mask
+
+
+def out_of_range(values: Values, spec: SeriesSpec) -> Mask:
+    """Values outside the nameplate's range."""
+    mask = np.zeros(values.size, dtype=bool)
+    if spec.minimum is not None:
+        mask |= values < spec.minimum
+    if spec.maximum is not None:
+        mask |= values > spec.maximum
+    return mask
+
+
+def negative(values: Values, spec: SeriesSpec) -> Mask:
+    """Negative values where only one direction is possible and they are rare."""
+    mask = np.zeros(values.size, dtype=bool)
+    if spec.kind not in ("load", "meter", "pv", "wind", "ev"):
+        return mask
+    size = robust_size(values)
+    # Inverters and turbines draw a little themselves, and zero wanders in any meter.
+    allowed = -0.02 * size if spec.kind in ("pv", "wind") else -0.002 * size
+    mask = values < allowed
+    known = np.isfinite(values).sum()
+    if known == 0 or (spec.minimum is None and mask.sum() > NEGATIVE_IS_NATURAL * known and spec.kind == "meter"):
+        return np.zeros(values.size, dtype=bool)
+    return mask
+
+
+def night_output(values: Values, spec: SeriesSpec, ceiling: Values | None = None) -> Mask:
+    """PV output at an hour at which there is none within weeks."""
+    if spec.kind != "pv":
+        return np.zeros(values.size, dtype=bool)
+    size = robust_size(values)
+    sky = clear_sky(values, spec.steps_per_day, spec.first_slot) if ceiling is None else ceiling
+    return (sky <= 0.2 * NIGHT_SHARE * size) & (values > NIGHT_SHARE * size)

@@ -1,0 +1,90 @@
+"""Spikes: one to three values that leave their neighbours and come back."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flexergy_pipelines.quality.spec import SeriesSpec
+from flexergy_pipelines.quality.tails import natural_limit, thin
+
+Values = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+WIDEST = 3
+EXPECTED = 0.05  # spikes that chance may bring in the whole series
+SHAPE = 0.1  # heaviest tail that is believed
+LEAST_SHARE = 0.08  # of the usual range; smaller ones are noise, whatever the statistics say
+CALM_WINDOW = 24  # neighbours on either side whose steps tell how restless the series is there
+
+
+def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
+    """Values that leave their neighbours by more than this series does by itself, and come back.
+
+    The score of a value is by how much it exceeds (or falls below) *both* its neighbours, over the mean step of the
+    hours around; the limit is what the tail of all scores leads to expect (see `tails`). So a series that jumps by
+    itself, such as wind or a single household, is judged more mildly than a smooth one. PV may fall at any time, and is
+    judged by what the sky allows.
+    """
+    mask = np.zeros(values.size, dtype=bool)
+    if spec.kind not in ("load", "meter", "pv", "wind"):
+        return mask
+    good = np.flatnonzero(np.isfinite(values))
+    if good.size < 200:
+        return mask
+    known = values[good]
+    low, high = np.quantile(thin(known), [0.01, 0.99])
+    size = float(high - low)
+    if size <= 0:
+        return mask
+    if spec.kind == "pv":
+        if sky is not None:
+            _above_the_sky(values, sky, float(high), mask)
+        return mask
+    for width in (*range(1, WIDEST + 1), 1):  # once more at the end: a large spike hides a small one beside it
+        restless = _restlessness(known, size)
+        excess = _excess(known, width)
+        score = excess / restless
+        hit = (score > natural_limit(score[score > 0], EXPECTED, SHAPE)) & (excess > LEAST_SHARE * size)
+        if hit.any():
+            for start in np.flatnonzero(hit).tolist():
+                mask[good[start : start + width]] = True
+            keep = ~mask[good]
+            good, known = good[keep], known[keep]
+    return mask
+
+
+def _restlessness(known: Values, size: float) -> Values:
+    """Mean step around each value, single large steps cut off; never less than a small share of the usual."""
+    step = np.abs(np.diff(known, prepend=known[0]))
+    cut = np.minimum(step, np.quantile(thin(step), 0.98))
+    total = np.concatenate(([0.0], np.cumsum(cut)))
+    index = np.arange(known.size)
+    low, high = np.maximum(index - CALM_WINDOW, 0), np.minimum(index + CALM_WINDOW + 1, known.size)
+    mean = (total[high] - total[low]) / (high - low)
+    return mean + 0.3 * float(np.mean(thin(cut))) + 1e-4 * size
+
+
+def _excess(known: Values, width: int) -> Values:
+    """By how much `width` values from each place on lie beyond both neighbours of the stretch (0 when they do not)."""
+    result = np.zeros(known.size)
+    stop = known.size - width - 1
+    if stop <= 0:
+        return result
+    before, after = known[:stop], known[width + 1 : width + 1 + stop]
+    lowest = highest = known[1 : 1 + stop]
+    for i in range(1, width):
+        inside = known[1 + i : 1 + i + stop]
+        lowest, highest = np.minimum(lowest, inside), np.maximum(highest, inside)
+    up = lowest - np.maximum(before, after)
+    down = np.minimum(before, after) - highest
+    result[1 : 1 + stop] = np.maximum(np.maximum(up, down), 0)
+    return result
+
+
+def _above_the_sky(values: Values, sky: Values, high: float, mask: Mask) -> None:
+    """PV output beyond what the brightest days around gave at that hour."""
+    over = values - sky
+    limit = natural_limit(np.where(over > 0, over, 0.0)[sky > 0.02 * high], expected=1.0)
+    floor = np.maximum(0.25 * sky, 0.12 * high)
+    mask |= (over > floor) & (over > min(limit, 0.5 * high))

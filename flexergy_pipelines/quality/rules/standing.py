@@ -1,0 +1,107 @@
+"""Values that stand still, and zeros where the series is never zero."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flexergy_pipelines.quality.spec import SeriesSpec
+from flexergy_pipelines.quality.tails import robust_size, thin
+
+Values = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+SHORTEST = 4  # identical neighbours; three may meet by chance in any meter of limited resolution
+CHANCE = 0.02  # runs of this length that chance may bring in the whole series
+# Shortest time of standing still that is told, for kinds that may rest for a while [h].
+LEAST_HOURS = {"exchange": 3.0}
+NEVER = frozenset({"ev", "storage", "state", "counter"})
+
+
+def _runs(values: Values) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Starts and lengths of the runs of identical values (NaN equals nothing)."""
+    change = np.flatnonzero(values[1:] != values[:-1]) + 1
+    starts = np.concatenate(([0], change))
+    return starts, np.diff(np.concatenate((starts, [values.size])))
+
+
+def frozen(values: Values, spec: SeriesSpec) -> Mask:
+    """Values that stood still for longer than this series does by itself.
+
+    How long that is follows from the series: the share of neighbours that are equal by chance gives the longest run to
+    expect, and a series that often rests gets a longer limit. Zero is left to `dead`; full power of a turbine or an
+    inverter, which is the same number every time, is normal. The first value of a run was still measured and stays.
+    """
+    mask = np.zeros(values.size, dtype=bool)
+    if spec.kind in NEVER or values.size < 2 * SHORTEST:
+        return mask
+    starts, lengths = _runs(values)
+    level = values[starts]
+    size = robust_size(values)
+    floor = 0.02 * size if spec.kind == "pv" else 0.002 * size
+    candidate = np.isfinite(level) & (np.abs(level) > floor)
+    limit = _longest_natural(lengths[candidate], values.size, spec)
+    hit = candidate & (lengths >= limit)
+    if spec.kind in ("wind", "pv") and hit.any():
+        hit &= ~_is_plateau(level, lengths, size, spec)
+    for start, length in zip(starts[hit].tolist(), lengths[hit].tolist(), strict=True):
+        mask[start + 1 : start + length] = True
+    return mask
+
+
+def _longest_natural(lengths: NDArray[np.int64], size: int, spec: SeriesSpec) -> int:
+    if lengths.size == 0:
+        return SHORTEST
+    # Chance that a neighbour repeats a value, from the short runs only.
+    short = lengths[lengths < 3 * SHORTEST]
+    repeat = float(np.clip((short - 1).sum() / max(short.sum(), 1), 1e-3, 0.97))
+    limit = int(np.ceil(np.log(size / CHANCE) / np.log(1 / repeat))) + 1
+    limit = max(limit, SHORTEST, spec.steps(LEAST_HOURS.get(spec.kind, 0.0)))
+    days = size / spec.steps_per_day
+    # A series that rests this often does so by itself (a fridge, a standby): only rarer, longer rests are told.
+    while (lengths >= limit).sum() > max(30, 0.2 * days):
+        limit = int(np.ceil(limit * 1.25))
+    return limit
+
+
+def _is_plateau(level: Values, lengths: NDArray[np.int64], size: float, spec: SeriesSpec) -> Mask:
+    rated = spec.maximum if spec.maximum is not None else size
+    plateau = level >= 0.85 * rated
+    # An inverter that clips gives the same highest value on many days.
+    top = level >= 0.97 * size
+    return plateau | (top & (np.isin(level, level[top & (lengths > 2)])) & (top.sum() > 10))
+
+
+def dead(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
+    """Zeros where the series is never zero by itself: a load that is always on, PV under a bright sky for hours."""
+    mask = np.zeros(values.size, dtype=bool)
+    zero = values == 0
+    if not zero.any():
+        return mask
+    if spec.kind in ("load", "meter"):
+        known = int(np.isfinite(values).sum())
+        low = float(np.quantile(np.abs(thin(values[~zero])), 0.01)) if known > zero.sum() else 0.0
+        size = robust_size(values)
+        starts, lengths = _runs(values)
+        zero_runs = int((values[starts] == 0).sum())
+        days = max(1.0, values.size / spec.steps_per_day)
+        natural = zero_runs > max(12, 0.1 * days) or low < 0.02 * size
+        return mask if natural else zero
+    if spec.kind == "pv" and sky is not None:
+        starts, lengths = _runs(values)
+        size = robust_size(values)
+        bright = zero & (sky > 0.35 * size)
+        least = max(3, spec.steps(1.5))
+        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+            if length >= least and values[start] == 0:
+                part = slice(start, start + length)
+                if bright[part].sum() >= least and _breaks_off(values, start, start + length, size):
+                    mask[part] = zero[part] & (sky[part] > 0.05 * size)
+    return mask
+
+
+def _breaks_off(values: Values, start: int, stop: int, size: float) -> bool:
+    """Whether output ends or begins with a jump, as at a fault; under snow it stays away from dawn to dusk."""
+    before = values[start - 1] if start else 0.0
+    after = values[stop] if stop < values.size else 0.0
+    return bool(max(before, after) > 0.2 * size)
