@@ -62,7 +62,8 @@ def calendar_matrix(minutes: Minutes, zone: str, country: str | None) -> Floats:
     holiday = holiday_flags(days, country)
     before, after = holiday_flags(days + 1, country), holiday_flags(days - 1, country)
     bridge = ((holiday == 0) & (weekday < 5)) & (((weekday == 4) & (after > 0)) | ((weekday == 0) & (before > 0)))
-    return np.column_stack([
+    columns = [
         hour, weekday, year_share * 365.2425, np.sin(2 * np.pi * year_share), np.cos(2 * np.pi * year_share),
         weekday * 24 + hour, holiday, before, after, bridge.astype(np.float64), day_types(days, country),
-    ])  # fmt: skip
+    ]  # fmt: skip
+    return np.stack(columns, axis=1).astype(np.float64)

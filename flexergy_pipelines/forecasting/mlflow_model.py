@@ -8,11 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from flexergy_pipelines.forecasting.trained import TrainedTarget
 
 

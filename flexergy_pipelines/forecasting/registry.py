@@ -142,6 +142,14 @@ class ModelRegistry:
         """What `load` gave last in this process, for when the registry is away."""
         return self._last.get((name, alias))
 
+    def close(self) -> None:
+        """Let go of database connections; the registry can be used again."""
+        store = getattr(getattr(self._client, "_tracking_client", None), "store", None)
+        dispose = getattr(store, "_dispose_engine", None)
+        if dispose is not None:
+            dispose()
+        self._client = None
+
     @staticmethod
     def _aliased(client: MlflowClient, name: str) -> set[str]:
         return {str(version) for version in client.get_registered_model(name).aliases.values()}

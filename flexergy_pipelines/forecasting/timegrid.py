@@ -179,11 +179,11 @@ def series_from_frame(frame: pl.DataFrame, step_minutes: int, column: str = "val
     coarse = int(np.median(gaps)) if gaps.size else step_minutes
     if coarse > step_minutes and coarse <= 60:
         hold = coarse // step_minutes
-        padded = np.concatenate([grid, np.full(hold - 1, np.nan)])
+        base = np.concatenate([grid, np.full(hold - 1, np.nan)])
+        padded = base.copy()
         for shift in range(1, hold):
             empty = np.isnan(padded[shift:])
-            source = grid[: padded.size - shift]
-            padded[shift:][empty] = np.where(count[: source.size] > 0, source, np.nan)[empty]
+            padded[shift:][empty] = base[:-shift][empty]
         grid = padded
     return Series(first * step_minutes, step_minutes, grid)
 

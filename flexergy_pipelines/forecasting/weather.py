@@ -144,7 +144,7 @@ def _one_issue(minutes: Minutes, values: Floats, step: int) -> tuple[Minutes, Fl
     """One issue's values on the step; NaN where it had a gap of three intervals or more."""
     source = int(np.median(np.diff(minutes)))
     width = max(source, step)
-    grid = np.arange(minutes[0] // step * step, minutes[-1] + width, step, dtype=np.int64)
+    grid = np.arange(minutes[0] // step * step, minutes[-1] + source, step, dtype=np.int64)
     out = np.full((grid.size, values.shape[1]), np.nan)
     if source == step:
         out[(minutes - grid[0]) // step] = values
