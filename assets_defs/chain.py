@@ -140,7 +140,7 @@ def first_open_day(instance: dg.DagsterInstance, asset: str, last: date, most: i
 
 
 def store_clean_from(store: StoreResource, sites: list[str]) -> date:
-    """The first local day that some site's clean history does not cover to its end; an import brings a clean history."""
+    """The first local day that some site's clean history does not cover to its end; imports bring a clean history."""
     from flexergy_pipelines.store.clean import read_clean
     from flexergy_pipelines.store.sites import list_sites, load_site
 

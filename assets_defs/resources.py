@@ -3,6 +3,7 @@
 import os
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -46,15 +47,21 @@ class ModelsResource(dg.ConfigurableResource):
     tracking_uri: str = Field(default="", description="MLflow; empty means MLFLOW_TRACKING_URI, else the store's own.")
 
     def registry(self) -> "ModelRegistry":
-        from flexergy_pipelines.forecasting.registry import ModelRegistry
-
         settings = load_settings()
-        return ModelRegistry(self.tracking_uri or tracking_uri(settings), settings.artifacts_dir)
+        return registry_once(self.tracking_uri or tracking_uri(settings), settings.artifacts_dir)
 
 
 def tracking_uri(settings: Settings) -> str:
     """Where MLflow keeps experiments: the server named by MLFLOW_TRACKING_URI, else the database directly."""
     return os.environ.get("MLFLOW_TRACKING_URI") or open_once(settings).url("mlflow", "psycopg2")
+
+
+@lru_cache(maxsize=4)
+def registry_once(uri: str, artifacts_dir: Path) -> "ModelRegistry":
+    """The registry at this address; it keeps the models it has loaded, which take seconds to load."""
+    from flexergy_pipelines.forecasting.registry import ModelRegistry
+
+    return ModelRegistry(uri, artifacts_dir)
 
 
 @lru_cache(maxsize=4)
