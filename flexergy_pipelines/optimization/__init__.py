@@ -15,12 +15,16 @@ from flexergy_pipelines.optimization.specs import (
 )
 from flexergy_pipelines.optimization.specs_ev import EvBlock, EvSession
 from flexergy_pipelines.optimization.specs_market import DeclaredProfile, Service
+from flexergy_pipelines.optimization.specs_wear import CalendarWear, CyclePoint, DepthWear
 
 __all__ = [
     "Battery",
+    "CalendarWear",
     "ControllableLoad",
+    "CyclePoint",
     "DeclaredProfile",
     "DemandCharge",
+    "DepthWear",
     "EvBlock",
     "EvSession",
     "Genset",

@@ -11,6 +11,7 @@ from flexergy_pipelines.optimization.errors import ProblemError, Spec
 from flexergy_pipelines.optimization.series import Series
 from flexergy_pipelines.optimization.specs_base import AssetId, Efficiency, Fraction, NonNegative, negative
 from flexergy_pipelines.optimization.specs_market import DeclaredProfile
+from flexergy_pipelines.optimization.specs_wear import CalendarWear, DepthWear
 
 
 class Battery(Spec):
@@ -34,6 +35,10 @@ class Battery(Spec):
         SoC asked for at the end; None means that of the start (drawn into the window).
     wear_cost_eur_per_kwh : float
         Price of wear for a kilowatt-hour discharged, before the operator's weight.
+    depth_wear : DepthWear or None
+        Price of cycles by their depth, in place of the throughput price.
+    calendar_wear : CalendarWear or None
+        Price of time by SoC and temperature.
     charge_cost_eur_per_kwh, discharge_cost_eur_per_kwh : series
         Further costs of energy charged and discharged at the busbar, e.g. variable operating cost.
     holding_cost_eur_per_kwh_h : float
@@ -56,6 +61,8 @@ class Battery(Spec):
     terminal_soc: Fraction | None = None
     terminal_price_eur_per_kwh: NonNegative = 10.0
     wear_cost_eur_per_kwh: NonNegative = 0.0
+    depth_wear: DepthWear | None = None
+    calendar_wear: CalendarWear | None = None
     charge_cost_eur_per_kwh: Series = Field(default_factory=lambda: np.zeros(1))
     discharge_cost_eur_per_kwh: Series = Field(default_factory=lambda: np.zeros(1))
     holding_cost_eur_per_kwh_h: float = 0.0

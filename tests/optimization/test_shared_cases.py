@@ -5,7 +5,6 @@ The files hold long series and stay outside the project; without them these test
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from datetime import datetime, timedelta
@@ -293,25 +292,22 @@ def tariff_year(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]
     i, weight = d["inputs"], d["expected"]["annuity_scalar"]
     start = datetime.fromisoformat(d["units"].rsplit(" from ", 1)[1])
     months = [(start + timedelta(hours=k)).month for k in range(8760)]
-    series = {"load": i["load_kw"], "pv": i["pv_kw"] or [0.0] * 8760, "ev": i["ev_baseline_kw"] or [0.0] * 8760,
-              "price": i["energy_price"]}  # fmt: skip
-    with (folder / "series.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(series)
-        writer.writerows(zip(*series.values(), strict=True))
 
     def column(name: str, **more: Any) -> dict[str, Any]:
         return {"file": "series.csv", "column": name, **more}
 
-    periods = [str(p).replace("[", "").replace("]", "").split(",") for p in i["demand_periods"]]
+    series = {"load": i["load_kw"], "pv": i["pv_kw"] or [0.0] * 8760, "ev": i["ev_baseline_kw"] or [0.0] * 8760,
+              "price": i["energy_price"]}  # fmt: skip
+    periods = [str(p).split(",") for p in i["demand_periods"]]
     charges = []
     for month in range(1, 13):
         for period, rate in i["demand_rate"].items():
-            applies = [
-                float(m == month and period in {x.strip() for x in p}) for m, p in zip(months, periods, strict=True)
-            ]
+            name = f"{month}-{period}"
+            applies = [float(m == month and period in p) for m, p in zip(months, periods, strict=True)]
             if any(applies):
-                charges.append({"id": f"{month}-{period}", "price_eur_per_kw": rate * weight, "applies": applies})
+                series[name] = applies
+                charges.append({"id": name, "price_eur_per_kw": rate * weight, "applies": column(name)})
+    pl.DataFrame(series).write_csv(folder / "series.csv")
     price = column("price", scale=weight)
     case = {
         "horizon": {"start": START, "step_minutes": 60, "steps": 8760},

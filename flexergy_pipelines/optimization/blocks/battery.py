@@ -85,7 +85,7 @@ def add_battery(board: Board, battery: Battery, *, wear_weight: float, serves: b
         board.exclude(charge, discharge, charge_max, discharge_max, f"{name} never charges and discharges at once")
     _add_terminal(board, battery, energy)
     _add_costs(board, battery, charge, discharge, energy)
-    add_wear(board, battery, charge, discharge, wear_weight)
+    add_wear(board, battery, charge, discharge, energy, weight=wear_weight)
     board.output(name, "active_power_kw", lambda x: x[discharge.columns] - x[charge.columns])
     if capacity > 0:
         board.output(name, "soc", lambda x: np.concatenate([[start_kwh], x[energy.columns]]) / capacity)
