@@ -20,9 +20,12 @@ from flexergy_pipelines.optimization.specs import (
     Renewable,
 )
 from flexergy_pipelines.optimization.specs_ev import EvBlock
+from flexergy_pipelines.optimization.specs_wear import CyclePoint, DepthWear
 
 if TYPE_CHECKING:
     from flexergy_pipelines.grid import Site
+
+WEAR_SEGMENTS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,14 @@ def _batteries(site: Site, state: SiteState) -> tuple[Battery, ...]:
                 soc_start=min(max(state.soc[ess.id], 0.0), 1.0),
                 terminal="at_least",
                 wear_cost_eur_per_kwh=ess.wear_cost_eur_per_kwh,
+                depth_wear=DepthWear(
+                    replacement_cost_eur_per_kwh=ess.replacement_cost_eur_per_kwh,
+                    cycle_life=tuple(
+                        CyclePoint(depth=point.depth, cycles=point.cycles)
+                        for point in sorted(ess.cycle_life, key=lambda point: point.depth)
+                    ),
+                    segments=WEAR_SEGMENTS,
+                ),
             )
         )
     return tuple(batteries)
