@@ -13,7 +13,6 @@ from flexergy_pipelines.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.registry import ModelRegistry
-
     from flexergy_pipelines.store import Store, TenantStore
 
 

@@ -100,7 +100,9 @@ def for_each_site(
         context.log.info(f"{site}: {dict(report.facts)}")
         done.add(site)
     if failures:
-        context.instance.add_run_tags(context.run_id, {_tag(name): f"{context.run_id}:{','.join(sorted(done))}"})
+        context.instance.add_run_tags(
+            context.run.run_id, {_tag(name): f"{context.run.run_id}:{','.join(sorted(done))}"}
+        )
         raise dg.Failure(
             f"{len(failures)} of {len(failures) + len(reports)} sites failed: "
             + "; ".join(f"{site}: {why}" for site, why in failures.items())
@@ -143,7 +145,7 @@ def _cell(value: Any) -> str:
 
 def _done_before(context: dg.AssetExecutionContext, name: str) -> set[str]:
     """Sites an earlier attempt of this run, or the run this one resumes, has finished."""
-    run = context.instance.get_run_by_id(context.run_id)
+    run = context.instance.get_run_by_id(context.run.run_id)
     if run is None:
         return set()
     owner, _, sites = run.tags.get(_tag(name), "").partition(":")
