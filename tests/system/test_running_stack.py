@@ -117,7 +117,7 @@ async def read_setpoint(stack: Stack, site_id: str, device: str, template_name: 
         width = 2 if point.type.endswith("32") else 1
         answer = await client.read_holding_registers(point.address, count=width, device_id=1)
         assert not answer.isError()
-        value = decode(point, answer.registers, template.word_order)
+        value = decode(point, answer.registers)
         assert value is not None
         return value
     finally:
