@@ -33,7 +33,7 @@ def pcc_limits(context: Context, margin_fraction: float = 0.01) -> PccLimits:
     Parameters
     ----------
     margin_fraction : float
-        Share of each limit kept free for what moves between two cycles.
+        Share of each limit that is kept free for what moves between two cycles.
     """
     lower, upper = -context.model.export_limit_kw, context.model.import_limit_kw
     reason = f"PCC limits {lower:g}..{upper:g} kW"
@@ -44,8 +44,10 @@ def pcc_limits(context: Context, margin_fraction: float = 0.01) -> PccLimits:
             lower, reason = min(limit.minimum, upper), limit.reason
         if limit.maximum is not None and limit.maximum < upper:
             upper, reason = max(limit.maximum, lower), limit.reason
-    margin = margin_fraction * min(abs(lower), abs(upper), (upper - lower) / 2)
-    return PccLimits(lower + margin, upper - margin, reason)
+    half = (upper - lower) / 2
+    return PccLimits(
+        lower + min(margin_fraction * abs(lower), half), upper - min(margin_fraction * abs(upper), half), reason
+    )
 
 
 def expected_power_kw(context: Context, actuator: Actuator, value: float) -> float:

@@ -1,0 +1,164 @@
+"""The loop and a real store: plan and commands in, live values, history, setpoints and alarms out."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from control_loop.cycle import ControlCycle
+from control_loop.gateway import StoredCommand, StoreGateway
+from control_loop.outbox import Outbox
+from control_loop.plan_view import PlanView
+from control_loop.protocols.base import MemoryDriver
+from control_loop.site_loop import SiteLoop
+from control_loop.site_model import model_of, telemetry_filter
+from control_loop.spool import Spool
+from flexergy_pipelines.grid import SimulatedClock, points_of
+from flexergy_pipelines.grid.samples import sample_site
+from flexergy_pipelines.store import TenantStore
+from flexergy_pipelines.store.alarms import list_alarms
+from flexergy_pipelines.store.commands import open_commands, pending_replans, write_command
+from flexergy_pipelines.store.live import read_live
+from flexergy_pipelines.store.plans import PlanRecord, write_plan
+from flexergy_pipelines.store.readings import read_readings
+from flexergy_pipelines.store.setpoints import read_setpoints
+from flexergy_pipelines.store.sites import save_site
+from tests.control_loop.harness import NOW, SETPOINT
+
+SITE = sample_site("microgrid")
+HOUR = timedelta(hours=1)
+
+
+class Rig:
+    """The sample microgrid's loop on in-memory devices, a real store, and a clock that the test moves."""
+
+    def __init__(self, db: TenantStore, folder: Path) -> None:
+        self.db = db
+        self.clock = SimulatedClock(NOW)
+        self.drivers: dict[str, MemoryDriver] = {}
+        for device in SITE.devices():
+            values = {
+                (p.asset_id, p.quantity): 0.0 if p.minimum <= 0 <= p.maximum else p.minimum
+                for a in device.assets
+                for p in points_of(a)
+            }
+            self.drivers[device.id] = MemoryDriver(device.id, dict(values))
+        self.drivers["esc-1"].values.update(
+            {("ess-1", "soc"): 0.5, ("ess-1", "available"): 1.0, ("ess-1", "max_charge_kw"): 250.0}
+            | {("ess-1", "max_discharge_kw"): 250.0}
+        )
+        cycle = ControlCycle(model_of(SITE), list(self.drivers.values()), self.clock)
+        self.spool = Spool(folder / "spool.sqlite")
+        self.outbox = Outbox(
+            StoreGateway(db, SITE.id),
+            self.spool,
+            self.clock,
+            self._news,
+        )
+        self.loop = SiteLoop(cycle, self.outbox, telemetry_filter(SITE), self.clock)
+
+    def _news(self, plan: PlanView | None, commands: list[StoredCommand]) -> None:
+        self.loop.take_news(plan, commands)
+
+    def run(self, cycles: int) -> None:
+        async def steps() -> None:
+            for _ in range(cycles):
+                self.outbox.look()
+                self.outbox.work()
+                await self.loop.step(self.clock.now())
+                self.clock.advance(1.0)
+            self.outbox.to_disk()
+            self.outbox.work()
+
+        asyncio.run(steps())
+
+    def plan(self, setpoint_kw: float, soc: float = 0.5) -> int:
+        times = [NOW + timedelta(minutes=15 * i) for i in range(4)]
+        rows = [("ess-1", SETPOINT, t, setpoint_kw) for t in times] + [("ess-1", "soc", t, soc) for t in times]
+        schema = {"asset_id": pl.String, "quantity": pl.String, "time": pl.Datetime("us", "UTC"), "value": pl.Float64}
+        record = PlanRecord(SITE.id, "day_ahead", NOW, NOW, NOW + HOUR, 15, "optimal")
+        return write_plan(self.db, record, pl.DataFrame(rows, schema=schema, orient="row"))
+
+
+@pytest.fixture
+def rig(db: TenantStore, tmp_path: Path) -> Rig:
+    save_site(db, SITE)
+    return Rig(db, tmp_path)
+
+
+@pytest.mark.requirement("asset.04.1", "energy.16.2")
+def test_the_stored_plan_is_dispatched_and_everything_measured_is_stored(rig: Rig) -> None:
+    plan_id = rig.plan(30.0)
+    rig.run(3)
+    sent = read_setpoints(rig.db, SITE.id, NOW, NOW + HOUR).filter(pl.col("asset_id") == "ess-1").row(0, named=True)
+    assert (sent["sent"], sent["readback"], sent["layer"], sent["reason"]) == (30.0, 30.0, "plan", "plan 1")
+    assert (sent["plan_id"], sent["status"], sent["time"]) == (plan_id, "acknowledged", NOW)
+    assert sent["valid_until"] == NOW + timedelta(seconds=SITE.operation.setpoint_ttl_s)
+    live = read_live(rig.db, SITE.id)
+    assert live.height == len(SITE.points())
+    assert live["time"].max() == NOW + timedelta(seconds=2)
+    history = read_readings(rig.db, SITE.id, NOW, NOW + HOUR, [("ess-1", "soc")])
+    assert history.select("time", "value", "quality").rows() == [(NOW, 0.5, 0)]
+    rig.plan(-20.0)
+    rig.run(3)
+    assert rig.drivers["esc-1"].values["ess-1", SETPOINT] == -20.0
+
+
+def test_an_operators_commands_are_obeyed_answered_and_handed_back(rig: Rig) -> None:
+    rig.plan(30.0)
+    first = write_command(rig.db, SITE.id, "ess-1", SETPOINT, 10.0, "test run", "olga")
+    second = write_command(rig.db, SITE.id, "ess-1", SETPOINT, 5.0, "shorter test run", "olga")
+    wrong = write_command(rig.db, SITE.id, "ess-1", SETPOINT, 900.0, "typing error", "olga")
+    rig.run(3)
+    # The newest wish for the battery cannot be granted, and does not bring back the older ones.
+    assert rig.drivers["esc-1"].values["ess-1", SETPOINT] == 30.0
+    good = write_command(rig.db, SITE.id, "ess-1", SETPOINT, 5.0, "shorter test run", "olga")
+    rig.run(3)
+    assert rig.drivers["esc-1"].values["ess-1", SETPOINT] == 5.0
+    assert [c.command_id for c in open_commands(rig.db, SITE.id)] == [good]
+    write_command(rig.db, SITE.id, "ess-1", SETPOINT, None, "done", "olga")
+    rig.run(3)
+    assert rig.drivers["esc-1"].values["ess-1", SETPOINT] == 30.0
+    assert open_commands(rig.db, SITE.id) == []
+    with rig.db.begin() as connection:
+        rows = connection.exec_driver_sql("SELECT command_id, status, message FROM commands ORDER BY command_id").all()
+    answers = {row[0]: (row[1], row[2]) for row in rows}
+    assert answers[first][0] == answers[second][0] == "superseded"
+    assert answers[wrong] == ("refused", "ess-1: 900 kW is outside -250..250 kW")
+
+
+def test_an_emergency_stop_raises_an_alarm_until_it_is_released(rig: Rig) -> None:
+    rig.plan(30.0)
+    rig.run(2)
+    write_command(rig.db, SITE.id, None, "emergency_stop", 1.0, "smoke", "olga")
+    rig.run(2)
+    assert rig.drivers["esc-1"].values["ess-1", SETPOINT] == 0.0
+    assert rig.drivers["res-1"].values["pv-1", "active_power_limit_kw"] == 0.0
+    assert "emergency_stop" in list_alarms(rig.db, SITE.id)["code"].to_list()
+    write_command(rig.db, SITE.id, None, "emergency_stop", 0.0, "all clear", "olga")
+    rig.run(3)
+    assert rig.drivers["esc-1"].values["ess-1", SETPOINT] == 30.0
+    assert "emergency_stop" not in list_alarms(rig.db, SITE.id)["code"].to_list()
+
+
+@pytest.mark.requirement("module.operation", "energy.04.4")
+def test_operation_off_the_plan_asks_for_a_new_one(rig: Rig) -> None:
+    rig.plan(0.0, soc=0.8)
+    rig.run(2)
+    rig.clock.advance(299.0)
+    rig.run(1)
+    assert [r.reason for r in pending_replans(rig.db)] == ["ess-1: state of charge 0.50, planned 0.80"]
+
+
+def test_a_new_run_of_the_loop_clears_what_the_old_one_raised(rig: Rig, tmp_path: Path) -> None:
+    rig.run(1)
+    assert "no_plan" in list_alarms(rig.db, SITE.id)["code"].to_list()
+    rig.spool.close()
+    again = Rig(rig.db, tmp_path)
+    again.plan(0.0)
+    again.run(2)
+    assert list_alarms(again.db, SITE.id).is_empty()
