@@ -30,7 +30,12 @@ def main() -> None:
         print(f"flexergy: no command '{words[0]}'; known: {', '.join(sorted(commands))}", file=sys.stderr)
         sys.exit(2)
     app = entry.load()
-    app(args=words[1:], prog_name=f"flexergy {words[0]}")
+    try:
+        app(args=words[1:], prog_name=f"flexergy {words[0]}")
+    except Exception as error:  # the last resort: a person gets one line, the developer the whole story
+        print(f"flexergy {words[0]}: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"This should not happen; please report it with {_write_crash_report()}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _one_line(entry: EntryPoint) -> str:
@@ -46,3 +51,18 @@ def _one_line(entry: EntryPoint) -> str:
     with Path(spec.origin).open(encoding="utf-8") as source:
         text = ast.get_docstring(ast.parse(source.read())) or ""
     return text.splitlines()[0] if text else ""
+
+
+def _write_crash_report() -> Path | str:
+    import traceback
+
+    from flexergy_pipelines.settings import load_settings
+
+    path = load_settings().logs_dir / "crash.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as report:
+            report.write(f"{' '.join(sys.argv)}\n{traceback.format_exc()}\n")
+    except OSError:
+        return traceback.format_exc()
+    return path

@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False)
 
 FIRST_DISPATCH_TIMEOUT_S = 90.0
 READY_TIMEOUT_S = 120.0
-NEEDED_DISK_BYTES = 500_000_000
+NEEDED_DISK_BYTES = 1_500_000_000
 
 
 class CannotStartError(RuntimeError):
@@ -43,13 +43,15 @@ def up(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Start database, field, pipeline, screens and API; one Ctrl-C ends them all."""
+    from flexergy_pipelines.store import StoreError
+
     settings = load_settings()
     progress = Progress()
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _interrupt)
     try:
         _run(settings, progress, demo=demo, once=once, as_json=as_json)
-    except (CannotStartError, HomeBusyError, ServiceFailedError, ChainFailedError) as error:
+    except (CannotStartError, HomeBusyError, ServiceFailedError, ChainFailedError, StoreError) as error:
         progress.failed("stopped", str(error))
         raise typer.Exit(1) from None
     except OSError as error:

@@ -87,3 +87,34 @@ def test_the_doctor_names_an_unreachable_database(tmp_path: Path) -> None:
     assert answer.returncode == 1
     assert "BAD   database" in answer.stdout
     assert "Traceback" not in answer.stdout + answer.stderr
+
+
+def test_an_unforeseen_error_is_one_line_and_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from importlib.metadata import EntryPoint
+
+    from flexergy_pipelines.cli import main as command
+
+    monkeypatch.setenv("FLEXERGY_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["flexergy", "broken"])
+    broken = EntryPoint("broken", "tests.cli.test_commands:broken_app", command.GROUP)
+    monkeypatch.setattr(command, "_subcommands", lambda: {"broken": broken})
+    with pytest.raises(SystemExit, match="1"):
+        command.main()
+    said = capsys.readouterr().err
+    assert "flexergy broken: ZeroDivisionError: division by zero" in said
+    assert "Traceback" not in said
+    assert "ZeroDivisionError" in (tmp_path / "logs" / "crash.log").read_text()
+
+
+def broken_app(**_: object) -> float:
+    return 1 / 0
+
+
+def test_a_nearly_full_disk_is_refused_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flexergy_pipelines.cli import up
+
+    monkeypatch.setattr(up, "NEEDED_DISK_BYTES", 10**18)
+    with pytest.raises(up.CannotStartError, match=r"only \d+ MB free on .*; at least 1000000000000 MB are needed"):
+        up.check_home(Settings(tmp_path / "home", None, "demo"))
