@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from flexergy_pipelines.store.copying import copy_in_binary, copy_out_binary
+from flexergy_pipelines.store.copying import copy_in_binary, copy_out_series
 from flexergy_pipelines.store.frames import TIME, Column, conform, period
 from flexergy_pipelines.store.sites import select_points, with_point_ids
 
@@ -35,11 +35,26 @@ SELECT DISTINCT flag FROM clean_readings
 WHERE point_id = ANY(%(points)s) AND time >= %(first)s AND time < %(last)s AND flag IS NOT NULL
 """
 _SELECT: Final = """
-SELECT point_id, time, coalesce(value, 'NaN'), coalesce(uncertainty, 'NaN'),
-  coalesce(array_position(%(flags)s::text[], flag), 0)
-FROM clean_readings WHERE point_id = ANY(%(points)s) AND time >= %(first)s AND time < %(last)s
-ORDER BY point_id, time
+SELECT point_id, array_agg(time), array_agg(coalesce(value, 'NaN')), array_agg(coalesce(uncertainty, 'NaN')),
+  array_agg(coalesce(array_position(%(flags)s::text[], flag), 0))
+FROM (SELECT point_id, time, value, uncertainty, flag FROM clean_readings
+  WHERE point_id = ANY(%(points)s) AND time >= %(first)s AND time < %(last)s ORDER BY point_id, time) AS r
+GROUP BY point_id ORDER BY point_id
 """
+_INSERT: Final = """
+INSERT INTO clean_readings (point_id, time, value, uncertainty, flag)
+SELECT point_id, time, nullif(value, 'NaN'), nullif(uncertainty, 'NaN'), (%(flags)s::text[])[flag_place]
+FROM staged_clean
+"""
+_UPSERT: Final = (
+    _INSERT
+    + """
+ON CONFLICT (tenant_id, point_id, time) DO UPDATE
+SET value = excluded.value, uncertainty = excluded.uncertainty, flag = excluded.flag
+WHERE (clean_readings.value, clean_readings.uncertainty, clean_readings.flag)
+  IS DISTINCT FROM (excluded.value, excluded.uncertainty, excluded.flag)
+"""
+)
 
 
 def write_clean(db: TenantStore, site_id: str, frame: pl.DataFrame) -> int:
@@ -70,25 +85,24 @@ def write_clean(db: TenantStore, site_id: str, frame: pl.DataFrame) -> int:
             .unique(subset=["point_id", "time"], keep="last", maintain_order=True)
             .with_columns(flag_place=_places(flags))
         )
-        bounds = (staged["time"].min(), staged["time"].max())
-        connection.exec_driver_sql("SELECT ensure_month_partitions(%s, %s)", bounds)
+        bounds = {"first": staged["time"].min(), "last": staged["time"].max(), "flags": flags}
+        # One writer a site at a time: two that overlap would wait for each other's rows.
+        connection.exec_driver_sql(
+            "SELECT pg_advisory_xact_lock(hashtext(current_setting('app.tenant') || ':' || %s))", (f"clean:{site_id}",)
+        )
+        connection.exec_driver_sql("SELECT ensure_month_partitions(%(first)s, %(last)s)", bounds)
         connection.exec_driver_sql(
             "CREATE TEMPORARY TABLE IF NOT EXISTS staged_clean (point_id int, time timestamptz, value float8, "
             "uncertainty float8, flag_place int) ON COMMIT DROP"
         )
         connection.exec_driver_sql("TRUNCATE staged_clean")
         copy_in_binary(connection, "staged_clean", staged, _STAGED)
-        # In the order of the key: two writers of the same rows then wait for each other instead of deadlocking.
-        return connection.exec_driver_sql(
-            "INSERT INTO clean_readings (point_id, time, value, uncertainty, flag) "
-            "SELECT point_id, time, nullif(value, 'NaN'), nullif(uncertainty, 'NaN'), (%s::text[])[flag_place] "
-            "FROM staged_clean ORDER BY point_id, time "
-            "ON CONFLICT (tenant_id, point_id, time) DO UPDATE "
-            "SET value = excluded.value, uncertainty = excluded.uncertainty, flag = excluded.flag "
-            "WHERE (clean_readings.value, clean_readings.uncertainty, clean_readings.flag) "
-            "IS DISTINCT FROM (excluded.value, excluded.uncertainty, excluded.flag)",
-            (flags,),
-        ).rowcount
+        known = connection.exec_driver_sql(
+            "SELECT EXISTS (SELECT 1 FROM clean_readings "
+            "WHERE point_id = ANY(%(points)s) AND time BETWEEN %(first)s AND %(last)s)",
+            bounds | {"points": staged["point_id"].unique().to_list()},
+        ).scalar_one()
+        return connection.exec_driver_sql(_UPSERT if known else _INSERT, bounds).rowcount
 
 
 def _places(flags: list[str]) -> pl.Expr:
@@ -111,7 +125,7 @@ def read_clean(
         chosen = select_points(connection, site_id, points, f"clean readings of {site_id}")
         parameters = {"points": chosen["point_id"].to_list(), "first": first, "last": last}
         flags = list(connection.exec_driver_sql(_FLAGS, parameters).scalars())
-        found = copy_out_binary(connection, _SELECT, parameters | {"flags": flags}, _STAGED)
+        found = copy_out_series(connection, _SELECT, parameters | {"flags": flags}, _STAGED)
     names = pl.DataFrame({"flag_place": range(1, len(flags) + 1), "flag": flags}).cast(
         {"flag_place": pl.Int32, "flag": pl.String}
     )

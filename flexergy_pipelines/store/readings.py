@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from flexergy_pipelines.store.copying import copy_in_binary, copy_out_binary
+from flexergy_pipelines.store.copying import copy_in_binary, copy_out_series
 from flexergy_pipelines.store.errors import InvalidDataError
 from flexergy_pipelines.store.frames import TIME, Column, conform, frame_of, period
 from flexergy_pipelines.store.sites import select_points, with_point_ids
@@ -42,18 +42,42 @@ _SCHEMA: Final = {
     "quality": pl.Int16,
 }
 _SELECT: Final = """
-SELECT point_id, time, coalesce(value, 'NaN'), quality FROM readings
-WHERE point_id = ANY(%(points)s) AND time >= %(first)s AND time < %(last)s
-ORDER BY point_id, time
+SELECT point_id, array_agg(time), array_agg(coalesce(value, 'NaN')), array_agg(quality)
+FROM (SELECT point_id, time, value, quality FROM readings
+  WHERE point_id = ANY(%(points)s) AND time >= %(first)s AND time < %(last)s ORDER BY point_id, time) AS r
+GROUP BY point_id ORDER BY point_id
 """
 # Qualities 0 (good) and 4 (estimated) count; 3 says that an interval has neither.
 _SELECT_MEANS: Final = """
-SELECT point_id, date_bin(%(step)s, time, '2000-01-01Z'),
-  coalesce(avg(value) FILTER (WHERE quality IN (0, 4)), 'NaN'),
-  coalesce(max(quality) FILTER (WHERE quality IN (0, 4)), 3)::smallint
-FROM readings
-WHERE point_id = ANY(%(points)s) AND time >= %(first)s AND time < %(last)s
-GROUP BY 1, 2 ORDER BY 1, 2
+SELECT point_id, array_agg(bin), array_agg(coalesce(mean, 'NaN')), array_agg(coalesce(quality, 3)::smallint)
+FROM (SELECT point_id, date_bin(%(step)s, time, '2000-01-01Z') AS bin,
+    avg(value) FILTER (WHERE quality IN (0, 4)) AS mean, max(quality) FILTER (WHERE quality IN (0, 4)) AS quality
+  FROM readings WHERE point_id = ANY(%(points)s) AND time >= %(first)s AND time < %(last)s
+  GROUP BY 1, 2 ORDER BY 1, 2) AS r
+GROUP BY point_id ORDER BY point_id
+"""
+# One pass over what is there already: rows that are new or differ, the differing ones kept as corrections.
+_MERGE: Final = """
+WITH fresh AS MATERIALIZED (
+  SELECT s.point_id, s.time, nullif(s.value, 'NaN') AS value, s.quality,
+    r.point_id AS held, r.value AS old_value, r.quality AS old_quality, r.source_id AS old_source_id
+  FROM staged_readings s
+  LEFT JOIN readings r ON r.point_id = s.point_id AND r.time = s.time AND r.time BETWEEN %(first)s AND %(last)s
+  WHERE r.point_id IS NULL OR (r.value, r.quality) IS DISTINCT FROM (nullif(s.value, 'NaN'), s.quality)
+), kept AS (
+  INSERT INTO reading_corrections (point_id, time, old_value, old_quality, old_source_id, new_source_id)
+  SELECT point_id, time, old_value, old_quality, old_source_id, %(source)s FROM fresh WHERE held IS NOT NULL
+), written AS (
+  INSERT INTO readings (point_id, time, value, quality, source_id)
+  SELECT point_id, time, value, quality, %(source)s FROM fresh
+  ON CONFLICT (tenant_id, point_id, time) DO UPDATE
+  SET value = excluded.value, quality = excluded.quality, source_id = excluded.source_id
+)
+SELECT count(*), count(held) FROM fresh
+"""
+_INSERT: Final = """
+INSERT INTO readings (point_id, time, value, quality, source_id)
+SELECT point_id, time, nullif(value, 'NaN'), quality, %(source)s FROM staged_readings
 """
 
 
@@ -170,27 +194,10 @@ def _upsert(connection: Connection, site_id: str, staged: pl.DataFrame, source_i
         "WHERE point_id = ANY(%(points)s) AND time BETWEEN %(first)s AND %(last)s)",
         bounds | {"points": staged["point_id"].unique().to_list()},
     ).scalar_one()
-    insert = (
-        "INSERT INTO readings (point_id, time, value, quality, source_id) "
-        "SELECT point_id, time, nullif(value, 'NaN'), quality, %(source)s FROM staged_readings"
-    )
     if not known:
-        connection.exec_driver_sql(insert, bounds)
+        connection.exec_driver_sql(_INSERT, bounds)
         return staged.height, 0
-    changed = connection.exec_driver_sql(
-        "INSERT INTO reading_corrections (point_id, time, old_value, old_quality, old_source_id, new_source_id) "
-        "SELECT r.point_id, r.time, r.value, r.quality, r.source_id, %(source)s "
-        "FROM staged_readings s JOIN readings r ON r.point_id = s.point_id AND r.time = s.time "
-        "WHERE r.time BETWEEN %(first)s AND %(last)s "
-        "AND (r.value, r.quality) IS DISTINCT FROM (nullif(s.value, 'NaN'), s.quality)",
-        bounds,
-    ).rowcount
-    written = connection.exec_driver_sql(
-        insert + " ON CONFLICT (tenant_id, point_id, time) DO UPDATE SET value = excluded.value, "
-        "quality = excluded.quality, source_id = excluded.source_id "
-        "WHERE (readings.value, readings.quality) IS DISTINCT FROM (excluded.value, excluded.quality)",
-        bounds,
-    ).rowcount
+    written, changed = connection.exec_driver_sql(_MERGE, bounds).one()
     return written, changed
 
 
@@ -229,7 +236,7 @@ def read_readings(  # noqa: PLR0917 - points and step read well by place
         parameters: dict[str, Any] = {"points": chosen["point_id"].to_list(), "first": first, "last": last}
         if step is not None:
             parameters["step"] = step_of(step)
-        found = copy_out_binary(connection, _SELECT if step is None else _SELECT_MEANS, parameters, _STAGED)
+        found = copy_out_series(connection, _SELECT if step is None else _SELECT_MEANS, parameters, _STAGED)
     if step is not None:
         asked = chosen if points is not None else chosen.join(found, on="point_id", how="semi")
         found = _every_interval(found, asked, first, last, step)
