@@ -39,7 +39,7 @@ soak: install
 	$(BIN)/python -m pytest -m soak --timeout 0
 
 docs: install
-	$(BIN)/python -m docs.build
+	$(BIN)/mkdocs build --quiet
 
 clean:
 	rm -rf $(VENV) .flexergy .peers build dist *.egg-info .pytest_cache .ruff_cache .hypothesis tests/report
