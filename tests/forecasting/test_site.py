@@ -65,9 +65,9 @@ def test_a_site_is_served_before_and_after_training(db: TenantStore, tmp_path: P
     before = {served.target.asset_id: served for served in serve_site(db, SITE.id, NOW, registry)}
     assert before["load-1"].fallback_level == 2
     assert before["wind-1"].fallback_level == 4
-    alarms = {alarm.asset_id: alarm for alarm in list_alarms(db, SITE.id)}
+    alarms = {row["asset_id"]: row for row in list_alarms(db, SITE.id).to_dicts()}
     assert set(alarms) == set(before)
-    assert "similar_day" in alarms["load-1"].message
+    assert "similar_day" in alarms["load-1"]["message"]
 
     results = {result.target: result for result in train_site(db, SITE.id, NOW, registry, targets=["load-1", "wind-1"])}
     trained = results["microgrid.load-1.active_power_kw"]
@@ -80,7 +80,7 @@ def test_a_site_is_served_before_and_after_training(db: TenantStore, tmp_path: P
     later = NOW + timedelta(hours=1)
     after = {served.target.asset_id: served for served in serve_site(db, SITE.id, later, registry)}
     assert after["load-1"].fallback_level == 0
-    assert "load-1" not in {alarm.asset_id for alarm in list_alarms(db, SITE.id)}
+    assert "load-1" not in list_alarms(db, SITE.id)["asset_id"]
     stored = read_forecast(db, SITE.id, "load-1", "active_power_kw", later, later + timedelta(hours=48), known_at=later)
     assert stored.height == 192
     assert stored["fallback_level"].unique().to_list() == [0]
