@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboards.navigation import pages_for
 from dashboards.roles import ROLE_NAMES
-from dashboards.session import SITE_KEY, CurrentUser, current_user, session_over, site_ids
+from dashboards.session import SITE_KEY, CurrentUser, current_user, session_over, site_data, site_ids
 from flexergy_pipelines.store.errors import StoreError
 
 ICON = Path(__file__).with_name("favicon.png")
@@ -54,10 +54,12 @@ def _frame(user: CurrentUser, sites: list[str]) -> None:
         for place, spec in enumerate(pages_for(user.role))
     ]
     chosen = st.navigation(pages)
+    known = {site_id: site_data(user, site_id).site for site_id in sites}
+    ordered = sorted(sites, key=lambda site_id: (known[site_id].kind != "microgrid", known[site_id].name))
     if st.session_state.get(SITE_KEY) not in sites:
-        st.session_state[SITE_KEY] = sites[0]
+        st.session_state[SITE_KEY] = ordered[0]
     with st.sidebar:
-        st.selectbox("Site", sites, key=SITE_KEY)
+        st.selectbox("Site", ordered, key=SITE_KEY, format_func=lambda site_id: known[site_id].name)
         _who(user)
     chosen.run()
 

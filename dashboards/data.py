@@ -12,6 +12,7 @@ from flexergy_pipelines.store import (
     alarms,
     clean,
     commands,
+    events,
     forecasts,
     kpis_table,
     live,
@@ -21,7 +22,7 @@ from flexergy_pipelines.store import (
     setpoints,
 )
 from flexergy_pipelines.store.engine import TenantStore
-from flexergy_pipelines.store.plans import ActivePlan, PlanRecord
+from flexergy_pipelines.store.plans import ActivePlan, StoredPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,9 @@ class SiteData:
         """The newest plan that covers `at`."""
         return plans.read_active_plan(self.db, self.site.id, at)
 
-    def plan_heads(self, limit: int = 20) -> list[tuple[int, int, PlanRecord]]:
-        """Plan id, version and record of the newest plans, newest first."""
-        return [(plan.plan_id, plan.version, plan.record) for plan in plans.list_plans(self.db, self.site.id, limit)]
+    def plan_heads(self, limit: int = 20) -> list[StoredPlan]:
+        """The newest plans without their values, newest first."""
+        return plans.list_plans(self.db, self.site.id, limit)
 
     def plan_values(self, plan_id: int) -> pl.DataFrame:
         """Values of one plan."""
@@ -88,6 +89,29 @@ class SiteData:
     def kpis(self, period_kind: str, start: datetime, end: datetime) -> pl.DataFrame:
         """Indicators of the periods that begin in ``[start, end)``."""
         return kpis_table.read_kpis(self.db, self.site.id, period_kind=period_kind, start=start, end=end)
+
+    def open_commands(self) -> list[commands.Command]:
+        """Commands in force, oldest first."""
+        return commands.open_commands(self.db, self.site.id)
+
+    def command(
+        self, asset_id: str, quantity: str, value: float | None, *, reason: str, user: str, until: datetime | None
+    ) -> None:
+        """Command an actuator by hand until a time; `value` None hands it back to the plan."""
+        commands.write_command(self.db, self.site.id, asset_id, quantity, value, reason, user, until)
+
+    def replan(self, reason: str) -> None:
+        """Ask for a new plan."""
+        commands.request_replan(self.db, self.site.id, reason)
+
+    def events(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """Who did what to this site."""
+        own = events.list_events(self.db, start, end)
+        return own.filter((pl.col("site_id") == self.site.id) | pl.col("site_id").is_null())
+
+    def setpoint_history(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """Setpoints of a period."""
+        return setpoints.read_setpoints(self.db, self.site.id, start, end)
 
     def standing_stop(self) -> commands.Command | None:
         """The emergency stop of the whole site that stands now, None when there is none or it was released."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dashboards.roles import EVERYBODY
-from dashboards.screens import alarms, forecasts, kpis, overview, plan
+from dashboards.roles import COMMANDERS, EVERYBODY
+from dashboards.screens import alarms, forecasts, kpis, log, operation, overview, plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ PAGES: tuple[PageSpec, ...] = (
     PageSpec("forecasts", "Forecasts", ":material/query_stats:", forecasts.page),
     PageSpec("kpis", "KPIs", ":material/monitoring:", kpis.page),
     PageSpec("alarms", "Alarms", ":material/notifications:", alarms.page),
+    PageSpec("operation", "Operation", ":material/tune:", operation.page, COMMANDERS),
+    PageSpec("log", "Log", ":material/history:", log.page, COMMANDERS),
 )
 
 

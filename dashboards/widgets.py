@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
@@ -10,6 +11,7 @@ import streamlit as st
 
 from dashboards.session import PageContext
 from dashboards.theme import SEVERITY_COLOURS, SEVERITY_NAMES
+from dashboards.views.overview_html import CSS, tile
 from dashboards.words import duration, local_time, zone_label
 from flexergy_pipelines.grid import Site
 
@@ -24,6 +26,13 @@ def heading(context: PageContext, title: str, *, wide_note: str = "") -> None:
 def empty(what: str, when: str) -> None:
     """An empty state: what will be here, and what makes it come."""
     st.info(f"**{what}** {when}", icon=":material/hourglass_empty:")
+
+
+def tiles(figures: Sequence[tuple[str, str, str]]) -> None:
+    """Figures side by side that never lose a digit on a narrow screen: name, value, a line below."""
+    if figures:
+        parts = "".join(tile(name, value, below) for name, value, below in figures)
+        st.html(f'{CSS}<div class="fx-tiles fx-dense">{parts}</div>')
 
 
 def alarm_list(frame: pl.DataFrame, site: Site, now: datetime, *, limit: int = 6) -> None:

@@ -131,7 +131,13 @@ def soc_chart(
         Drawn as dashed lines.
     """
     frame = with_epoch(with_local_label(soc, zone))
-    several = soc["series"].n_unique() > 1
+    names = soc["series"].unique().sort().to_list()
+    against_plan = set(names) <= {"plan", "measured"}
+    scale = alt.Scale(domain=names, range=[KIND_COLOURS[k] for k in ("ess", "wind", "pv", "ev")])
+    dashes = alt.Scale(domain=names, range=[[1, 0]])
+    if against_plan:
+        scale = alt.Scale(domain=["plan", "measured"], range=[KIND_COLOURS["pcc"], KIND_COLOURS["ess"]])
+        dashes = alt.Scale(domain=["plan", "measured"], range=[[5, 3], [1, 0]])
     lines = (
         alt.Chart(frame)
         .mark_line(strokeWidth=2.5)
@@ -140,9 +146,10 @@ def soc_chart(
             y=alt.Y("value:Q", title="state of charge", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%")),
             color=alt.Color(
                 "series:N",
-                scale=alt.Scale(range=[KIND_COLOURS["ess"], KIND_COLOURS["wind"], KIND_COLOURS["pv"]]),
-                legend=alt.Legend(title=None, orient="top") if several else None,
+                scale=scale,
+                legend=alt.Legend(title=None, orient="top") if len(names) > 1 else None,
             ),
+            strokeDash=alt.StrokeDash("series:N", scale=dashes, legend=None),
             tooltip=[
                 alt.Tooltip("local_time:N", title="at"),
                 alt.Tooltip("series:N", title="series"),
@@ -215,17 +222,27 @@ def cost_chart(parts: pl.DataFrame) -> Layered:
     return alt.layer(bars, zero).properties(height=alt.Step(26))
 
 
-def plan_against_actual_chart(
-    series: pl.DataFrame, start: datetime, end: datetime, zone: ZoneInfo, *, unit: str = "kW", now: datetime
+def two_lines_chart(
+    series: pl.DataFrame,
+    names: tuple[str, str],
+    start: datetime,
+    end: datetime,
+    zone: ZoneInfo,
+    *,
+    unit: str,
+    now: datetime,
 ) -> Layered:
-    """Planned steps (dashed) and measured line of the same quantity.
+    """Two stepped lines of the same quantity: the first grey and dashed, the second full.
 
     Parameters
     ----------
     series : pl.DataFrame
-        Columns ``series`` ("plan" or "measured"), ``time``, ``value``.
+        Columns ``series`` (one of `names`), ``time``, ``value``.
+    names : (str, str)
+        What it is compared with, and what it is.
     """
     frame = with_epoch(with_local_label(series, zone))
+    domain = list(names)
     lines = (
         alt.Chart(frame)
         .mark_line(interpolate="step-after", strokeWidth=2)
@@ -234,12 +251,10 @@ def plan_against_actual_chart(
             y=alt.Y("value:Q", title=unit),
             color=alt.Color(
                 "series:N",
-                scale=alt.Scale(domain=["plan", "measured"], range=[KIND_COLOURS["pcc"], KIND_COLOURS["ess"]]),
+                scale=alt.Scale(domain=domain, range=[KIND_COLOURS["pcc"], KIND_COLOURS["ess"]]),
                 legend=alt.Legend(title=None, orient="top"),
             ),
-            strokeDash=alt.StrokeDash(
-                "series:N", scale=alt.Scale(domain=["plan", "measured"], range=[[5, 3], [1, 0]]), legend=None
-            ),
+            strokeDash=alt.StrokeDash("series:N", scale=alt.Scale(domain=domain, range=[[5, 3], [1, 0]]), legend=None),
             tooltip=[
                 alt.Tooltip("local_time:N", title="from"),
                 alt.Tooltip("series:N", title="series"),

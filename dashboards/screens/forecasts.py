@@ -10,12 +10,24 @@ import streamlit as st
 from dashboards.charts.forecast import fan_chart
 from dashboards.session import PageContext, page_context
 from dashboards.theme import colour_of
-from dashboards.views.forecast import Accuracy, Target, accuracy, level_word, scaled, targets
+from dashboards.views.forecast import (
+    Accuracy,
+    Score,
+    Target,
+    accuracy,
+    level_word,
+    scaled,
+    score_words,
+    targets,
+    training_scores,
+)
 from dashboards.widgets import empty, heading
 from dashboards.words import duration, number, percent
 
 BACK = timedelta(hours=24)
 AHEAD = timedelta(hours=36)
+FEWEST = 8
+"""A mean error over fewer intervals says nothing."""
 
 
 def page() -> None:
@@ -23,8 +35,9 @@ def page() -> None:
     context = page_context()
     heading(context, "Forecasts", wide_note="bands: 10–90 % to 40–60 %, grey: measured")
     shown = 0
+    scores = training_scores(context.data.kpis("training", context.now - timedelta(days=31), context.now))
     for target in targets(context.site):
-        shown += _target(context, target)
+        shown += _target(context, target, scores)
     if not shown:
         empty(
             "No forecasts yet.",
@@ -40,7 +53,7 @@ def _measured(context: PageContext, target: Target, start: datetime, end: dateti
     return frame.select("time", "value")
 
 
-def _target(context: PageContext, target: Target) -> int:
+def _target(context: PageContext, target: Target, scores: dict[str, Score]) -> int:
     start, end = context.now - BACK, context.now + AHEAD
     forecast = scaled(context.data.forecast(target.asset_id, target.quantity, start, end), target)
     if forecast.is_empty():
@@ -65,17 +78,20 @@ def _target(context: PageContext, target: Target) -> int:
             now=context.now,
         )
         st.altair_chart(chart, width="stretch")
+        score = scores.get(f"{target.asset_id}/{target.quantity}")
+        if score is not None:
+            st.caption(score_words(score, target))
         _accuracy(accuracy(forecast, measured.filter(pl.col("time") <= context.now), before), target)
     return 1
 
 
 def _accuracy(found: Accuracy | None, target: Target) -> None:
-    if found is None:
-        st.caption("How good it was is shown once measurements of forecast hours have come in.")
+    if found is None or found.intervals < FEWEST:
+        st.caption("How good it was is shown once two hours of forecasts can be compared with measurements.")
         return
     parts = [f"last 24 h: mean error {number(found.mae, 2)} {target.unit}"]
     if found.naive_mae is not None:
         parts.append(f"“as last week” would have been {number(found.naive_mae, 2)}")
     if found.covered is not None:
         parts.append(f"{percent(found.covered, 0)} of measurements inside the 10–90 % band (80 % is right)")
-    st.caption(" · ".join(parts) + f" · {found.intervals} intervals, newest issue per hour")
+    st.caption(" · ".join(parts) + f" · {found.intervals} intervals, newest issue of each")

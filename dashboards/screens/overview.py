@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 import polars as pl
 import streamlit as st
 
-from dashboards.charts.plan import plan_against_actual_chart, soc_chart
+from dashboards.charts.plan import soc_chart, two_lines_chart
 from dashboards.roles import may_command
 from dashboards.session import PageContext, page_context
 from dashboards.views.live import Control, controls, in_control, layer_word, live_image
@@ -26,7 +26,8 @@ def page() -> None:
         with button:
             _emergency_button(context)
     _live()
-    _today()
+    with st.spinner("Reading today's measurements …"):
+        _today()
 
 
 @st.fragment(run_every="1s")
@@ -97,7 +98,7 @@ def _today() -> None:
     with left:
         st.caption("Power at the grid connection, kW (+ import, − export)")
         series = compared(plan.values if plan else None, actual, ("pcc", "active_power_kw"), start, end)
-        chart = plan_against_actual_chart(series, start, end, zone, unit="kW", now=context.now)
+        chart = two_lines_chart(series, ("plan", "measured"), start, end, zone, unit="kW", now=context.now)
         st.altair_chart(chart, width="stretch")
     with right:
         if stores:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import streamlit as st
 
-from dashboards.charts.plan import balance_frame, cost_chart, price_chart, schedule_chart, soc_chart
+from dashboards.charts.plan import balance_frame, cost_chart, price_chart, schedule_chart, soc_chart, two_lines_chart
 from dashboards.session import PageContext, page_context
 from dashboards.views.plan import (
     cost_frame,
     kinds_of,
     next_hour,
+    plan_difference,
     planned_powers,
     planned_prices,
     planned_soc,
     saving,
 )
-from dashboards.widgets import empty, heading
+from dashboards.widgets import empty, heading, tiles
 from dashboards.words import duration, euro, local_time, number, percent
-from flexergy_pipelines.store.plans import PlanRecord
+from flexergy_pipelines.store.plans import ActivePlan, PlanRecord, StoredPlan
 
 
 def page() -> None:
@@ -45,29 +47,19 @@ def page() -> None:
     _charts(plan.values, record, context)
     st.markdown("**Setpoints of the next hour**")
     _next_hour(plan.values, context)
+    _history(context, plan)
 
 
 def _figures(record: PlanRecord) -> None:
-    cost, without, saved, proof = st.columns(4)
-    cost.metric("Cost of the plan", euro(record.objective_eur), border=True, height="stretch")
-    without.metric("Without storage", euro(record.no_storage_cost_eur), border=True, height="stretch")
     gain = saving(record.objective_eur, record.no_storage_cost_eur)
-    saved.metric(
-        "Saved by storage",
-        euro(gain[0] if gain else None),
-        percent(gain[1]) if gain else None,
-        border=True,
-        height="stretch",
-    )
-    gap = "no gap stated" if record.gap is None else f"gap {percent(record.gap, 2)}"
-    proof.metric(
-        "Solution",
-        record.status.replace("_", " "),
-        gap,
-        delta_color="off",
-        delta_arrow="off",
-        border=True,
-        height="stretch",
+    gap = "no gap stated" if record.gap is None else f"gap to the best possible {percent(record.gap, 2)}"
+    tiles(
+        [
+            ("Cost of the plan", euro(record.objective_eur), "battery wear included"),
+            ("Without storage", euro(record.no_storage_cost_eur), "same forecasts and prices"),
+            ("Saved by storage", euro(gain[0] if gain else None), percent(gain[1]) if gain else ""),
+            ("Solution", record.status.replace("_", " "), gap),
+        ]
     )
 
 
@@ -117,6 +109,57 @@ def _next_hour(values: pl.DataFrame, context: PageContext) -> None:
         return
     st.dataframe(_named(table, times, context), hide_index=True, width="stretch")
     st.caption("kW. Storage: + discharges, − charges. A limit is the most the asset may produce or take.")
+
+
+def _history(context: PageContext, plan: ActivePlan) -> None:
+    st.markdown("**Earlier plans**")
+    earlier = [head for head in context.data.plan_heads(30) if head.plan_id != plan.plan_id]
+    st.download_button(
+        "Download this plan as CSV",
+        plan.values.sort("asset_id", "quantity", "time").write_csv(),
+        file_name=f"{context.site.id}-plan-{plan.version}.csv",
+        mime="text/csv",
+        icon=":material/download:",
+    )
+    if not earlier:
+        empty("This is the first plan of the site.", "Later ones can be compared with it here.")
+        return
+    zone = context.site.zone
+    chosen = st.selectbox(
+        "Compare with",
+        earlier,
+        format_func=lambda head: _plan_title(head, zone),
+        key="plan_compare",
+    )
+    change = plan_difference(context.data.plan_values(chosen.plan_id), plan.values, context.site)
+    if change.is_empty():
+        empty("The two plans have no time in common.", "")
+        return
+    assets = change.filter(pl.col("change_kw").abs() > 0.05)["asset_id"].unique().sort().to_list()
+    if not assets:
+        st.success("Both plans do the same in the time they share.")
+        return
+    asset = st.selectbox("Asset", assets, key="plan_compare_asset")
+    own = change.filter(pl.col("asset_id") == asset)
+    series = pl.concat(
+        [
+            own.select(pl.lit(f"version {version}").alias("series"), "time", pl.col(column).alias("value"))
+            for version, column in ((chosen.version, "old_kw"), (plan.version, "new_kw"))
+        ]
+    )
+    start = own["time"].min()
+    end = own["time"].max()
+    if isinstance(start, datetime) and isinstance(end, datetime) and end > start:
+        names = (f"version {chosen.version}", f"version {plan.version}")
+        chart = two_lines_chart(series, names, start, end, zone, unit="kW", now=context.now)
+        st.altair_chart(chart, width="stretch")
+    moved = own.select((pl.col("change_kw").abs() * plan.record.step_minutes / 60).sum()).item()
+    st.caption(f"{asset}: {number(moved)} kWh are planned otherwise than before.")
+
+
+def _plan_title(head: StoredPlan, zone: ZoneInfo) -> str:
+    kind = head.record.kind.replace("_", "-")
+    return f"version {head.version}: {kind}, made {local_time(head.record.created_at, zone)}"
 
 
 def _named(table: pl.DataFrame, times: Sequence[str], context: PageContext) -> pl.DataFrame:

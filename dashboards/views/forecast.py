@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import polars as pl
 
+from dashboards.words import number, percent
 from flexergy_pipelines.grid import Site
 
 FORECAST_KINDS = ("load", "controllable_load", "ev", "pv", "wind")
@@ -117,3 +118,49 @@ def accuracy(forecast: pl.DataFrame, measured: pl.DataFrame, week_before: pl.Dat
         covered=covered,
         intervals=both.height,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How the serving model did in the backtest of the last training.
+
+    Attributes
+    ----------
+    mae, naive_mae : float or None
+        Mean absolute errors of the model and of the best simple rule, in the stored unit.
+    covered : float or None
+        Share of the backtest's measurements inside the 10-90 % band.
+    model : str
+        What serves.
+    """
+
+    mae: float
+    naive_mae: float | None
+    covered: float | None
+    model: str
+
+
+def training_scores(kpis: pl.DataFrame) -> dict[str, Score]:
+    """Newest score of each target (``asset/quantity``) from the rows that training leaves in the KPI table."""
+    scores: dict[str, Score] = {}
+    naive: dict[str, float] = {}
+    for row in kpis.sort("period_start").iter_rows(named=True):
+        if row["value"] is None:
+            continue
+        if row["kpi"] == "naive_mae":
+            naive[row["scope"]] = row["value"]
+        elif row["kpi"] == "forecast_mae":
+            scores[row["scope"]] = Score(row["value"], None, row["coverage"], row["reference"] or "")
+    return {scope: Score(score.mae, naive.get(scope), score.covered, score.model) for scope, score in scores.items()}
+
+
+def score_words(score: Score, target: Target) -> str:
+    """A score as one line of text."""
+    parts = [f"backtest of the last training: mean error {number(score.mae * target.scale, 2)} {target.unit}"]
+    if score.naive_mae:
+        better = 1 - score.mae / score.naive_mae
+        word = "better" if better >= 0 else "worse"
+        parts.append(f"{percent(abs(better), 0)} {word} than the best simple rule")
+    if score.covered is not None:
+        parts.append(f"{percent(score.covered, 0)} inside the 10–90 % band")
+    return " · ".join([*parts, score.model] if score.model else parts)

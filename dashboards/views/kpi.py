@@ -1,4 +1,4 @@
-"""View model of indicators: names for people, periods, a table with units and coverage."""
+"""View model of indicators: periods, headline figures, a table with units and coverage, and how they evolve."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from dashboards.charts.kpi import GOOD_COVERAGE
+from dashboards.views.kpi_catalogue import CATALOGUE, indicator
 from dashboards.words import NO_VALUE, percent, with_unit
 
 PERIOD_WORDS = {"day": "Days", "month": "Months", "year": "Years"}
+SITE_SCOPES = ("site", "", "grid", "total")
+HEADLINES = ("cost", "savings", "self_sufficiency", "grid_import", "peak_import", "co2_emitted")
+PLOTTED = ("cost", "cost_without_ess", "self_sufficiency", "grid_import", "res_generation", "equivalent_full_cycles")
 
 
-def kpi_name(kpi: str) -> str:
-    """An indicator's id as words."""
-    words = kpi.replace("_", " ").strip()
-    for short, long in (("soh", "state of health"), ("lcoe", "levelized cost of energy"), ("pcc", "grid connection")):
-        words = " ".join(long if word == short else word for word in words.split(" "))
-    return words[:1].upper() + words[1:]
+def scope_word(scope: str) -> str:
+    """What a figure is for."""
+    return "whole site" if scope in SITE_SCOPES else scope
 
 
 def period_label(moment: datetime, kind: str, zone: ZoneInfo) -> str:
@@ -27,17 +28,29 @@ def period_label(moment: datetime, kind: str, zone: ZoneInfo) -> str:
     return f"{local:%Y}" if kind == "year" else f"{local:%Y-%m}" if kind == "month" else f"{local:%Y-%m-%d}"
 
 
-def kpi_table(kpis: pl.DataFrame) -> pl.DataFrame:
-    """One row an indicator, as text: name, scope, value with unit, good data, what it is compared with."""
+def kpi_table(kpis: pl.DataFrame, group: str | None = None) -> pl.DataFrame:
+    """One row an indicator, as text: name, scope, value with unit, good data, what it is compared with.
+
+    Parameters
+    ----------
+    kpis : pl.DataFrame
+        Rows of one period.
+    group : str, optional
+        Only indicators of this group.
+    """
+    order = {kpi: place for place, kpi in enumerate(CATALOGUE)}
     rows = []
-    for row in kpis.sort("scope", "kpi").iter_rows(named=True):
+    for row in sorted(kpis.iter_rows(named=True), key=lambda r: (order.get(r["kpi"], 999), r["kpi"], r["scope"])):
+        entry = indicator(row["kpi"])
+        if group is not None and entry.group != group:
+            continue
         coverage = row["coverage"]
         thin = coverage is not None and coverage < GOOD_COVERAGE
         reference = row["reference"]
         rows.append(
             {
-                "indicator": kpi_name(row["kpi"]),
-                "for": "whole site" if row["scope"] in {"", "site", "grid", "total"} else row["scope"],
+                "indicator": entry.name,
+                "for": scope_word(row["scope"]),
                 "value": with_unit(row["value"], row["unit"]),
                 "good data": (NO_VALUE if coverage is None else percent(coverage, 0)) + (" ⚠" if thin else ""),
                 "compared with": "" if reference is None else str(reference),
@@ -45,6 +58,16 @@ def kpi_table(kpis: pl.DataFrame) -> pl.DataFrame:
         )
     columns: list[str] = ["indicator", "for", "value", "good data", "compared with"]
     return pl.DataFrame(rows, schema=[(name, pl.String) for name in columns])
+
+
+def headlines(kpis: pl.DataFrame) -> list[tuple[str, str, str]]:
+    """Name, value and comparison of the figures people look for first, of one period."""
+    site = {row["kpi"]: row for row in kpis.iter_rows(named=True) if row["scope"] in SITE_SCOPES}
+    return [
+        (indicator(kpi).name, with_unit(site[kpi]["value"], site[kpi]["unit"]), site[kpi]["reference"] or "")
+        for kpi in HEADLINES
+        if kpi in site
+    ]
 
 
 def kpi_history(kpis: pl.DataFrame, kpi: str, scope: str, kind: str, zone: ZoneInfo) -> pl.DataFrame:
@@ -58,3 +81,11 @@ def kpi_history(kpis: pl.DataFrame, kpi: str, scope: str, kind: str, zone: ZoneI
         "coverage",
         "unit",
     )
+
+
+def plottable(kpis: pl.DataFrame) -> list[tuple[str, str]]:
+    """Scope and id of every indicator with at least one value; those worth a first look come first."""
+    known = kpis.filter(pl.col("value").is_not_null()).select("scope", "kpi").unique().rows()
+    first = {kpi: place for place, kpi in enumerate(PLOTTED)}
+    order = {kpi: place for place, kpi in enumerate(CATALOGUE)}
+    return sorted(known, key=lambda key: (first.get(key[1], 99), order.get(key[1], 999), key[0], key[1]))

@@ -23,11 +23,12 @@ CSS = """
  background:color-mix(in srgb,currentColor 12%,transparent)}
 .fx-fill{position:absolute;top:0;bottom:0;border-radius:.4rem;transition:width .6s linear,left .6s linear}
 .fx-mark{position:absolute;top:-.18rem;bottom:-.18rem;width:2px;background:currentColor;opacity:.55}
+.fx-dense{grid-template-columns:repeat(auto-fit,minmax(165px,1fr))}.fx-dense .fx-big{font-size:1.35rem}
 .fx-strip{display:flex;flex-wrap:wrap;gap:.4rem .9rem;align-items:center;font-size:.86rem;margin-bottom:.7rem}
 .fx-pill{display:inline-flex;align-items:center;gap:.4rem;border-radius:1rem;padding:.12rem .65rem;font-weight:600;
  border:1px solid color-mix(in srgb,currentColor 22%,transparent)}
 .fx-dot{width:.55rem;height:.55rem;border-radius:50%}
-.fx-s{width:100%;height:auto;max-height:360px;display:block}
+.fx-s{width:100%;height:auto;max-height:360px;display:block;margin-bottom:.8rem}
 .fx-s text{fill:currentColor;font-family:inherit}
 .fx-n{font-size:12px;opacity:.75}.fx-p{font-size:17px;font-weight:700;font-variant-numeric:tabular-nums}
 .fx-d{font-size:11.5px;opacity:.75}
@@ -38,7 +39,7 @@ CSS = """
 @media(prefers-reduced-motion:reduce){.fx-f{animation:none}}
 .fx-narrow{display:none}
 @media(max-width:640px){.fx-wide{display:none}.fx-narrow{display:block}.fx-s{max-height:none}
- .fx-tiles{grid-template-columns:1fr 1fr;gap:.5rem}.fx-tile{padding:.6rem .65rem}.fx-big{font-size:1.35rem}}
+ .fx-tiles,.fx-dense{grid-template-columns:1fr 1fr;gap:.5rem}.fx-tile{padding:.6rem .65rem}.fx-big{font-size:1.35rem}}
 .st-key-estop button{background:#C9252F!important;border-color:#C9252F!important;color:#fff!important}
 </style>
 """
@@ -69,7 +70,8 @@ def strip(site: Site, image: LiveImage, control: tuple[str, str] | None, now: da
     )
 
 
-def _tile(title: str, big: str, sub: str, body: str = "", testid: str = "") -> str:
+def tile(title: str, big: str, sub: str, body: str = "", testid: str = "") -> str:
+    """One figure: title, value in large letters, a bar or the like, a line below."""
     hook = f' data-testid="{testid}"' if testid else ""
     return (
         f'<div class="fx-tile"><h4>{escape(title)}</h4><div class="fx-big"{hook}>{escape(big)}</div>{body}'
@@ -96,7 +98,7 @@ def soc_tile(site: Site, sums: Totals) -> str:
         verb = "discharging" if sums.storage_kw > 0.05 else "charging" if sums.storage_kw < -0.05 else "resting"
         doing = verb if verb == "resting" else f"{verb} {power(abs(sums.storage_kw))}"
     shown = percent(sums.soc, 2)
-    return _tile("State of charge", shown, f"{doing} · allowed {low * 100:.0f}–{high:.0%}", bar, "live-soc")
+    return tile("State of charge", shown, f"{doing} · allowed {low * 100:.0f}–{high:.0%}", bar, "live-soc")
 
 
 def grid_tile(site: Site, sums: Totals) -> str:
@@ -116,7 +118,7 @@ def grid_tile(site: Site, sums: Totals) -> str:
         )
         verb = "import" if value >= 0 else "export"
         sub = f"{verb}, {used:.0%} of {power(limit)} allowed"
-    return _tile("Grid connection", power(value), sub, body, "live-pcc")
+    return tile("Grid connection", power(value), sub, body, "live-pcc")
 
 
 def live_html(site: Site, image: LiveImage, control: tuple[str, str] | None, now: datetime) -> str:
@@ -130,8 +132,8 @@ def live_html(site: Site, image: LiveImage, control: tuple[str, str] | None, now
     tiles = [
         soc_tile(site, sums),
         grid_tile(site, sums),
-        _tile("Renewables", power(sums.renewables_kw), share or f"{green} plants", testid="live-renewables"),
-        _tile("Demand", power(sums.demand_kw), "loads and EV charging", testid="live-demand"),
+        tile("Renewables", power(sums.renewables_kw), share or f"{green} plants", testid="live-renewables"),
+        tile("Demand", power(sums.demand_kw), "loads and EV charging", testid="live-demand"),
     ]
     drawn = nodes(site, image)
     clock_s = now.timestamp()

@@ -119,7 +119,7 @@ def seed(db: TenantStore, now: datetime | None = None) -> Seeded:
         objective_eur=84.2,
         bound_eur=84.1,
         no_storage_cost_eur=103.9,
-        costs={"energy_eur": 71.2, "wear_eur": 6.1, "fuel_eur": 6.9},
+        costs={"energy_import": 71.2, "battery_wear": 6.1, "fuel": 6.9},
     )
     plan_id = plans.write_plan(db, record, plan_values(site, start))
     live.write_live(db, site.id, live_frame(site, now))

@@ -183,8 +183,8 @@ def test_next_hour_begins_with_the_interval_that_runs() -> None:
 
 
 def test_costs_are_named_and_totals_left_out() -> None:
-    frame = cost_frame({"energy_eur": 3.0, "wear_eur": 0.0, "total_eur": 3.0, "own_thing": 1.5, "ok": True})
-    assert frame.rows() == [("Energy bought and sold", 3.0), ("Own thing", 1.5)]
+    frame = cost_frame({"energy_import": 3.0, "battery_wear": 0.0, "total_eur": 3.0, "own_thing": 1.5, "ok": True})
+    assert frame.rows() == [("Energy bought", 3.0), ("Own thing", 1.5)]
 
 
 def test_saving_is_unknown_when_a_cost_is() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -13,7 +16,8 @@ from dashboards.navigation import PAGES, pages_for
 from dashboards.session import CurrentUser
 from flexergy_pipelines.store import Store, TenantStore
 from flexergy_pipelines.store.alarms import list_alarms
-from flexergy_pipelines.store.commands import open_commands
+from flexergy_pipelines.store.commands import open_commands, pending_replans
+from flexergy_pipelines.store.plans import read_active_plan, write_plan
 from tests.dashboards.seeding import seed, seed_site
 
 Open = Callable[..., AppTest]
@@ -60,7 +64,7 @@ def test_every_page_of_a_running_site_draws(open_page: Open, db: TenantStore, pa
     open_page(path, "administrator")
 
 
-@pytest.mark.parametrize("path", [spec.path for spec in PAGES])
+@pytest.mark.parametrize("path", [spec.path for spec in PAGES if spec.path != "log"])
 def test_every_page_of_an_empty_site_says_what_will_come(open_page: Open, db: TenantStore, path: str) -> None:
     seed_site(db)
     page = open_page(path, "administrator")
@@ -79,10 +83,10 @@ def test_the_overview_shows_live_values_and_the_plan(open_page: Open, db: Tenant
 def test_the_plan_page_tells_cost_saving_and_proof(open_page: Open, db: TenantStore) -> None:
     seed(db)
     page = open_page("plan")
-    shown = {metric.label: (metric.value, metric.delta) for metric in page.metric}
-    assert shown["Cost of the plan"][0] == "84.20 EUR"
-    assert shown["Saved by storage"][0] == "19.70 EUR"
-    assert shown["Solution"] == ("optimal", "gap 0.04 %")
+    text = re.sub(r"<[^>]*>", "|", words(page))
+    for figure in ("Cost of the plan||84.20 EUR|", "Saved by storage||19.70 EUR||19.0 %", "Solution||optimal|"):
+        assert figure in text
+    assert "gap to the best possible 0.04 %" in text
 
 
 @pytest.mark.requirement("module.dashboard")
@@ -130,7 +134,10 @@ def test_a_viewer_cannot_acknowledge(open_page: Open, db: TenantStore) -> None:
 def test_kpis_can_be_looked_at_by_period(open_page: Open, db: TenantStore) -> None:
     seed(db)
     page = open_page("kpis")
-    assert "84.10 EUR" in page.dataframe[0].value["value"].to_list()
+    assert "84.10 EUR" in words(page)
+    tables = [frame.value["value"].to_list() for frame in page.dataframe]
+    assert ["83.0 %"] in tables
+    assert ["1.20 cycles"] in tables
     assert page.selectbox(key="kpi_period_day").options[0] < f"{datetime.now(UTC):%Y-%m-%d}"
 
 
@@ -145,9 +152,79 @@ def test_a_session_that_ends_stops_the_page(open_page: Open, db: TenantStore, mo
     monkeypatch.setattr(session, "current_user", lambda: None)
     page.run()
     assert any("session has ended" in warning.value for warning in page.warning)
-    assert not page.metric
+    assert "Cost of the plan" not in words(page)
 
 
 def test_a_role_sees_only_registered_pages() -> None:
     assert {spec.path for spec in pages_for("viewer")} <= {spec.path for spec in pages_for("administrator")}
     assert pages_for("nobody") == []
+
+
+def test_a_manual_setpoint_has_a_reason_a_range_and_an_end(open_page: Open, db: TenantStore) -> None:
+    seed(db)
+    page = open_page("operation")
+    page.number_input(key="cmd_value_ess-1").set_value(1e6)
+    page.button(key="cmd_send").click().run()
+    said = "\n".join(error.value for error in page.error)
+    assert "ess-1: 1\u202f000\u202f000.0 kW is outside" in said
+    assert "reason" in said
+    assert open_commands(db, "microgrid") == []
+
+    page.number_input(key="cmd_value_ess-1").set_value(-20.0)
+    page.text_input(key="cmd_reason").input("commissioning test")
+    page.button(key="cmd_send").click().run()
+    (command,) = open_commands(db, "microgrid")
+    assert (command.asset_id, command.quantity, command.value) == ("ess-1", "active_power_setpoint_kw", -20.0)
+    assert (command.user, command.reason) == ("olga", "commissioning test")
+    assert command.valid_until is not None
+    assert timedelta(minutes=28) < command.valid_until - datetime.now(UTC) < timedelta(minutes=31)
+
+    page.button(key="cmd_back").click().run()
+    assert open_commands(db, "microgrid")[-1].value is None
+
+
+@pytest.mark.requirement("users.03.4")
+def test_the_log_tells_who_commanded_and_why(open_page: Open, db: TenantStore) -> None:
+    seed(db)
+    page = open_page("operation")
+    page.text_input(key="cmd_reason").input("noise complaint")
+    page.button(key="cmd_send").click().run()
+    rows = open_page("log").dataframe[0].value
+    row = rows[rows["did"] == "command given"].iloc[0]
+    assert (row["who"], row["reason"], row["to"]) == ("olga", "noise complaint", "ess-1/active_power_setpoint_kw")
+
+
+def test_a_role_taken_away_meanwhile_stops_the_command(
+    open_page: Open, db: TenantStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(db)
+    page = open_page("operation")
+    monkeypatch.setattr(session, "current_user", lambda: CurrentUser("olga", "viewer", "demo"))
+    page.text_input(key="cmd_reason").input("too late")
+    page.button(key="cmd_send").click().run()
+    assert any("no longer" in error.value for error in page.error)
+    assert open_commands(db, "microgrid") == []
+
+
+def test_a_new_plan_can_be_asked_for(open_page: Open, db: TenantStore) -> None:
+    seed(db)
+    page = open_page("operation")
+    page.text_input(key="replan_reason").input("market hall opens late")
+    page.button(key="replan_go").click().run()
+    (request,) = pending_replans(db)
+    assert request.reason == "olga: market hall opens late"
+
+
+def test_plans_can_be_compared(open_page: Open, db: TenantStore) -> None:
+    seeded = seed(db)
+    active = read_active_plan(db, "microgrid", seeded.now)
+    assert active is not None
+    other = active.values.with_columns(
+        pl.when((pl.col("asset_id") == "ess-1") & (pl.col("quantity") == "active_power_kw"))
+        .then(pl.col("value") + 4)
+        .otherwise("value")
+        .alias("value")
+    )
+    write_plan(db, replace(active.record, kind="intraday"), other)
+    page = open_page("plan")
+    assert "ess-1: 96.0 kWh are planned otherwise" in words(page)

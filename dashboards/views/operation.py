@@ -1,0 +1,131 @@
+"""View model of operating by hand: which actuators there are, what may be asked of them, what stands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from dashboards.words import duration, local_time, number
+from flexergy_pipelines.grid import Site
+from flexergy_pipelines.store.commands import EMERGENCY_STOP, Command
+
+QUANTITY_WORDS = {
+    "active_power_setpoint_kw": "power setpoint",
+    "active_power_limit_kw": "power limit",
+    EMERGENCY_STOP: "emergency stop",
+}
+
+SIGN_WORDS = {
+    "ess": "+ discharges, − charges",
+    "genset": "0 stops it",
+    "pv": "the most it may produce",
+    "wind": "the most it may produce",
+    "controllable_load": "the most it may take",
+    "ev": "the most it may take",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Actuator:
+    """Something that can be commanded, with its range."""
+
+    asset_id: str
+    quantity: str
+    unit: str
+    minimum: float
+    maximum: float
+    hint: str
+
+    @property
+    def title(self) -> str:
+        """As it is named on the screen."""
+        return f"{self.asset_id} · {QUANTITY_WORDS.get(self.quantity, self.quantity)}"
+
+
+def actuators(site: Site) -> list[Actuator]:
+    """Every actuator of a site, storage first."""
+    kinds = {asset.id: asset.kind for asset in site.assets()}
+    order = list(SIGN_WORDS)
+    found = [
+        Actuator(p.asset_id, p.quantity, p.unit, p.minimum, p.maximum, SIGN_WORDS.get(kinds[p.asset_id], ""))
+        for p in site.points()
+        if p.writable
+    ]
+    return sorted(found, key=lambda a: (order.index(k) if (k := kinds[a.asset_id]) in order else 99, a.asset_id))
+
+
+def problems(actuator: Actuator, value: float, minutes: int, reason: str) -> list[str]:
+    """What is wrong with a command, one line each; empty when it may be sent."""
+    found = []
+    if not actuator.minimum <= value <= actuator.maximum:
+        found.append(
+            f"{actuator.asset_id}: {number(value)} {actuator.unit} is outside {number(actuator.minimum)} to "
+            f"{number(actuator.maximum)} {actuator.unit}"
+        )
+    if not 1 <= minutes <= 24 * 60:
+        found.append(f"duration {minutes} min is outside 1 to 1440 min")
+    if len(reason.strip()) < 3:
+        found.append("give a reason of at least 3 letters")
+    return found
+
+
+def standing(commands: list[Command], now: datetime, zone: ZoneInfo) -> pl.DataFrame:
+    """Commands in force as a table of text."""
+    rows = [
+        {
+            "asset": command.asset_id or "whole site",
+            "what": QUANTITY_WORDS.get(command.quantity, command.quantity),
+            "value": "hand back" if command.value is None else _value(command),
+            "by": command.user,
+            "reason": command.reason,
+            "since": local_time(command.created_at, zone),
+            "ends in": "when released"
+            if command.valid_until is None
+            else duration((command.valid_until - now).total_seconds()),
+        }
+        for command in commands
+    ]
+    names: list[str] = ["asset", "what", "value", "by", "reason", "since", "ends in"]
+    return pl.DataFrame(rows, schema=[(name, pl.String) for name in names])
+
+
+def _value(command: Command) -> str:
+    if command.quantity == EMERGENCY_STOP:
+        return "stop" if command.value else "release"
+    return f"{number(command.value)} kW"
+
+
+EVENT_WORDS = {
+    "command_given": "command given",
+    "alarm_acknowledged": "alarm acknowledged",
+    "site_saved": "site configuration saved",
+}
+
+
+def event_table(events: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
+    """Who did what, newest first, as a table of text."""
+    rows = [
+        {
+            "when": f"{row['at'].astimezone(zone):%Y-%m-%d %H:%M:%S}",
+            "who": row["actor"],
+            "did": EVENT_WORDS.get(row["kind"], row["kind"].replace("_", " ")),
+            "to": row["subject"] or "",
+            "reason": row["reason"] or "",
+            "detail": _detail(row["detail"]),
+        }
+        for row in events.sort("at", descending=True).iter_rows(named=True)
+    ]
+    names: list[str] = ["when", "who", "did", "to", "reason", "detail"]
+    return pl.DataFrame(rows, schema=[(name, pl.String) for name in names])
+
+
+def _detail(detail: str | None) -> str:
+    """The event's JSON as words."""
+    known = json.loads(detail) if detail else {}
+    if not isinstance(known, dict):
+        return str(known)
+    return ", ".join(f"{str(key).replace('_', ' ')} {value}" for key, value in known.items() if value is not None)
