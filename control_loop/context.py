@@ -78,6 +78,25 @@ class SentState:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadState:
+    """What the load controller's rules remember of a load.
+
+    Attributes
+    ----------
+    baseline_kw : float or None
+        Demand when it was last not curtailed [kW]; None before it was measured.
+    curtailed_since : float or None
+        Monotonic time [s] the running curtailment began; None when none runs.
+    ended : float or None
+        Monotonic time [s] the last one ended.
+    """
+
+    baseline_kw: float | None = None
+    curtailed_since: float | None = None
+    ended: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """Inputs of one cycle; rules read it and change nothing.
 
@@ -89,6 +108,8 @@ class Context:
         What each actuator was told last.
     last_fresh : mapping
         Monotonic time [s] each actuator's asset last had fresh telemetry.
+    loads : mapping
+        What is remembered of loads with rules of their own.
     """
 
     model: SiteModel
@@ -101,6 +122,7 @@ class Context:
     grid_limits: Sequence[GridOperatorLimit] = ()
     last: Mapping[str, SentState] = field(default_factory=dict)
     last_fresh: Mapping[str, float] = field(default_factory=dict)
+    loads: Mapping[str, LoadState] = field(default_factory=dict)
 
     def fresh(self, asset_id: str, quantity: str) -> float | None:
         """A good value at most three periods old, else None."""

@@ -9,10 +9,11 @@ from datetime import datetime
 
 from control_loop.alarms import Alarm, AlarmKey, cycle_alarms
 from control_loop.arbitration import Decision
-from control_loop.context import Context, GridOperatorLimit, ManualCommand
+from control_loop.context import Context, GridOperatorLimit, LoadState, ManualCommand
 from control_loop.dispatch import Dispatcher, Setpoint
 from control_loop.engine import decide
 from control_loop.image import PointKey, ProcessImage
+from control_loop.load_rules import next_load_states
 from control_loop.model import SiteModel
 from control_loop.plan_view import PlanView
 from control_loop.protocols.base import Driver
@@ -100,6 +101,7 @@ class ControlCycle:
         self._reads: dict[str, asyncio.Task[Mapping[PointKey, float | None]]] = {}
         self._writes: dict[str, asyncio.Task[None]] = {}
         self._last_fresh: dict[str, float] = {}
+        self._loads: dict[str, LoadState] = {}
         self._last_monotonic: float | None = None
         self._scheduled: dict[str, tuple[int, datetime]] = {}
 
@@ -123,6 +125,7 @@ class ControlCycle:
         without_effect = self.dispatcher.check(readbacks, self.cycle)
         context = self._context(now)
         outcome = decide(context)
+        self._loads = next_load_states(context, {name: d.value for name, d in outcome.decisions.items()})
         sent = await self._write(outcome.decisions)
         schedules = await self._push_schedules(now)
         undelivered = {a.asset_id: self.dispatcher.failures(a.asset_id) for a in self.model.actuators}
@@ -162,6 +165,7 @@ class ControlCycle:
             grid_limits=self.grid_limits,
             last=self.dispatcher.state(),
             last_fresh=self._last_fresh,
+            loads=self._loads,
         )
         for actuator in self.model.actuators:
             if not context.blind(actuator.asset_id):

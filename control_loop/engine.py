@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from control_loop import limits, pcc, wishes
+from control_loop import limits, load_rules, pcc, wishes
 from control_loop.arbitration import Decision, arbitrate
 from control_loop.context import Context
 from control_loop.model import Actuator
@@ -17,7 +17,9 @@ Rule = Callable[[Context], list[Request]]
 RULES: dict[str, tuple[Layer, Rule]] = {
     "emergency_stop": (Layer.EMERGENCY_STOP, limits.emergency_stop),
     "protection": (Layer.PROTECTION, limits.protection),
+    "load_capability": (Layer.PROTECTION, load_rules.load_capability),
     "grid_operator": (Layer.GRID_OPERATOR, limits.grid_operator),
+    "load_comfort": (Layer.RAMP, load_rules.load_comfort),
     "least_limits": (Layer.RAMP, limits.least_limits),
     "ramp": (Layer.RAMP, limits.ramp),
     "fail_safe": (Layer.FAIL_SAFE, wishes.fail_safe),
@@ -91,6 +93,7 @@ def _arbitrate_all(context: Context, requests: list[Request]) -> dict[str, Decis
         by_asset.get(request.asset_id, []).append(request)
     return {
         a.asset_id: _possible(
+            context,
             a,
             arbitrate(a.minimum_kw, a.maximum_kw, by_asset[a.asset_id], context.monotonic, a.idle_kw),
         )
@@ -98,12 +101,14 @@ def _arbitrate_all(context: Context, requests: list[Request]) -> dict[str, Decis
     }
 
 
-def _possible(actuator: Actuator, decision: Decision) -> Decision:
-    """Move a decision to a value the device can take: a genset stops or runs at its least power at least."""
+def _possible(context: Context, actuator: Actuator, decision: Decision) -> Decision:
+    """Move a decision to a value the device can take: a genset off or at its least power or more, a load in steps."""
     value = decision.value
     least = actuator.running_minimum_kw
     if 0 < value < least:
         wish = max(decision.requested, value)
         start = (wish >= least / 2 or decision.hard_lower > 0) and least <= decision.hard_upper
         value = least if start else 0.0
+    elif actuator.curtailment is not None:
+        value = load_rules.to_step(actuator, context.loads.get(actuator.asset_id), decision)
     return decision if value == decision.value else replace(decision, value=value)

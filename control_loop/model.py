@@ -36,6 +36,25 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class CurtailmentRules:
+    """How a load may be curtailed.
+
+    Attributes
+    ----------
+    steps : tuple of float
+        Allowed shares of the uncurtailed power.
+    min_between_s : float
+        Least time from the end of one curtailment to the start of the next [s].
+    max_s : float
+        Longest time one curtailment may last [s].
+    """
+
+    steps: tuple[float, ...]
+    min_between_s: float = 0.0
+    max_s: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
 class Actuator:
     """One thing the loop can command.
 
@@ -74,6 +93,7 @@ class Actuator:
     least_kw: float = 0.0
     priority: int = 5
     storage: Storage | None = None
+    curtailment: CurtailmentRules | None = None
 
     @property
     def consumes(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from control_loop.model import Actuator, SiteModel, Storage
+from control_loop.model import Actuator, CurtailmentRules, SiteModel, Storage
 from control_loop.protocols.base import Driver
 from control_loop.protocols.modbus import ModbusDriver
 from control_loop.telemetry import PointPolicy, TelemetryFilter
@@ -108,8 +108,15 @@ def _actuator(asset: Asset, controller: str, source_share: float, consumer_share
             safe_kw=asset.rated_kw * consumer_share,
             least_kw=asset.min_limit_kw if isinstance(asset, EVBlock) else 0.0,
             priority=asset.priority if isinstance(asset, ControllableLoad) else EV_PRIORITY,
+            curtailment=_curtailment(asset) if isinstance(asset, ControllableLoad) else None,
         )
     return None
+
+
+def _curtailment(load: ControllableLoad) -> CurtailmentRules:
+    return CurtailmentRules(
+        load.curtail_steps, 60.0 * load.min_minutes_between_curtailments, 60.0 * load.max_curtailed_minutes
+    )
 
 
 EV_PRIORITY = 5

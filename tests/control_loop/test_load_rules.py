@@ -1,0 +1,99 @@
+"""The load controller: steps, least time between curtailments, longest curtailment, and what outranks them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from control_loop.cycle import ControlCycle
+from control_loop.model import CurtailmentRules, SiteModel
+from control_loop.protocols.base import MemoryDriver
+from flexergy_pipelines.grid.clock import SimulatedClock
+from tests.control_loop.harness import ESS, LIMIT, LOAD, MEASURED, NOW, plan_of, point
+
+RULES = CurtailmentRules(steps=(0.75, 0.5, 0.25), min_between_s=600.0, max_s=300.0)
+COLD = replace(LOAD, curtailment=RULES)
+PUMP = replace(LOAD, asset_id="pump", priority=2, curtailment=RULES)
+MODEL = SiteModel("site", (ESS, COLD, PUMP), 150.0, 80.0, ramp_kw_per_s=25.0, cycle_s=10.0, setpoint_ttl_s=60.0)
+DEMAND_KW = 20.0
+
+
+class Bench:
+    """A battery that is full of rules and two loads of 20 kW that take what their limit leaves them."""
+
+    def __init__(self) -> None:
+        self.clock = SimulatedClock(NOW)
+        values = {point(name): value for name, value in MEASURED.items() if name.startswith(("pcc", "ess-1"))}
+        values |= {("ess-1", "max_discharge_kw"): 0.0}
+        self.device = MemoryDriver("all", dict(values))
+        for load in ("cold", "pump"):
+            self.device.values.update({(load, "active_power_kw"): DEMAND_KW, (load, LIMIT): 40.0})
+        self.base_kw = 0.0
+        self.cycle = ControlCycle(MODEL, [self.device], self.clock)
+
+    def run(self, seconds: float, plan: dict[str, float] | None = None) -> list[float]:
+        """Let time pass; returns the power of the cold store in each cycle [kW]."""
+        self.cycle.plan = None if plan is None else plan_of(plan, start=self.clock.now(), hours=2.0)
+
+        async def cycles() -> list[float]:
+            powers = []
+            for _ in range(round(seconds / MODEL.cycle_s)):
+                await self.cycle.run_once(self.clock.now())
+                for load in ("cold", "pump"):
+                    limit = self.device.values[load, LIMIT]
+                    assert limit is not None
+                    self.device.values[load, "active_power_kw"] = min(DEMAND_KW, limit)
+                total = sum(self.device.values[load, "active_power_kw"] or 0.0 for load in ("cold", "pump"))
+                self.device.values["pcc", "active_power_kw"] = self.base_kw + total
+                powers.append(self.device.values["cold", "active_power_kw"] or 0.0)
+                self.clock.advance(MODEL.cycle_s)
+            return powers
+
+        return asyncio.run(cycles())
+
+
+PLANNED = {f"cold.{LIMIT}": 11.0}
+
+
+@pytest.mark.requirement("module.load_controller")
+def test_a_load_is_curtailed_in_its_steps() -> None:
+    # 11 kW is nearest to half of the demand of 20 kW.
+    assert Bench().run(30, PLANNED)[1:] == [10.0, 10.0]
+    assert Bench().run(30, {f"cold.{LIMIT}": 14.0})[1:] == [15.0, 15.0]
+    assert Bench().run(30, {f"cold.{LIMIT}": 0.0})[1:] == [5.0, 5.0]
+    assert Bench().run(30, {f"cold.{LIMIT}": 19.9})[1:] == [20.0, 20.0]
+
+
+@pytest.mark.requirement("module.load_controller")
+def test_not_longer_than_allowed_and_not_again_too_soon() -> None:
+    powers = Bench().run(3600, PLANNED)
+    curtailed = [power < DEMAND_KW for power in powers]
+    changes = [i for i in range(1, len(curtailed)) if curtailed[i] != curtailed[i - 1]]
+    spells = [(b - a) * MODEL.cycle_s for a, b in zip([0, *changes], changes, strict=False)]
+    lengths = spells if curtailed[0] else spells[1:]
+    assert lengths[0::2] == pytest.approx([300.0] * len(lengths[0::2]))
+    assert lengths[1::2] == pytest.approx([600.0] * len(lengths[1::2]))
+    assert len(lengths) >= 6
+
+
+@pytest.mark.requirement("module.load_controller")
+def test_the_connection_outranks_the_rules_and_takes_the_loads_by_priority() -> None:
+    bench = Bench()
+    bench.run(330, PLANNED)  # the cold store has just been curtailed for as long as allowed
+    bench.base_kw = 120.0
+    powers = bench.run(120)
+    # 120 + 20 + 20 kW against 148.5 kW: the cold store (priority 7) gives way in spite of its rest, the pump (2) not.
+    assert powers[2:] == [5.0] * 10
+    assert bench.device.values["pump", "active_power_kw"] == DEMAND_KW
+
+
+def test_below_its_lowest_step_a_load_cannot_be_counted_on() -> None:
+    bench = Bench()
+    bench.run(20)
+    bench.base_kw = 135.0
+    bench.run(60)
+    # 135 + 5 kW leave 8.5 kW for the pump, so the next load in line gives the rest: its lowest step.
+    assert bench.device.values["cold", "active_power_kw"] == 5.0
+    assert bench.device.values["pump", "active_power_kw"] == 5.0
