@@ -17,6 +17,8 @@ NIGHT_OUTPUT: Final = "night_output"
 NEGATIVE: Final = "negative"
 SENTINEL: Final = "sentinel"
 ANOMALY: Final = "anomaly"
+NOT_A_NUMBER: Final = "not_a_number"
+BAD_TIME: Final = "bad_time"
 DUPLICATE_TIME: Final = "duplicate_time"
 CLOCK_DRIFT: Final = "clock_drift"
 SWAPPED_PHASES: Final = "swapped_phases"
@@ -38,6 +40,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     NIGHT_OUTPUT: "PV output between dusk and dawn; set to zero",
     NEGATIVE: "negative where only consumption or generation is possible; replaced by an estimate",
     SENTINEL: "a number that stands for 'no value' (such as -999999); replaced by an estimate",
+    NOT_A_NUMBER: "text, true, NaN or infinity where a number belongs; replaced by an estimate",
+    BAD_TIME: "stamped with a time that cannot be read or cannot be right; left as it is and not used",
     ANOMALY: "unlike anything in the history of the series; replaced by an estimate",
     DUPLICATE_TIME: "a second value for the same instant; the first one counts",
     CLOCK_DRIFT: "stamped by a clock that was wrong; moved to where it belongs",
@@ -64,6 +68,8 @@ DETECTED: Final = frozenset(
         NEGATIVE,
         SENTINEL,
         ANOMALY,
+        NOT_A_NUMBER,
+        BAD_TIME,
         DUPLICATE_TIME,
         CLOCK_DRIFT,
         SWAPPED_PHASES,

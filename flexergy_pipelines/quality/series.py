@@ -117,12 +117,15 @@ def _detect_counter(values: Values, codes: Codes, spec: SeriesSpec) -> tuple[Val
     return values, codes
 
 
-def cleanse(values: Values, spec: SeriesSpec) -> Cleansed:
-    """Detect and impute one regular series given as an array (NaN where nothing was measured)."""
+def cleanse(values: Values, spec: SeriesSpec, donors: list[Values] | None = None) -> Cleansed:
+    """Detect and impute one regular series given as an array (NaN where nothing was measured).
+
+    `donors` are other series of the same axis, which may help to fill gaps of this one.
+    """
     detected, found = detect(values, spec)
     if spec.kind in ("meter", "load") and is_counter(detected):
         spec = replace(spec, kind="counter")
-    clean, reason, uncertainty = impute(detected, spec)
+    clean, reason, uncertainty = impute(detected, spec, donors)
     # What was found wrong is the more telling reason, unless nothing could be put in its place.
     codes = np.where((found != 0) & ~np.isin(reason, _EMPTY), found, reason).astype(np.uint8)
     return Cleansed(clean, codes, uncertainty)
