@@ -71,6 +71,11 @@ class ChargePoint:
         Largest power [kW].
     rng : random.Random
         Seeded generator of the cars that come.
+
+    Attributes
+    ----------
+    released : bool
+        Whether energy may flow; a charge point that must authorize its drivers holds it back until then.
     """
 
     def __init__(self, point_id: str, max_kw: float, rng: random.Random) -> None:
@@ -82,8 +87,10 @@ class ChargePoint:
         self.energy_kwh = 0.0
         self.unserved_kwh = 0.0
         self.sessions = 0
+        self.released = True
         self._rng = rng
         self._carried_kwh = 0.0
+        self._shut = False
 
     def want(self, share_kw: float, dt_s: float) -> float:
         """Power that the car here wants now, when its driver's profile asks for `share_kw` [kW]."""
@@ -98,7 +105,9 @@ class ChargePoint:
             elif leaving and (served or self.session.overtime_s > PATIENCE_S):
                 self.unserved_kwh += self.session.missing_kwh
                 self.session = None
-        if self.session is None and share_kw > PLUG_IN_KW:
+        if share_kw <= PLUG_IN_KW:
+            self._shut = False
+        if self.session is None and share_kw > PLUG_IN_KW and not self._shut:
             self.sessions += 1
             capacity_kwh = self._rng.choice(CAR_CAPACITIES_KWH)
             soc = self._rng.uniform(0.15, 0.55)
@@ -108,7 +117,16 @@ class ChargePoint:
             return 0.0
         backlog_kw = self.session.missing_kwh * CATCH_UP_PER_H
         self.session.owed_kwh += share_kw * dt_s / 3600.0
+        if not self.released:
+            return 0.0
         return min(self.session.accepts_kw(self.max_kw), self.limit_kw, share_kw + backlog_kw)
+
+    def send_away(self) -> None:
+        """Unplug the car; the next one comes when the profile has been at rest once."""
+        if self.session is not None:
+            self.unserved_kwh += self.session.missing_kwh
+        self.session = None
+        self._shut = True
 
     def charge(self, power_kw: float, dt_s: float) -> None:
         """Give the car `power_kw` for `dt_s` seconds."""

@@ -12,11 +12,12 @@ from flexergy_pipelines.grid.clock import Clock
 
 FaultKind = Literal[
     "down", "silent", "slow", "frozen", "spikes", "nan", "wrong_scale", "ack_without_effect", "stuck_output",
-    "bms_trip", "frequency", "voltage", "meter_reset", "http_429", "http_500", "truncated", "stale",
+    "clock_skew", "bms_trip", "frequency", "voltage", "meter_reset", "http_429", "http_500", "truncated", "stale",
 ]  # fmt: skip
 
 DEVICE_FAULTS: tuple[FaultKind, ...] = (
     "down", "silent", "slow", "frozen", "spikes", "nan", "wrong_scale", "ack_without_effect", "stuck_output",
+    "clock_skew",
 )  # fmt: skip
 SERVICE_FAULTS: tuple[FaultKind, ...] = ("http_429", "http_500", "slow", "truncated", "stale")
 ASSET_FAULTS: dict[str, tuple[FaultKind, ...]] = {
@@ -26,7 +27,7 @@ ASSET_FAULTS: dict[str, tuple[FaultKind, ...]] = {
 }
 """Faults and grid events by kind of asset."""
 SERVICES = ("weather", "market")
-NEEDS_VALUE = {"frequency", "voltage"}
+NEEDS_VALUE = {"frequency", "voltage", "clock_skew"}
 DEFAULT_SCALE = 10.0
 
 
@@ -38,19 +39,19 @@ class FaultRequest(BaseModel):
     target : str
         ``<site>/<device>`` for device faults, ``<site>/<asset>`` for faults of assets, ``weather`` or ``market``.
     kind : str
-        What goes wrong: *down* (port closed), *silent* (connects, never answers), *slow* (answers after `delay_s`),
-        *frozen* (old values for ever), *spikes* (now and then ten times the value), *nan* (not-a-number sentinels),
-        *wrong_scale* (powers times `value`, default 10), *ack_without_effect* (a write is acknowledged and dropped),
-        *stuck_output* (the register takes the write, the power stays); of a battery *bms_trip* (contactors open); of
-        the grid connection *frequency* (off by `value` Hz), *voltage* (off by `value` of nominal) and, also of a
-        metered load, *meter_reset* (counters to zero, once); of services *http_429*, *http_500*, *slow*, *truncated*,
-        *stale*.
+        What goes wrong. Of devices: *down* (port closed), *silent* (connects, never answers), *slow* (answers after
+        `delay_s`), *frozen* (old values for ever), *spikes* (now and then ten times the value), *nan* (not-a-number
+        sentinels), *wrong_scale* (powers times `value`, default 10), *ack_without_effect* (a write is acknowledged and
+        dropped), *stuck_output* (the register takes the write, the power stays), *clock_skew* (time stamps off by
+        `value` s). Of a battery: *bms_trip* (contactors open). Of the grid connection: *frequency* (off by `value` Hz),
+        *voltage* (off by `value` of nominal) and, also of a metered load, *meter_reset* (counters to zero, once). Of
+        services: *http_429*, *http_500*, *slow*, *truncated*, *stale*.
     duration_s : float or None
         Seconds until it heals by itself; None lasts until it is cleared.
     delay_s : float
         For *slow*: delay of each answer [s].
     value : float or None
-        For *frequency* [Hz], *voltage* [share of nominal] and *wrong_scale* [factor].
+        For *frequency* [Hz], *voltage* [share of nominal], *wrong_scale* [factor] and *clock_skew* [s].
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
@@ -59,7 +60,7 @@ class FaultRequest(BaseModel):
     kind: FaultKind
     duration_s: float | None = Field(default=None, gt=0)
     delay_s: float = Field(default=1.0, ge=0, le=60)
-    value: float | None = Field(default=None, ge=-1000, le=1000)
+    value: float | None = Field(default=None, ge=-100_000, le=100_000)
 
     @model_validator(mode="after")
     def _value_where_needed(self) -> FaultRequest:

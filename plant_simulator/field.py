@@ -63,9 +63,9 @@ class Field:
         """Bind every device to its configured port or the next free one; returns addresses by device key."""
         for key, device in self.devices.items():
             await device.start(host)
-            if not device.address.endswith(f":{device.wanted_port}"):
+            if device.address and not device.address.endswith(f":{device.wanted_port}"):
                 log.info("port taken, next free one bound", device=key, wanted=device.wanted_port, got=device.address)
-        return {key: device.address for key, device in self.devices.items()}
+        return {key: device.address for key, device in self.devices.items() if device.address}
 
     async def close(self) -> None:
         """Close every port."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Any, Protocol
 
 from flexergy_pipelines.grid import Device
@@ -10,6 +12,7 @@ from plant_simulator.iec104 import Iec104Device
 from plant_simulator.line import FaultyLine
 from plant_simulator.modbus_server import ModbusDevice
 from plant_simulator.plant import Plant
+from plant_simulator.signals import DeviceSignals
 from plant_simulator.worker import Message, Worker
 
 
@@ -18,7 +21,7 @@ class Front(Protocol):
 
     @property
     def address(self) -> str:
-        """``host:port`` that it is bound to."""
+        """``host:port`` that it is bound to; empty when it listens nowhere."""
         ...
 
     @property
@@ -128,6 +131,55 @@ class Iec104Front:
             self.image.take(message["ioa"], message["value"])
 
 
+class OcppFront:
+    """The charge points of an EV charging manager: they dial the central system at the manager's address."""
+
+    address = ""
+    wanted_port = 0
+
+    def __init__(self, device: Device, plant: Plant, seed: int) -> None:
+        from plant_simulator.ocpp_charger import Charger
+
+        self.signals = DeviceSignals(device, plant, seed)
+        self.url = f"ws://{device.connection.host}:{device.connection.port}/ocpp"
+        self.chargers = [
+            Charger(point, plant.clock, self._skew_s) for point in plant.charging[device.assets[0].id].points
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, host: str) -> None:  # noqa: ARG002 - charge points listen nowhere
+        from plant_simulator.ocpp_link import stay_connected
+
+        # The library logs every message.
+        logging.getLogger("ocpp").setLevel(logging.CRITICAL)
+        for charger in self.chargers:
+            task = asyncio.create_task(stay_connected(charger, lambda: self.url, self.signals))
+            self._tasks.append(task)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def refresh(self) -> None:
+        for charger in self.chargers:
+            charger.tick()
+
+    def statistics(self) -> dict[str, Any]:
+        return {
+            "protocol": "ocpp16",
+            "central_system": self.url,
+            "connections": sum(charger.registered for charger in self.chargers),
+            "transactions": sum(charger.running is not None for charger in self.chargers),
+            "untold": sum(len(charger.outbox) for charger in self.chargers),
+        }
+
+    def _skew_s(self) -> float:
+        fault = self.signals.plant.faults.find(self.signals.device.key, "clock_skew")
+        return 0.0 if fault is None else fault.value
+
+
 def make_front(device: Device, plant: Plant, seed: int) -> Front:
     """The front that speaks the device's protocol.
 
@@ -141,5 +193,7 @@ def make_front(device: Device, plant: Plant, seed: int) -> Front:
             return ModbusFront(device, plant, seed)
         case "iec104":
             return Iec104Front(device, plant, seed)
+        case "ocpp16" if device.kind == "ev_charging_manager":
+            return OcppFront(device, plant, seed)
         case other:
             raise ValueError(f"{device.key}: the simulator does not speak {other}")

@@ -1,0 +1,308 @@
+"""A charge point that speaks OCPP 1.6J to a central system, and keeps what it could not tell while alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ocpp.v16 import call, call_result
+from ocpp.v16.enums import AuthorizationStatus, ChargePointErrorCode, ChargePointStatus, Reason, RegistrationStatus
+
+from flexergy_pipelines.grid.clock import Clock
+from plant_simulator.charging import ChargePoint
+from plant_simulator.ocpp_profiles import ProfileStack, Transaction
+
+DEFAULT_CONFIGURATION = {
+    "HeartbeatInterval": "300",
+    "MeterValueSampleInterval": "10",
+    "MeterValuesSampledData": "Power.Active.Import,Energy.Active.Import.Register,SoC",
+    "NumberOfConnectors": "1",
+    "SupportedFeatureProfiles": "Core,SmartCharging,RemoteTrigger,FirmwareManagement,LocalAuthListManagement",
+    "ChargeProfileMaxStackLevel": "9",
+    "ChargingScheduleAllowedChargingRateUnit": "Current,Power",
+    "ChargingScheduleMaxPeriods": "96",
+    "AuthorizeRemoteTxRequests": "false",
+}
+READ_ONLY = {
+    "NumberOfConnectors", "SupportedFeatureProfiles", "ChargeProfileMaxStackLevel",
+    "ChargingScheduleAllowedChargingRateUnit", "ChargingScheduleMaxPeriods",
+}  # fmt: skip
+SECONDS_SETTINGS = {"HeartbeatInterval", "MeterValueSampleInterval"}
+OFFLINE_LIMIT = 10_000
+"""Messages of transactions kept while the central system is away; the oldest meter values go first beyond it."""
+RETRY_AUTHORIZATION_S = 30.0
+
+
+@dataclass(slots=True)
+class Running:
+    """The transaction at the connector."""
+
+    session: int
+    id_tag: str
+    started: datetime
+    meter_start_wh: int
+    transaction_id: int | None = None
+
+
+@dataclass(slots=True)
+class Note:
+    """A message for the central system.
+
+    Attributes
+    ----------
+    build : callable
+        Makes the payload when it is sent, because only then a transaction's id is known.
+    heard : callable
+        Takes the answer.
+    keep : bool
+        Whether it waits for the central system to come back (everything about transactions does).
+    """
+
+    build: Callable[[], Any]
+    heard: Callable[[Any], None]
+    keep: bool
+    is_sample: bool = False
+
+
+class Charger:
+    """State of one charge point with one connector; its connection comes and goes.
+
+    Parameters
+    ----------
+    point : ChargePoint
+        The physics behind the plug.
+    clock : Clock
+        Time stamps and intervals.
+    skew_s : callable
+        Error of the charge point's own clock now [s].
+    """
+
+    def __init__(self, point: ChargePoint, clock: Clock, skew_s: Callable[[], float] = lambda: 0.0) -> None:
+        self.point = point
+        self.clock = clock
+        self.configuration = dict(DEFAULT_CONFIGURATION)
+        self.profiles = ProfileStack()
+        self.running: Running | None = None
+        self.registered = False
+        self.introduced = False
+        self.available = True
+        self.outbox: deque[Note] = deque()
+        self.wake = asyncio.Event()
+        self.local_list_version = 0
+        self._skew_s = skew_s
+        self._status: ChargePointStatus | None = None
+        self._asked: tuple[int, float] | None = None
+        self._remote_tag: str | None = None
+        self._sampled_s = clock.monotonic()
+        self._beat_s = clock.monotonic()
+        point.released = False
+        point.charge(0.0, 0.0)
+
+    @property
+    def identity(self) -> str:
+        """Name of the charge point towards the central system."""
+        return self.point.point_id
+
+    @property
+    def transaction(self) -> Transaction | None:
+        """The running transaction, as profiles see it."""
+        return None if self.running is None else Transaction(self.running.transaction_id, self.running.started)
+
+    def now(self) -> datetime:
+        """The charge point's own idea of the time."""
+        return self.clock.now() + timedelta(seconds=self._skew_s())
+
+    def stamp(self) -> str:
+        """That time as the protocol writes it."""
+        return self.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+    def meter_wh(self) -> int:
+        """Reading of the energy register [Wh]."""
+        return round(self.point.energy_kwh * 1000)
+
+    def tick(self) -> None:
+        """Follow the car and the profiles, and note what the central system must hear."""
+        session = self.point.session
+        if self.running is not None and (session is None or session.number != self.running.session):
+            self.stop_transaction(Reason.ev_disconnected)
+        if self.running is None and session is not None and self.available:
+            self._ask_to_charge(session.number)
+        limit_kw = self.profiles.limit_kw(self.now(), self.transaction)
+        self.point.limit_kw = self.point.max_kw if limit_kw is None else min(self.point.max_kw, max(0.0, limit_kw))
+        self._report_status()
+        self._report_regularly()
+
+    def stop_transaction(self, reason: Reason) -> None:
+        """End the running transaction, and the flow of energy with it."""
+        ended, self.running = self.running, None
+        self.point.released = False
+        self.profiles.end_transaction()
+        if ended is None:
+            return
+        meter_wh, stamp = self.meter_wh(), self.stamp()
+        self.tell(
+            lambda: call.StopTransaction(
+                meter_stop=meter_wh,
+                timestamp=stamp,
+                transaction_id=ended.transaction_id or 0,
+                reason=reason,
+                id_tag=ended.id_tag,
+            ),
+            keep=True,
+        )
+
+    def remote_start(self, id_tag: str) -> bool:
+        """Start for a tag that the central system names; False when no car is there or one charges already."""
+        if self.running is not None or self.point.session is None or not self.available:
+            return False
+        self._remote_tag = id_tag
+        self._begin(self.point.session.number, id_tag)
+        return True
+
+    def tell(
+        self,
+        build: Callable[[], Any],
+        heard: Callable[[Any], None] = lambda _: None,
+        *,
+        keep: bool = False,
+        is_sample: bool = False,
+    ) -> None:
+        """Put a message into the outbox; dropped when nobody listens and it is not worth keeping."""
+        if not self.registered and not keep:
+            return
+        if len(self.outbox) >= OFFLINE_LIMIT:
+            oldest = next((note for note in self.outbox if note.is_sample), None)
+            if oldest is not None:
+                self.outbox.remove(oldest)
+        self.outbox.append(Note(build, heard, keep, is_sample))
+        self.wake.set()
+
+    def went_offline(self) -> None:
+        """Forget what was only of the moment; what concerns transactions stays."""
+        self.registered = False
+        self._status = None
+        self._asked = None
+        self.outbox = deque(note for note in self.outbox if note.keep)
+
+    def repeat_status(self) -> None:
+        """Report the status again at the next tick."""
+        self._status = None
+
+    def sample(self) -> None:
+        """Note the present meter values."""
+        running = self.running
+        values = [
+            _sampled("Power.Active.Import", "W", self.point.power_kw * 1000),
+            _sampled("Energy.Active.Import.Register", "Wh", self.meter_wh()),
+        ]
+        if self.point.session is not None:
+            values.append(_sampled("SoC", "Percent", 100 * self.point.session.soc))
+        meter_value = [{"timestamp": self.stamp(), "sampled_value": values}]
+        self.tell(
+            lambda: call.MeterValues(
+                connector_id=1,
+                meter_value=meter_value,
+                transaction_id=None if running is None else running.transaction_id,
+            ),
+            keep=running is not None,
+            is_sample=True,
+        )
+
+    def _ask_to_charge(self, session: int) -> None:
+        """Let the driver show his tag; once registered, a charge point serves its drivers offline as well."""
+        if not self.registered and not self.introduced:
+            return
+        now_s = self.clock.monotonic()
+        if self._asked is not None and self._asked[0] == session and now_s - self._asked[1] < RETRY_AUTHORIZATION_S:
+            return
+        self._asked = (session, now_s)
+        id_tag = f"TAG-{self.identity}"[:20].upper()
+
+        def answered(answer: Any) -> None:
+            still_there = self.point.session is not None and self.point.session.number == session
+            if still_there and self.running is None and _accepted(answer):
+                self._begin(session, id_tag)
+
+        if self.registered:
+            self.tell(lambda: call.Authorize(id_tag=id_tag), answered)
+        else:
+            self._begin(session, id_tag)
+
+    def _begin(self, session: int, id_tag: str) -> None:
+        running = Running(session, id_tag, self.now(), self.meter_wh())
+        self.running = running
+        self.point.released = True
+        stamp = self.stamp()
+
+        def started(answer: Any) -> None:
+            running.transaction_id = answer.transaction_id
+            if not _accepted(answer) and self.running is running:
+                self.stop_transaction(Reason.de_authorized)
+
+        self.tell(
+            lambda: call.StartTransaction(
+                connector_id=1, id_tag=id_tag, meter_start=running.meter_start_wh, timestamp=stamp
+            ),
+            started,
+            keep=True,
+        )
+
+    def _report_status(self) -> None:
+        status = self._present_status()
+        if status == self._status or not self.registered:
+            return
+        self._status = status
+        stamp = self.stamp()
+        self.tell(
+            lambda: call.StatusNotification(
+                connector_id=1, error_code=ChargePointErrorCode.no_error, status=status, timestamp=stamp
+            )
+        )
+
+    def _present_status(self) -> ChargePointStatus:
+        if not self.available:
+            return ChargePointStatus.unavailable
+        if self.point.session is None:
+            return ChargePointStatus.available
+        if self.running is None:
+            return ChargePointStatus.preparing
+        if self.point.power_kw > 0.0:
+            return ChargePointStatus.charging
+        return ChargePointStatus.suspended_evse if self.point.limit_kw <= 0.0 else ChargePointStatus.suspended_ev
+
+    def _report_regularly(self) -> None:
+        now_s = self.clock.monotonic()
+        every_s = float(self.configuration["MeterValueSampleInterval"])
+        if self.running is not None and 0 < every_s <= now_s - self._sampled_s:
+            self._sampled_s = now_s
+            self.sample()
+        beat_every_s = float(self.configuration["HeartbeatInterval"])
+        if 0 < beat_every_s <= now_s - self._beat_s:
+            self._beat_s = now_s
+            self.tell(call.Heartbeat)
+
+
+def registered(answer: call_result.BootNotification | None) -> bool:
+    """Whether the central system took the charge point in."""
+    return answer is not None and answer.status == RegistrationStatus.accepted
+
+
+def _accepted(answer: Any) -> bool:
+    info = answer.id_tag_info or {}
+    return info.get("status") == AuthorizationStatus.accepted
+
+
+def _sampled(measurand: str, unit: str, value: float) -> dict[str, str]:
+    return {"value": f"{value:.1f}", "measurand": measurand, "unit": unit, "context": "Sample.Periodic"}
+
+
+async def until_set(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but not longer than `seconds`."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    event.clear()

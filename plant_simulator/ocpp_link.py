@@ -1,0 +1,290 @@
+"""The connection of a simulated charge point to its central system: dial, register, tell, obey, dial again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from ocpp.exceptions import OCPPError
+from ocpp.routing import on
+from ocpp.v16 import ChargePoint as OcppChargePoint
+from ocpp.v16 import call, call_result
+from ocpp.v16.enums import (
+    AvailabilityStatus,
+    AvailabilityType,
+    ChargingProfileStatus,
+    ClearCacheStatus,
+    ClearChargingProfileStatus,
+    ConfigurationStatus,
+    DataTransferStatus,
+    DiagnosticsStatus,
+    FirmwareStatus,
+    GetCompositeScheduleStatus,
+    MessageTrigger,
+    Reason,
+    RemoteStartStopStatus,
+    ResetStatus,
+    TriggerMessageStatus,
+    UnlockStatus,
+    UpdateStatus,
+)
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.typing import Subprotocol
+
+from flexergy_pipelines.logs import get_logger
+from plant_simulator.modbus_server import Line
+from plant_simulator.ocpp_charger import READ_ONLY, SECONDS_SETTINGS, Charger, Note, registered, until_set
+
+log = get_logger(__name__)
+
+SUBPROTOCOL = Subprotocol("ocpp1.6")
+ANSWER_TIMEOUT_S = 20
+FIRST_BACKOFF_S = 1.0
+LONGEST_BACKOFF_S = 60.0
+IDLE_S = 1.0
+FIRMWARE_STEPS = (
+    FirmwareStatus.downloading,
+    FirmwareStatus.downloaded,
+    FirmwareStatus.installing,
+    FirmwareStatus.installed,
+)
+
+
+class Link(OcppChargePoint):
+    """One connection: what the central system asks of the charge point."""
+
+    def __init__(self, charger: Charger, connection: ClientConnection, line: Line) -> None:
+        super().__init__(charger.identity, connection, response_timeout=ANSWER_TIMEOUT_S)
+        self.charger = charger
+        self.line = line
+
+    async def route_message(self, raw_msg: str) -> None:
+        """Take a message, unless the line is silent."""
+        if not self.line.silent:
+            await super().route_message(raw_msg)
+
+    @on("SetChargingProfile")
+    def on_set_profile(self, connector_id: int, cs_charging_profiles: dict[str, Any]) -> Any:
+        taken = self.charger.profiles.install(connector_id, cs_charging_profiles, self.charger.transaction)
+        status = ChargingProfileStatus.accepted if taken else ChargingProfileStatus.rejected
+        return call_result.SetChargingProfile(status=status)
+
+    @on("ClearChargingProfile")
+    def on_clear_profile(self, **wanted: Any) -> Any:
+        cleared = self.charger.profiles.clear(
+            wanted.get("id"),
+            wanted.get("connector_id"),
+            wanted.get("charging_profile_purpose"),
+            wanted.get("stack_level"),
+        )
+        status = ClearChargingProfileStatus.accepted if cleared else ClearChargingProfileStatus.unknown
+        return call_result.ClearChargingProfile(status=status)
+
+    @on("GetCompositeSchedule")
+    def on_composite(self, connector_id: int, duration: int, **_: Any) -> Any:
+        charger, begin = self.charger, self.charger.now()
+        periods: list[dict[str, Any]] = []
+        for second in range(0, duration, 60):
+            limit_kw = charger.profiles.limit_kw(begin + timedelta(seconds=second), charger.transaction)
+            limit_w = 1000 * (charger.point.max_kw if limit_kw is None else limit_kw)
+            if not periods or periods[-1]["limit"] != limit_w:
+                periods.append({"start_period": second, "limit": limit_w})
+        return call_result.GetCompositeSchedule(
+            status=GetCompositeScheduleStatus.accepted if periods else GetCompositeScheduleStatus.rejected,
+            connector_id=connector_id,
+            schedule_start=charger.stamp(),
+            charging_schedule={
+                "duration": duration,
+                "charging_rate_unit": "W",
+                "charging_schedule_period": periods,
+            },
+        )
+
+    @on("RemoteStartTransaction")
+    def on_remote_start(self, id_tag: str, **more: Any) -> Any:
+        started = self.charger.remote_start(id_tag)
+        if started and "charging_profile" in more:
+            self.charger.profiles.install(1, more["charging_profile"], self.charger.transaction)
+        status = RemoteStartStopStatus.accepted if started else RemoteStartStopStatus.rejected
+        return call_result.RemoteStartTransaction(status=status)
+
+    @on("RemoteStopTransaction")
+    def on_remote_stop(self, transaction_id: int) -> Any:
+        running = self.charger.running
+        if running is None or running.transaction_id != transaction_id:
+            return call_result.RemoteStopTransaction(status=RemoteStartStopStatus.rejected)
+        self.charger.stop_transaction(Reason.remote)
+        self.charger.point.send_away()
+        return call_result.RemoteStopTransaction(status=RemoteStartStopStatus.accepted)
+
+    @on("TriggerMessage")
+    def on_trigger(self, requested_message: str, **_: Any) -> Any:
+        match requested_message:
+            case MessageTrigger.meter_values:
+                self.charger.sample()
+            case MessageTrigger.status_notification:
+                self.charger.repeat_status()
+            case MessageTrigger.heartbeat:
+                self.charger.tell(call.Heartbeat)
+            case MessageTrigger.boot_notification:
+                self.charger.tell(lambda: boot_notification(self.charger))
+            case _:
+                return call_result.TriggerMessage(status=TriggerMessageStatus.not_implemented)
+        return call_result.TriggerMessage(status=TriggerMessageStatus.accepted)
+
+    @on("GetConfiguration")
+    def on_get_configuration(self, key: list[str] | None = None) -> Any:
+        settings = self.charger.configuration
+        wanted = key or list(settings)
+        known = [{"key": k, "readonly": k in READ_ONLY, "value": settings[k]} for k in wanted if k in settings]
+        return call_result.GetConfiguration(
+            configuration_key=known, unknown_key=[k for k in wanted if k not in settings]
+        )
+
+    @on("ChangeConfiguration")
+    def on_change_configuration(self, key: str, value: str) -> Any:
+        if key not in self.charger.configuration:
+            return call_result.ChangeConfiguration(status=ConfigurationStatus.not_supported)
+        if key in READ_ONLY or (key in SECONDS_SETTINGS and not value.isdigit()):
+            return call_result.ChangeConfiguration(status=ConfigurationStatus.rejected)
+        self.charger.configuration[key] = value
+        return call_result.ChangeConfiguration(status=ConfigurationStatus.accepted)
+
+    @on("ChangeAvailability")
+    def on_change_availability(self, connector_id: int, type: str) -> Any:  # noqa: A002, ARG002 - the protocol's names
+        self.charger.available = type == AvailabilityType.operative
+        if self.charger.running is not None and not self.charger.available:
+            return call_result.ChangeAvailability(status=AvailabilityStatus.scheduled)
+        return call_result.ChangeAvailability(status=AvailabilityStatus.accepted)
+
+    @on("Reset")
+    def on_reset(self, type: str) -> Any:  # noqa: A002 - the protocol's name
+        self.charger.stop_transaction(Reason.hard_reset if type == "Hard" else Reason.soft_reset)
+        self._hang_up = asyncio.get_running_loop().call_later(0.5, self._connection.transport.abort)
+        return call_result.Reset(status=ResetStatus.accepted)
+
+    @on("UnlockConnector")
+    def on_unlock(self, connector_id: int) -> Any:
+        if connector_id != 1:
+            return call_result.UnlockConnector(status=UnlockStatus.not_supported)
+        self.charger.stop_transaction(Reason.unlock_command)
+        self.charger.point.send_away()
+        return call_result.UnlockConnector(status=UnlockStatus.unlocked)
+
+    @on("SendLocalList")
+    def on_local_list(self, list_version: int, **_: Any) -> Any:
+        self.charger.local_list_version = list_version
+        return call_result.SendLocalList(status=UpdateStatus.accepted)
+
+    @on("GetLocalListVersion")
+    def on_local_list_version(self) -> Any:
+        return call_result.GetLocalListVersion(list_version=self.charger.local_list_version)
+
+    @on("ClearCache")
+    def on_clear_cache(self) -> Any:
+        return call_result.ClearCache(status=ClearCacheStatus.accepted)
+
+    @on("GetDiagnostics")
+    def on_diagnostics(self, location: str, **_: Any) -> Any:  # noqa: ARG002 - the protocol's name
+        for status in (DiagnosticsStatus.uploading, DiagnosticsStatus.uploaded):
+            self.charger.tell(lambda status=status: call.DiagnosticsStatusNotification(status=status))
+        return call_result.GetDiagnostics(file_name=f"{self.charger.identity}-diagnostics.txt")
+
+    @on("UpdateFirmware")
+    def on_firmware(self, **_: Any) -> Any:
+        for status in FIRMWARE_STEPS:
+            self.charger.tell(lambda status=status: call.FirmwareStatusNotification(status=status))
+        return call_result.UpdateFirmware()
+
+    @on("DataTransfer")
+    def on_data_transfer(self, **_: Any) -> Any:
+        return call_result.DataTransfer(status=DataTransferStatus.unknown_vendor_id)
+
+
+def boot_notification(charger: Charger) -> call.BootNotification:
+    """How the charge point introduces itself."""
+    return call.BootNotification(
+        charge_point_model="Simulated AC",
+        charge_point_vendor="Flexergy",
+        charge_point_serial_number=charger.identity,
+        firmware_version="1.0",
+    )
+
+
+async def stay_connected(charger: Charger, url: Callable[[], str], line: Line) -> None:
+    """Keep the charge point connected for ever, with growing pauses between failed tries.
+
+    Parameters
+    ----------
+    charger : Charger
+        The charge point.
+    url : callable
+        Address of the central system, without the charge point's name, asked before every try.
+    line : Line
+        How the line behaves: *down* hangs up and does not dial, *silent* neither hears nor speaks.
+    """
+    backoff_s = FIRST_BACKOFF_S
+    while True:
+        if not line.down:
+            try:
+                async with connect(
+                    f"{url()}/{charger.identity}", subprotocols=[SUBPROTOCOL], open_timeout=5, ping_interval=30
+                ) as connection:
+                    await _converse(Link(charger, connection, line))
+                backoff_s = FIRST_BACKOFF_S
+            except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, json.JSONDecodeError) as error:
+                if charger.registered:
+                    backoff_s = FIRST_BACKOFF_S
+                log.debug("charge point lost its central system", charge_point=charger.identity, reason=str(error))
+            charger.went_offline()
+        await asyncio.sleep(backoff_s)
+        backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+
+
+async def _converse(link: Link) -> None:
+    """Register and tell everything in the outbox, in order, while requests are answered at the same time."""
+    listener = asyncio.create_task(link.start())
+    teller = asyncio.create_task(_register_and_tell(link))
+    try:
+        done, _ = await asyncio.wait({listener, teller}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task
+    finally:
+        await _end({listener, teller})
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: before Python 3.12 a `wait_for` inside may swallow a cancellation."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=0.1)
+
+
+async def _register_and_tell(link: Link) -> None:
+    charger = link.charger
+    while not registered(answer := await link.call(boot_notification(charger))):
+        await asyncio.sleep(max(1, 10 if answer is None else answer.interval))
+    if answer is not None and answer.interval > 0:
+        charger.configuration["HeartbeatInterval"] = str(answer.interval)
+    charger.registered = charger.introduced = True
+    while not link.line.down:
+        if not charger.outbox or link.line.silent:
+            await until_set(charger.wake, IDLE_S)
+            continue
+        note: Note = charger.outbox[0]
+        try:
+            reply = await link.call(note.build())
+        except OCPPError as error:
+            log.warning("a message was refused", charge_point=charger.identity, reason=str(error))
+            reply = None
+        # Only what was answered leaves the outbox: what a cut line swallowed is told again.
+        with contextlib.suppress(ValueError):
+            charger.outbox.remove(note)
+        if reply is not None:
+            note.heard(reply)
