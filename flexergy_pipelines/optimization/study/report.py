@@ -111,10 +111,12 @@ def write_files(result: StudyResult, folder: Path, name: str) -> dict[str, Any]:
 
 def write_chart(result: StudyResult, path: Path, title: str) -> None:
     """A picture of the plan: powers, SoC and prices over time."""
+    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
     problem, plan = result.problem, result.plan
     times = plan.horizon.times()
+    rcParams["svg.hashsalt"] = "flexergy"  # the same picture twice is the same file
     figure = Figure(figsize=(11, 7), layout="constrained")
     power, soc, price = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1.4, 1.4])
     for asset in problem.assets():
@@ -123,7 +125,7 @@ def write_chart(result: StudyResult, path: Path, title: str) -> None:
             power.step(times, plan.schedule[name].to_numpy(), where="post", label=name.rpartition(".")[0])
     power.set_ylabel("power (kW)")
     power.axhline(0, color="0.6", linewidth=0.8)
-    power.legend(fontsize="small", ncols=4, loc="upper left")
+    power.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     for battery in problem.batteries:
         name = f"{battery.id}.soc"
         if name in plan.schedule.columns:
@@ -134,9 +136,9 @@ def write_chart(result: StudyResult, path: Path, title: str) -> None:
         for field, label in (("import_price_eur_per_kwh", "buy"), ("export_price_eur_per_kwh", "sell")):
             values = np.broadcast_to(getattr(problem.grid, field), len(times))
             price.step(times, values * 1000, where="post", label=label)
-        price.legend(fontsize="small", loc="upper left")
+        price.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     price.set_ylabel("price (EUR/MWh)")
     price.set_xlabel("time (UTC)")
     cost = f"{plan.objective_eur:,.2f} EUR, {plan.status}"
     power.set_title(f"{title}: {cost}", loc="left")
-    figure.savefig(path, format="svg")
+    figure.savefig(path, format="svg", metadata={"Date": None})

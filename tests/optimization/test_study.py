@@ -1,0 +1,207 @@
+"""Study mode from the command line: results as documented, and wrong cases refused in one line each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from flexergy_pipelines.optimization.cli import app
+from flexergy_pipelines.optimization.study.case import case_schema
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples" / "studies").glob("*.yaml"))
+RUNNER = CliRunner()
+
+
+def base() -> dict[str, Any]:
+    return {
+        "case": 1,
+        "horizon": {"start": "2026-03-02T00:00+01:00", "step_minutes": 60, "steps": 4},
+        "grid": {"import_price_eur_per_kwh": [0.1, 0.2, 0.3, 0.4], "export_price_eur_per_kwh": 0.05},
+        "loads": [{"id": "load", "power_kw": 5.0}],
+        "batteries": [
+            {
+                "id": "ess-1",
+                "energy_capacity_kwh": 10.0,
+                "max_charge_kw": 5.0,
+                "max_discharge_kw": 5.0,
+                "soc_start": 0.0,
+            }
+        ],
+    }
+
+
+def study(folder: Path, case: Any, *options: str) -> Any:
+    path = folder / "case.yaml"
+    path.write_text(case if isinstance(case, str) else yaml.safe_dump(case))
+    return RUNNER.invoke(app, [str(path), *options])
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.requirement("energy.04.5")
+def test_every_example_runs(path: Path):
+    result = RUNNER.invoke(app, [str(path), "--json"])
+    assert result.exit_code == 0, result.output
+    out = json.loads(result.output)
+    assert out["status"] == "optimal"
+    assert sum(out["costs"].values()) == pytest.approx(out["objective_eur"])
+    assert out["gap"] <= 1e-4
+    assert set(out["timings_s"]) == {"build", "compile", "solve", "read"}
+
+
+@pytest.mark.requirement("energy.04.5")
+def test_result_has_schedule_wear_comparison_and_files(tmp_path: Path):
+    result = study(tmp_path, base(), "--json", "--compare", "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    out = json.loads(result.output)
+    schedule = pl.read_parquet(tmp_path / "out" / "schedule.parquet")
+    assert schedule.height == 4
+    assert schedule["ess-1.active_power_kw"].to_list() == pytest.approx([-5.0, -5.0, 5.0, 5.0])
+    assert pl.read_csv(out["schedule"]).columns == schedule.columns
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == out
+    assert (tmp_path / "out" / "chart.svg").read_text().count("<svg") == 1
+    assert out["objective_eur"] == pytest.approx(3.0)
+    assert out["comparison"]["without_storage"]["objective_eur"] == pytest.approx(5.0)
+    assert out["comparison"]["captured"] == pytest.approx(1.0)
+    battery = out["kpis"]["batteries"]["ess-1"]
+    assert battery["equivalent_full_cycles"] == pytest.approx(1.0)
+    assert battery["deepest_cycle"] == pytest.approx(1.0)
+    text = study(tmp_path, base(), "--compare")
+    assert "gain by storage 2.00 EUR (100% of what was possible)" in text.output
+
+
+def test_inline_schedule(tmp_path: Path):
+    out = json.loads(study(tmp_path, base(), "--json", "--inline").output)
+    assert out["schedule"]["time"][0] == "2026-03-01T23:00:00+00:00"
+    assert len(out["schedule"]["ess-1.soc"]) == 4
+
+
+def test_sweep_shows_what_size_brings(tmp_path: Path):
+    result = study(tmp_path, base(), "--json", "--sweep", "ess-1.energy_capacity_kwh=0:10:5")
+    rows = json.loads(result.output)["sweep"]
+    assert [row["ess-1.energy_capacity_kwh"] for row in rows] == [0.0, 5.0, 10.0]
+    assert [row["objective_eur"] for row in rows] == pytest.approx([5.0, 3.5, 3.0])
+
+
+def test_windows_carry_the_state_and_look_ahead_pays(tmp_path: Path):
+    case = base() | {"windows": {"steps": 2}}
+    case["batteries"][0]["terminal"] = "free"
+    blind = json.loads(study(tmp_path, case, "--json").output)
+    seeing = json.loads(study(tmp_path, case | {"windows": {"steps": 2, "look_ahead_steps": 2}}, "--json").output)
+    whole = json.loads(study(tmp_path, {**case, "windows": None}, "--json").output)
+    assert blind["objective_eur"] == pytest.approx(4.0)
+    assert seeing["objective_eur"] == pytest.approx(whole["objective_eur"]) == pytest.approx(3.0)
+
+
+@pytest.mark.requirement("energy.04.5", "energy.16.2")
+def test_plan_on_a_forecast_is_priced_at_what_happened(tmp_path: Path):
+    case = base() | {"actual": {"pcc": {"import_price_eur_per_kwh": [0.4, 0.3, 0.2, 0.1]}}}
+    out = json.loads(study(tmp_path, case, "--json", "--compare").output)
+    # The fixed plan charges in hours that turn out dear; nobody with foresight would have charged at all.
+    assert out["objective_eur"] == pytest.approx(2 * 10 * 0.35)
+    assert out["comparison"]["perfect_foresight"]["objective_eur"] == pytest.approx(5.0)
+    assert out["comparison"]["gain_eur"] == pytest.approx(-2.0)
+
+
+def test_series_from_files_are_brought_to_the_horizon(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    rows = ["time,mw", *(f"2026-03-02T0{h}:{m:02}+01:00,{h}.{m // 15}" for h in range(4) for m in (0, 15, 30, 45))]
+    (tmp_path / "data" / "load.csv").write_text("\n".join(rows))
+    case = base()
+    case["loads"][0]["power_kw"] = {"file": "data/load.csv", "column": "mw", "time": "time", "scale": 2.0}
+    out = json.loads(study(tmp_path, case, "--json", "--inline").output)
+    assert out["schedule"]["load.active_power_kw"] == pytest.approx([0.3, 2.3, 4.3, 6.3])
+
+
+def change(path: str, value: Any) -> dict[str, Any]:
+    """The base case with one field changed; None removes it."""
+    case: Any = base()
+    node = case
+    *way, last = path.split(".")
+    for key in way:
+        node = node[int(key)] if key.isdigit() else node.setdefault(key, {})
+    if value is None:
+        del node[last]
+    else:
+        node[last] = value
+    return case
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("batteries.0.soc_min", 1.2, "ess-1: soc_min 1.2 must be at most 1.0"),
+        ("batteries.0.charge_efficiency", 1.1, "ess-1: charge_efficiency 1.1 must be at most 1.0"),
+        ("batteries.0.soc_max", -0.1, "ess-1: soc_max -0.1 must be at least 0.0"),
+        ("batteries.0.max_charge_kw", -1, "ess-1: max_charge_kw -1 at position 0 must be at least 0"),
+        ("batteries.0.max_charge_kw", [1, 2, 3], "ess-1: max_charge_kw has 3 values, the horizon has 4 steps"),
+        ("batteries.0.colour", "red", "ess-1: colour is not a known field"),
+        ("batteries.0.energy_capacity_kwh", None, "ess-1: energy_capacity_kwh is missing"),
+        ("batteries.0.energy_capacity_kwh", "10", "ess-1: energy_capacity_kwh '10': input should be a valid number"),
+        ("batteries.0.energy_capacity_kwh", True, "ess-1: energy_capacity_kwh True: input should be a valid number"),
+        ("batteries.0.id", "load", "load: id appears more than once"),
+        ("loads.0.power_kw", [1, 2, float("nan"), 3], "value nan at position 2 is not a finite number"),
+        ("loads.0.power_kw", {"file": "../secret.csv", "column": "x"}, "lies outside the case's folder"),
+        ("loads.0.power_kw", {"file": "/etc/passwd", "column": "x"}, "lies outside the case's folder"),
+        ("loads.0.power_kw", {"file": "link.csv", "column": "x"}, "lies outside the case's folder"),
+        ("loads.0.power_kw", {"file": "none.csv", "column": "x"}, "file 'none.csv' does not exist"),
+        ("loads.0.power_kw", {"file": "bad.csv", "column": "y"}, "bad.csv has no column 'y'; it has time, x"),
+        ("loads.0.power_kw", {"file": "bad.csv", "column": "x", "time": "time"}, "appears twice"),
+        ("loads.0.power_kw", {"file": "short.csv", "column": "x"}, "short.csv has 2 rows, the horizon has 4 steps"),
+        ("loads.0.power_kw", {"file": "gap.csv", "column": "x", "time": "time"}, "has no number for 1 of 4 steps"),
+        ("loads.0.power_kw", {"file": "naive.csv", "column": "x", "time": "time"}, "has no offset from UTC"),
+        ("horizon.step_minutes", 0, "horizon: step_minutes"),
+        ("horizon.steps", 0, "horizon: steps 0 must be at least 1"),
+        ("horizon.start", "2026-03-02T00:00", "has no offset from UTC"),
+        ("horizon", None, "horizon is missing"),
+        ("services", [{"id": "fcr", "providers": ["ess-9"]}], "fcr: providers names ess-9, known are ess-1"),
+        ("actual", {"ess-9": {"soc_min": 0.1}}, "no asset 'ess-9' in this case"),
+        ("actual", {"load": {"power": 1.0}}, "load has no field 'power'"),
+        ("objective", {"goal": "happiness"}, "goal"),
+    ],
+)
+def test_wrong_case_is_refused_before_solving(tmp_path: Path, path: str, value: Any, message: str):
+    (tmp_path.parent / "secret.csv").write_text("x\n1\n2\n3\n4\n")
+    (tmp_path / "link.csv").symlink_to(tmp_path.parent / "secret.csv")
+    (tmp_path / "bad.csv").write_text("time,x\n2026-03-02T00:00Z,1\n2026-03-02T00:00Z,2\n")
+    (tmp_path / "short.csv").write_text("x\n1\n2\n")
+    stamps = [f"2026-03-0{d}T{h:02}:00Z,{h}" for d, h in ((1, 23), (2, 0), (2, 2), (2, 3))]
+    (tmp_path / "gap.csv").write_text("time,x\n" + "\n".join(stamps))
+    (tmp_path / "naive.csv").write_text("time,x\n2026-03-02T00:00,1\n2026-03-02T01:00,1\n")
+    result = study(tmp_path, change(path, value))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("- 1\n", (), "holds list, a case is a mapping"),
+        ("a: [", (), "is not YAML"),
+        ("horizon: 3", (), "horizon is missing"),
+        (None, ("--sweep", "ess-1.nothing=1:2:1"), "ess-1 has no field 'nothing'"),
+        (None, ("--sweep", "ess-1.soc_start=1:0:1"), "step must be above 0 and to not below from"),
+        (None, ("--sweep", "soc"), "write <asset>.<field>=<from>:<to>:<step>"),
+    ],
+)
+def test_wrong_file_or_option_is_refused(tmp_path: Path, text: str | None, options: tuple[str, ...], message: str):
+    result = study(tmp_path, base() if text is None else text, *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_missing_file_is_refused(tmp_path: Path):
+    result = RUNNER.invoke(app, [str(tmp_path / "none.yaml")])
+    assert result.exit_code == 2
+    assert "cannot be read" in result.stderr
+
+
+def test_committed_schema_is_that_of_the_code():
+    assert json.loads((ROOT / "docs" / "study.schema.json").read_text()) == case_schema()
