@@ -6,10 +6,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
 
 from api import problems
 from api.auth import LoginThrottle
 from api.deadline import Deadline
+from api.reference import reference_html
 from api.routes import operation, planning, readings, session, sites
 
 if TYPE_CHECKING:
@@ -29,13 +31,17 @@ Measurements, forecasts, plans, indicators and commands of your sites.
 """
 
 
-def create_app(store: Store, *, deadline_s: float = 20.0, throttle: LoginThrottle | None = None) -> FastAPI:
+def create_app(
+    store: Store, *, tenant: str | None = None, deadline_s: float = 20.0, throttle: LoginThrottle | None = None
+) -> FastAPI:
     """Make the application around a store.
 
     Parameters
     ----------
     store : Store
         Where everything is read from and written to.
+    tenant : str, optional
+        Subsystem whose services' ages `/health` tells.
     deadline_s : float
         A request without an answer after this time is answered with 503 [s].
     throttle : LoginThrottle, optional
@@ -46,11 +52,19 @@ def create_app(store: Store, *, deadline_s: float = 20.0, throttle: LoginThrottl
         version=version("flexergy"),
         description=DESCRIPTION,
         license_info={"name": "GPL-3.0-or-later"},
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.store = store
+    app.state.tenant = tenant
     app.state.throttle = throttle or LoginThrottle()
     problems.install(app)
     app.add_middleware(Deadline, limit_s=deadline_s)
     for module in (session, sites, readings, planning, operation):
         app.include_router(module.router)
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(reference_html(app.openapi()))
+
     return app

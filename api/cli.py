@@ -34,12 +34,15 @@ def serve(
             typer.echo(f"api: cannot listen on {address}:{port}: {error.strerror}; choose another --port", err=True)
             raise typer.Exit(2) from None
         try:
-            store = open_store(load_settings())
+            settings = load_settings()
+            store = open_store(settings)
         except StoreError as error:
             typer.echo(f"api: {error}", err=True)
             raise typer.Exit(2) from None
         try:
-            config = uvicorn.Config(create_app(store), log_config=None, access_log=False, server_header=False)
+            config = uvicorn.Config(
+                create_app(store, tenant=settings.tenant), log_config=None, access_log=False, server_header=False
+            )
             uvicorn.Server(config).run(sockets=[listening])
         finally:
             store.close()

@@ -29,21 +29,16 @@ class Session(BaseModel):
     role: str
 
 
-class ServiceAge(BaseModel):
-    """How old the newest row of one kind is, in seconds; null when there is none."""
-
-    model_config = _answer
-    site: str
-    live_s: float | None
-    plan_s: float | None
-
-
 class Health(BaseModel):
-    """Whether the service and its store work."""
+    """Whether the service and its store work, and how old the newest work of the other services is."""
 
     model_config = _answer
     status: Literal["ok", "degraded"]
     store: Literal["reachable", "unreachable"]
+    live_age_s: Annotated[
+        float | None, Field(description="since the control loop last wrote a value of any site; null: never")
+    ] = None
+    plan_age_s: Annotated[float | None, Field(description="since the newest plan of any site; null: none yet")] = None
     time: datetime
     version: str
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -55,6 +56,14 @@ def test_health_needs_no_login(client: httpx.Client) -> None:
     answer = client.get("/health")
     assert answer.status_code == 200
     assert answer.json()["store"] == "reachable"
+
+
+def test_health_tells_how_old_the_work_of_the_services_is(store: Store, seeded: Seeded) -> None:
+    with client_of(create_app(store, tenant="demo")) as client:
+        told = client.get("/health").json()
+        assert 0 <= told["live_age_s"] < 300
+        assert 12 * 60 <= told["plan_age_s"] < 20 * 60
+        assert "microgrid" not in client.get("/health").text
 
 
 def test_sites_tell_points_with_units_and_ranges(client: httpx.Client, seeded: Seeded, viewer: dict[str, str]) -> None:
@@ -226,7 +235,9 @@ def test_a_plan_of_another_site_is_not_found_by_number(
 
 def test_description_is_complete(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
-    assert client.get("/docs").status_code == 200
+    page = client.get("/docs").text
+    assert not re.search(r"""(src|href)=["']?https?:""", page), "the page must open without a network"
+    assert page.count("<details>") == sum(len(methods) for methods in document["paths"].values())
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert operation.get("summary"), f"{method} {path}"
