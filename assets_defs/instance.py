@@ -14,7 +14,6 @@ MODULE = "assets_defs.definitions"
 LOCATION = "flexergy"
 MOST_RUNS = 2
 """Runs at a time: each is a process of 300–500 MB, and the machine it was made for has two cores."""
-MOST_TRIES = 2
 
 
 def prepare_instance(settings: Settings, *, shared_code_server: bool = True) -> Path:
@@ -63,7 +62,8 @@ def instance_config(url: str, home: Path) -> dict[str, Any]:
         "storage": {"postgres": {"postgres_url": url}},
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
-        "run_retries": {"enabled": True, "max_retries": 0},
+        # Steps retry by their own policy; what is retried here is a run whose process was killed.
+        "run_retries": {"enabled": True, "max_retries": 1, "retry_on_asset_or_op_failure": False},
         "run_monitoring": {"enabled": True, "start_timeout_seconds": 180, "poll_interval_seconds": 60},
         "concurrency": {
             "runs": {"max_concurrent_runs": MOST_RUNS},
@@ -110,16 +110,18 @@ def commands(settings: Settings, port: int, *, shared_code_server: bool = True) 
     tools = Path(sys.executable).parent
     workspace = ["-w", str(settings.dagster_home / "workspace.yaml")]
     found: dict[str, list[str]] = {}
+    after: list[str] = []
     if shared_code_server:
         found["code_server"] = [
             str(tools / "dagster"), "api", "grpc", "--module-name", MODULE, "--socket", str(_socket(settings)),
             "--location-name", LOCATION, "--inject-env-vars-from-instance", "--log-level", "warning",
         ]  # fmt: skip
+        after = [sys.executable, "-m", "assets_defs.after", str(_socket(settings))]
     found["webserver"] = [
-        str(tools / "dagster-webserver"), *workspace, "--host", "127.0.0.1", "--port", str(port),
+        *after, str(tools / "dagster-webserver"), *workspace, "--host", "127.0.0.1", "--port", str(port),
         "--dagster-log-level", "warning",
     ]  # fmt: skip
-    found["daemon"] = [str(tools / "dagster-daemon"), "run", *workspace, "--log-level", "warning"]
+    found["daemon"] = [*after, str(tools / "dagster-daemon"), "run", *workspace, "--log-level", "warning"]
     return found
 
 
