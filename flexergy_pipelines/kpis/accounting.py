@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from flexergy_pipelines.kpis import battery, economics, energy
+from flexergy_pipelines.kpis import economics, energy, market, supply
+from flexergy_pipelines.kpis.declared import declared_profile, limited_baseline, supply_quality
 from flexergy_pipelines.kpis.figures import Figure, figures_frame
-from flexergy_pipelines.kpis.flows import Flows, positive
-from flexergy_pipelines.kpis.loading import cost_rates, load_flows
+from flexergy_pipelines.kpis.flows import Flows
+from flexergy_pipelines.kpis.loading import cost_rates, load_flows, market_price
+from flexergy_pipelines.kpis.storage_figures import battery_figures, hindsight_store, storage_limits
 from flexergy_pipelines.store.errors import InvalidDataError
 from flexergy_pipelines.store.frames import period
 from flexergy_pipelines.store.kpis_table import write_kpis
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from flexergy_pipelines.grid import ESS, Site
+    from flexergy_pipelines.grid import Site
     from flexergy_pipelines.store.engine import TenantStore
 
 LONGEST: Final = timedelta(days=3 * 366)
+LONGEST_HINDSIGHT: Final = 31 * 25 * 4
+SOURCE_LIFE_YEARS: Final = 25.0
 
 
 def local_day(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
@@ -95,81 +97,81 @@ def account_period(db: TenantStore, site_id: str, start: datetime, end: datetime
         if moment.minute % 15 or moment.second or moment.microsecond:
             raise InvalidDataError(f"KPIs of {site_id}: {moment.isoformat()} is not on a quarter hour")
     site = load_site(db, site_id)
-    return figures_frame(figures(load_flows(db, site, first, last), site), "period", first)
+    return figures_frame(figures(db, load_flows(db, site, first, last), site), "period", first)
 
 
 def _account(db: TenantStore, site: Site, kind: str, start: datetime, end: datetime) -> pl.DataFrame:
-    frame = figures_frame(figures(load_flows(db, site, start, end), site), kind, start)
+    frame = figures_frame(figures(db, load_flows(db, site, start, end), site), kind, start)
     write_kpis(db, site.id, frame)
     return frame
 
 
-def figures(flows: Flows, site: Site) -> list[Figure]:
+def figures(db: TenantStore, flows: Flows, site: Site) -> list[Figure]:
     """All figures of a period."""
     rates = cost_rates(site)
-    money = economics.money(flows, rates)
-    found = [
+    money = {figure.kpi: figure for figure in economics.money(flows, rates)}
+    limits = storage_limits(site)
+    gensets = {genset.id: genset.max_kw for genset in site.gensets() if genset.in_service}
+    assumptions = supply.SupplyAssumptions()
+    profile = declared_profile(db, site, flows)
+    spot, imbalance = market_price(db, site.id, flows), market_price(db, site.id, flows, "imbalance")
+    of_storage = [figure for ess in site.ess() for figure in battery_figures(flows, ess)]
+    earned = _earned(money)
+    # The hindsight optimum of a long period takes long and tells no more than its days.
+    store = hindsight_store(flows, site) if flows.intervals <= LONGEST_HINDSIGHT else None
+    return [
         *energy.energy_statistics(flows),
-        *money,
+        *money.values(),
         *economics.emissions(flows, rates),
+        *market.shifted_energy(flows),
+        *supply_quality(db, site, flows),
+        *supply.flexibility(flows, limited_baseline(db, site, flows)),
+        energy.smoothing(flows),
+        market.predictability(flows, profile),
+        market.park_revenue(flows, spot, profile, imbalance),
         energy.surplus_use(flows),
         *energy.curtailment_reduction(flows),
         *energy.peak_shaving(flows),
+        supply.outage_risk(flows, limits, sum(gensets.values()), assumptions),
+        _levelized_cost(flows, site),
+        *supply.loss_of_load_figures(flows, limits, gensets, assumptions),
+        supply.security_of_supply(flows, limits, gensets),
+        *supply.congestion(flows),
+        market.allocation(flows, store, earned),
+        Figure("frequency_control", None, "fraction", 0.0, reference="no frequency service is configured"),
         energy.system_efficiency(flows),
+        *of_storage,
+        _cycle_benefit(of_storage, earned, money["savings"].coverage),
     ]
-    if flows.ids("pv", "wind"):
-        found.append(energy.smoothing(flows))
-    cycles = 0.0
-    for ess in site.ess():
-        own = battery_figures(flows, ess)
-        cycles += next(figure.value or 0.0 for figure in own if figure.kpi == "equivalent_full_cycles")
-        found += own
-    if site.ess():
-        by_name = {figure.kpi: figure for figure in money}
-        saved, wear = by_name["savings"], by_name["battery_wear"]
-        earned = saved.value - wear.value if saved.value is not None and wear.value is not None else None
-        per_cycle = earned / cycles if earned is not None and cycles > 0 else None
-        told = f"savings less wear, over {cycles:.3g} full cycles"
-        found.append(Figure("cycle_benefit", per_cycle, "EUR", saved.coverage, reference=told))
-    return found
 
 
-def battery_figures(flows: Flows, ess: ESS) -> list[Figure]:
-    """Cycles, wear, health, availability and useful energy of one ESS."""
-    power, soc = flows.power_kw[ess.id], flows.soc[ess.id]
-    measured = float(np.mean(flows.good[ess.id])) if flows.intervals else 0.0
-    of_soc = float(np.mean(~np.isnan(soc))) if flows.intervals else 0.0
-    wear = battery.cycle_damage(soc, ess.cycles_at, flows.intervals * flows.step_hours)
-    discharged = flows.energy(positive(power))
-    ready = flows.available[ess.id]
-    known = soc[~np.isnan(soc)]
-    stored = known * ess.energy_capacity_kwh * ess.soh
-    trip = (
-        battery.round_trip_efficiency(flows.energy(positive(-power)), discharged, float(stored[0]), float(stored[-1]))
-        if known.size > 1
-        else None
+def _earned(money: dict[str, Figure]) -> float | None:
+    """What storage earned [EUR]: the lower bill, less wear."""
+    saved, wear = money["savings"].value, money["battery_wear"].value
+    return saved - wear if saved is not None and wear is not None else None
+
+
+def _cycle_benefit(of_storage: list[Figure], earned: float | None, coverage: float) -> Figure:
+    cycles = sum(figure.value or 0.0 for figure in of_storage if figure.kpi == "equivalent_full_cycles")
+    told = f"savings less wear, over {cycles:.3g} full cycles"
+    per_cycle = earned / cycles if earned is not None and cycles > 0 else None
+    return Figure("cycle_benefit", per_cycle, "EUR", coverage, reference=told)
+
+
+def _levelized_cost(flows: Flows, site: Site) -> Figure:
+    """LCOE of the site's own generation; only where the investment of every source is configured."""
+    sources = [*site.sources(), *site.gensets()]
+    unknown = [source.id for source in sources if getattr(source, "capex_eur", None) is None]
+    coverage = flows.coverage("pv", "wind", "genset")
+    if unknown or not sources:
+        told = f"no capex_eur is configured of {', '.join(unknown)}" if unknown else "no sources"
+        return Figure("lcoe", None, "EUR/kWh", coverage, reference=told)
+    produced = flows.energy(flows.total("pv", "wind", "genset"))
+    cost = economics.levelized_cost(
+        sum(getattr(source, "capex_eur", 0.0) for source in sources),
+        produced,
+        years=SOURCE_LIFE_YEARS,
+        period_years=flows.intervals * flows.step_hours / 8766,
+        fuel_eur=economics.fuel_cost(flows, cost_rates(site)),
     )
-    window = (ess.soc_min, ess.soc_max)
-    useful = battery.useful_energy(ess.energy_capacity_kwh, ess.soh, window, ess.discharge_efficiency)
-    return [
-        Figure(
-            "equivalent_full_cycles",
-            battery.equivalent_full_cycles(discharged, ess.energy_capacity_kwh),
-            "cycles",
-            measured,
-            scope=ess.id,
-        ),
-        Figure("cycle_damage", wear.damage, "fraction", of_soc, scope=ess.id, reference="of the life from new"),
-        Figure("cycles_to_failure", wear.cycles_to_failure, "cycles", of_soc, scope=ess.id),
-        Figure("years_to_failure", wear.years_left, "a", of_soc, scope=ess.id, reference="by cycling alone, from new"),
-        Figure("round_trip_efficiency", trip, "fraction", min(measured, of_soc), scope=ess.id),
-        Figure("soh", ess.soh, "fraction", 1.0, scope=ess.id, reference="as configured"),
-        Figure("useful_energy", useful, "kWh", 1.0, scope=ess.id, reference=f"nominal {ess.energy_capacity_kwh:g} kWh"),
-        Figure(
-            "availability",
-            battery.availability(ready),
-            "fraction",
-            float(np.mean(~np.isnan(ready))) if flows.intervals else 0.0,
-            scope=ess.id,
-        ),
-    ]
+    return Figure("lcoe", cost, "EUR/kWh", coverage, reference=f"7 % over {SOURCE_LIFE_YEARS:g} a, without O&M")

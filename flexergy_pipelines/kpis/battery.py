@@ -123,3 +123,48 @@ def round_trip_efficiency(
         return None
     eta = (change + math.sqrt(change**2 + 4 * charged_kwh * discharged_kwh)) / (2 * charged_kwh)
     return eta**2 if 0 < eta <= 1.05 else None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCapacity:
+    """Capacity found from use [kWh], and its standard error [kWh]."""
+
+    capacity_kwh: float
+    error_kwh: float
+
+
+def measured_capacity(
+    power_kw: Array, soc: Array, step_hours: float, *, charge_efficiency: float, discharge_efficiency: float
+) -> MeasuredCapacity | None:
+    """Capacity from how far SoC moves for the energy that went in and out.
+
+    Over runs of one direction the energy into the store is compared with the change of SoC, and the capacity is the
+    slope of the regression through the origin, ``C = sum(dE dSoC) / sum(dSoC^2)``. None when SoC moved by less than 0.2
+    in fewer than three runs.
+
+    Parameters
+    ----------
+    power_kw : array
+        Mean AC power of each interval, positive when discharging [kW].
+    soc : array
+        State of charge at the start of each interval.
+    step_hours : float
+        Length of an interval [h].
+    charge_efficiency, discharge_efficiency : float
+        One-way efficiencies; an error in them is an error in the capacity.
+    """
+    into = np.where(power_kw > 0, -power_kw / discharge_efficiency, -power_kw * charge_efficiency) * step_hours
+    direction = np.sign(power_kw)
+    turns = np.flatnonzero(direction[1:] != direction[:-1]) + 1
+    bounds = np.unique(np.concatenate([[0], turns, [max(len(power_kw) - 1, 0)]]))
+    stored = np.concatenate([[0.0], np.cumsum(np.nan_to_num(into))])
+    unknown = np.concatenate([[0], np.cumsum(np.isnan(into))])
+    energy_kwh, change = np.diff(stored[bounds]), np.diff(soc[bounds])
+    usable = (np.diff(unknown[bounds]) == 0) & (np.abs(np.nan_to_num(change)) > 0.01)
+    energy_kwh, change = energy_kwh[usable], change[usable]
+    if len(change) < 3 or np.sum(np.abs(change)) < 0.2:
+        return None
+    weight = float(np.sum(change**2))
+    capacity = float(np.sum(energy_kwh * change) / weight)
+    residual = energy_kwh - capacity * change
+    return MeasuredCapacity(capacity, math.sqrt(float(np.sum(residual**2)) / (len(change) - 1) / weight))

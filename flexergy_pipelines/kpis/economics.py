@@ -128,3 +128,34 @@ def capital_recovery_factor(rate: float, years: float) -> float:
         return 1 / years
     growth = (1 + rate) ** years
     return rate * growth / (growth - 1)
+
+
+def levelized_cost(
+    capex_eur: float,
+    energy_kwh: float,
+    *,
+    years: float,
+    rate: float = 0.07,
+    period_years: float = 1.0,
+    operation_eur: float = 0.0,
+    fuel_eur: float = 0.0,
+) -> float | None:
+    """LCOE: ``(CAPEX * CRF(rate, years) * period + O&M + fuel) / energy`` [EUR/kWh]; None without energy.
+
+    Parameters
+    ----------
+    capex_eur : float
+        Investment [EUR].
+    energy_kwh : float
+        Energy delivered in the period [kWh].
+    years : float
+        Life [a].
+    rate : float
+        Discount rate [1/a].
+    period_years : float
+        Length of the period [a].
+    operation_eur, fuel_eur : float
+        Fixed and variable operation and maintenance, and fuel, of the period [EUR].
+    """
+    annuity = capex_eur * capital_recovery_factor(rate, years) * period_years
+    return ratio(annuity + operation_eur + fuel_eur, energy_kwh) if energy_kwh > 0 else None

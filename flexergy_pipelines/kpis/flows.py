@@ -33,10 +33,12 @@ class Flows:
         What PV and wind could have given [kW].
     soc : dict of array
         State of charge of each ESS at the start of each interval (0..1).
+    available, soh : dict of array
+        Share of each interval in which an ESS could follow setpoints, and its own state of health.
     import_price, export_price : array
         EUR/kWh of energy bought and sold in each interval.
-    export_limit_kw : float
-        What the grid connection can take [kW].
+    export_limit_kw, import_limit_kw : float
+        What the grid connection can take and give [kW].
     """
 
     start: datetime
@@ -51,6 +53,7 @@ class Flows:
     available_kw: dict[str, Array] = field(default_factory=dict)
     soc: dict[str, Array] = field(default_factory=dict)
     available: dict[str, Array] = field(default_factory=dict)
+    soh: dict[str, Array] = field(default_factory=dict)
 
     @property
     def intervals(self) -> int:

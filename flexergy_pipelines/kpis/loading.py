@@ -34,7 +34,7 @@ def load_flows(db: TenantStore, site: Site, start: datetime, end: datetime) -> F
     kinds = {asset.id: str(asset.kind) for asset in site.assets()}
     wanted = [(asset, _POWER) for asset in kinds]
     wanted += [(source.id, "available_power_kw") for source in site.sources()]
-    wanted += [(ess.id, quantity) for ess in site.ess() for quantity in ("soc", "available")]
+    wanted += [(ess.id, quantity) for ess in site.ess() for quantity in ("available", "soh")]
     known = {(point.asset_id, point.quantity) for point in site.points()}
     values, good = _series(db, site.id, grid, [point for point in wanted if point in known])
     spot = _spot(db, site.id, grid, start, end)
@@ -52,7 +52,8 @@ def load_flows(db: TenantStore, site: Site, start: datetime, end: datetime) -> F
         available_kw={
             s.id: values[s.id, "available_power_kw"] for s in site.sources() if (s.id, "available_power_kw") in values
         },
-        soc={ess.id: values.get((ess.id, "soc"), missing) for ess in site.ess()},
+        soc={ess.id: _at_starts(db, site.id, grid, (ess.id, "soc")) for ess in site.ess()},
+        soh={ess.id: values.get((ess.id, "soh"), missing) for ess in site.ess()},
         available={ess.id: values.get((ess.id, "available"), missing) for ess in site.ess()},
     )
 
@@ -86,8 +87,28 @@ def _series(
     return values, good
 
 
-def _spot(db: TenantStore, site_id: str, grid: pl.DataFrame, start: datetime, end: datetime) -> Array:
-    prices = read_prices(db, site_id, start - timedelta(days=1), end).sort("time")
+def _at_starts(db: TenantStore, site_id: str, grid: pl.DataFrame, point: tuple[str, str]) -> Array:
+    """A state, such as SoC, as last read at the start of each interval (at most 5 minutes before)."""
+    if grid.is_empty():
+        return np.empty(0)
+    read = read_readings(db, site_id, grid["time"][0] - STEP, grid["time"][-1] + STEP, [point])
+    good = read.filter(pl.col("quality") == GOOD).select("time", "value").drop_nulls()
+    held = grid.join_asof(good, on="time", strategy="backward", tolerance="5m")
+    return held["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def market_price(db: TenantStore, site_id: str, flows: Flows, kind: str = "day_ahead") -> Array:
+    """Price of a market in each interval [EUR/kWh]; NaN where none is known."""
+    step = timedelta(hours=flows.step_hours)
+    end = flows.start + step * flows.intervals
+    times = pl.datetime_range(flows.start, end, step, closed="left", eager=True, time_unit="us", time_zone="UTC")
+    return _spot(db, site_id, pl.DataFrame({"time": times}), flows.start, end, kind)
+
+
+def _spot(  # noqa: PLR0917 - grid and bounds of the same period
+    db: TenantStore, site_id: str, grid: pl.DataFrame, start: datetime, end: datetime, kind: str = "day_ahead"
+) -> Array:
+    prices = read_prices(db, site_id, start - timedelta(days=1), end, kind).sort("time")
     if prices.is_empty():
         return np.full(grid.height, np.nan)
     held = grid.join_asof(

@@ -16,6 +16,7 @@ from flexergy_pipelines.store.clean import write_clean
 from flexergy_pipelines.store.kpis_table import read_kpis
 from flexergy_pipelines.store.prices import write_prices
 from flexergy_pipelines.store.readings import write_readings
+from flexergy_pipelines.store.setpoints import write_setpoints
 from flexergy_pipelines.store.sites import save_site
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -63,7 +64,6 @@ def figure(frame: pl.DataFrame, kpi: str, scope: str = "site") -> dict:
     return frame.filter((pl.col("kpi") == kpi) & (pl.col("scope") == scope)).row(0, named=True)
 
 
-@pytest.mark.requirement("energy.05.3", "energy.06.1", "energy.05.1")
 @pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 5, 5), 24), (date(2026, 10, 25), 25)])
 def test_a_local_day_is_accounted_with_the_hours_it_has(db: TenantStore, site: Site, day: date, hours: int) -> None:
     start, end = local_day(day, site.zone)
@@ -114,7 +114,6 @@ def test_half_a_day_of_data_is_told_as_half(db: TenantStore, site: Site) -> None
         account_day(db, site.id, NOW.date() + timedelta(days=2), NOW)
 
 
-@pytest.mark.requirement("energy.06.2", "energy.05.4")
 def test_months_and_periods_that_a_user_picks_agree_with_their_days(db: TenantStore, site: Site) -> None:
     first = local_day(date(2026, 5, 1), site.zone)[0]
     write_readings(db, site.id, steady(first, first + timedelta(days=2)), "test")
@@ -129,3 +128,54 @@ def test_months_and_periods_that_a_user_picks_agree_with_their_days(db: TenantSt
         account_period(db, site.id, first + timedelta(minutes=1), first + timedelta(days=1))
     with pytest.raises(InvalidDataError, match="4000 days long"):
         account_period(db, site.id, first, first + timedelta(days=4000))
+
+
+STATISTICS = {
+    "grid_import", "grid_export", "res_generation", "generation", "ev_energy", "load_energy", "self_consumption",
+    "res_share", "energy_charged", "energy_discharged", "flexibility", "equivalent_full_cycles", "hours_at_zero",
+    "peak_shifted", "peak_shifted_share", "savings", "saifi", "saidi", "caidi", "asai", "co2_emitted",
+    "emission_reduction",
+}  # fmt: skip
+INDICATORS = {
+    "smoothing", "predictability", "park_revenue", "surplus", "curtailment", "profit", "peak_shaving", "outage_risk",
+    "lcoe", "lole", "generation_reliability", "cost_reduction", "emission_reduction", "security_of_supply",
+    "congestion", "allocation", "frequency_control", "soh", "cycle_benefit", "efficiency", "cycles_to_failure", "availability",
+    "useful_energy",
+}  # fmt: skip
+
+
+@pytest.mark.requirement("energy.05.1", "energy.05.3")
+def test_a_month_has_its_bill_and_every_statistic_for_the_site_and_its_assets(db: TenantStore, site: Site) -> None:
+    start, end = local_day(date(2026, 5, 5), site.zone)
+    write_readings(db, site.id, steady(start, end), "test")
+    write_prices(db, site.id, "day_ahead", prices(start, end), start - timedelta(days=1))
+    volts = pl.DataFrame({"time": pl.datetime_range(start, end, "1m", closed="left", eager=True)}).with_columns(
+        pl.col("time").cast(pl.Datetime("us", "UTC")),
+        asset_id=pl.lit("pcc"),
+        quantity=pl.lit("voltage_l1_v"),
+        value=pl.when(pl.int_range(pl.len()).is_between(60, 149)).then(0.0).otherwise(230.0),
+    )
+    write_readings(db, site.id, volts, "test")
+    demand = pl.DataFrame({"time": [start], "sent": [10.0], "status": ["ok"]}).with_columns(
+        pl.col("time").cast(pl.Datetime("us", "UTC")),
+        asset_id=pl.lit("cold-store"),
+        quantity=pl.lit("active_power_limit_kw"),
+    )
+    write_setpoints(db, site.id, demand)
+    before = steady(start - timedelta(days=14), start).filter(pl.col("asset_id") == "cold-store")
+    write_readings(db, site.id, before.with_columns(value=pl.lit(38.0)), "test")
+    month = account_month(db, site.id, 2026, 5)
+    told = set(month["kpi"])
+    assert told >= STATISTICS
+    assert told >= INDICATORS
+    tariff = site.tariff
+    bill = 45 * 24 * (0.1 + tariff.import_adder_eur_per_kwh) + tariff.standing_charge_eur_per_day * 31
+    assert figure(month, "cost")["value"] == pytest.approx(bill)
+    assert figure(month, "cost")["coverage"] < 1 / 15
+    assert figure(month, "generation", "pv-1")["value"] == pytest.approx(60 * 24)
+    assert figure(month, "consumption", "cold-store")["value"] == pytest.approx(30 * 24 + 38 * 24 * 4)
+    assert figure(month, "energy_discharged", "ess-1")["value"] == pytest.approx(20 * 24)
+    assert figure(month, "flexibility", "cold-store")["value"] == pytest.approx(2.0)
+    assert figure(month, "saifi")["value"] == 1
+    assert figure(month, "saidi")["value"] == pytest.approx(1.5)
+    assert figure(month, "asai")["value"] == pytest.approx(1 - 1.5 / (31 * 24))

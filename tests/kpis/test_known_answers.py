@@ -13,10 +13,12 @@ from flexergy_pipelines.kpis.battery import (
     availability,
     count_cycles,
     cycle_damage,
+    measured_capacity,
     round_trip_efficiency,
     useful_energy,
 )
-from flexergy_pipelines.kpis.economics import capital_recovery_factor, net_present_value
+from flexergy_pipelines.kpis.economics import capital_recovery_factor, levelized_cost, net_present_value
+from flexergy_pipelines.kpis.frequency import asked_power, droop_curve, frequency_response
 from flexergy_pipelines.kpis.reliability import capacity_outage_table, interruption_indices, loss_of_load
 
 
@@ -26,12 +28,11 @@ from flexergy_pipelines.kpis.reliability import capacity_outage_table, interrupt
         ([-2, 1, -3, 5, -1, 3, -4, 4, -2], [(3, 0.5), (4, 1.5), (6, 0.5), (8, 1.0), (9, 0.5)]),
     ],
 )
-@pytest.mark.requirement("energy.06.1")
 def test_rainflow_counts_as_the_example_of_astm_e1049(series: list[float], counts: list[tuple[float, float]]) -> None:
     assert count_cycles(series) == counts
 
 
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=60))
+@given(st.lists(st.integers(0, 1000).map(lambda mille: mille / 1000), min_size=2, max_size=60))
 def test_rainflow_counts_every_half_turn_once(soc: list[float]) -> None:
     """The largest range is the range of the series, and a turn more never makes the damage smaller."""
     cycles = [(depth, count) for depth, count in count_cycles(soc) if depth > 0]
@@ -143,3 +144,56 @@ def test_useful_energy_and_availability() -> None:
     assert availability(np.array([1.0, 0.0, math.nan, 1.0])) == pytest.approx(2 / 3)
     assert availability(np.array([1.0, 1.0]), np.array([50.0, 150.0]), 100.0) == pytest.approx(0.75)
     assert availability(np.array([math.nan])) is None
+
+
+def test_levelized_cost_by_hand() -> None:
+    assert levelized_cost(1000, 500, years=10, rate=0.0, operation_eur=50, fuel_eur=25) == pytest.approx(175 / 500)
+    assert levelized_cost(1000, 0, years=10) is None
+
+
+@given(
+    st.floats(50, 5000),
+    st.floats(0.8, 1.0),
+    st.floats(0.8, 1.0),
+    st.lists(st.sampled_from([-40.0, 0.0, 25.0, 40.0]), min_size=8, max_size=60),
+)
+def test_the_capacity_is_found_from_use(capacity: float, eta_c: float, eta_d: float, powers: list[float]) -> None:
+    power = np.array(powers)
+    into = np.where(power > 0, -power / eta_d, -power * eta_c) * 0.25
+    soc = 0.5 + np.concatenate([[0.0], np.cumsum(into)[:-1]]) / capacity
+    found = measured_capacity(power, soc, 0.25, charge_efficiency=eta_c, discharge_efficiency=eta_d)
+    if found is not None:
+        assert found.capacity_kwh == pytest.approx(capacity, rel=1e-6)
+        assert found.error_kwh <= 1e-6 * capacity
+
+
+def test_the_capacity_is_not_guessed_from_little_use() -> None:
+    idle = np.zeros(96)
+    assert measured_capacity(idle, idle + 0.5, 0.25, charge_efficiency=1, discharge_efficiency=1) is None
+    assert measured_capacity(idle * np.nan, idle, 0.25, charge_efficiency=1, discharge_efficiency=1) is None
+
+
+@pytest.mark.parametrize(
+    ("droop", "threshold", "full", "points"),
+    [
+        (0.05, 50.2, 51.5, [(50.0, 0), (50.2, 0), (50.3, -0.04), (50.7, -0.2), (51.2, -0.4), (51.5, -0.52)]),
+        (0.05, 49.8, 49.0, [(49.8, 0), (49.7, 0.04), (49.5, 0.12), (49.0, 0.32)]),
+        (0.12, 50.2, 51.5, [(50.2, 0), (50.7, -0.083333), (51.2, -0.166667)]),
+    ],
+)
+def test_droop_asks_for_the_power_of_the_network_code(
+    droop: float, threshold: float, full: float, points: list[tuple[float, float]]
+) -> None:
+    curve = droop_curve(1.0, droop, threshold_hz=threshold, full_at_hz=full)
+    frequency = np.array([point[0] for point in points])
+    assert asked_power(frequency, curve) == pytest.approx([point[1] for point in points], abs=1e-6)
+
+
+def test_frequency_response_counts_activated_samples_only() -> None:
+    curve = [(49.8, 100.0), (50.0, 0.0), (50.2, -100.0)]
+    frequency = np.array([49.9, 49.95, 50.0, 50.1, math.nan, 50.2])
+    delivered = np.array([50.0, 40.0, 7.0, -52.0, 10.0, math.nan])
+    found = frequency_response(frequency, delivered, curve, tolerance_kw=5.0, step_hours=0.5)
+    assert (found.activated, found.share_within) == (3, pytest.approx(2 / 3))
+    assert (found.energy_up_kwh, found.energy_down_kwh) == (pytest.approx(45.0), pytest.approx(26.0))
+    assert frequency_response(np.array([50.0]), np.array([0.0]), curve, tolerance_kw=5.0).share_within is None

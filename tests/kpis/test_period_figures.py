@@ -22,7 +22,6 @@ def values(figures: list[Figure]) -> dict[str, float | None]:
     return {figure.kpi: figure.value for figure in figures if figure.scope == "site"}
 
 
-@pytest.mark.requirement("energy.05.3")
 def test_energies_and_shares_of_a_day_told_by_hand() -> None:
     """Surplus of 30 kWh: 20 stored, 10 exported; 18 of it come back in the evening, 12 are imported."""
     found = values(energy.energy_statistics(flows([10, 10, 30], [40, 10, 0], [-20, 0, 18])))
@@ -37,7 +36,6 @@ def test_energies_and_shares_of_a_day_told_by_hand() -> None:
     assert found["hours_at_zero"] == 1
 
 
-@pytest.mark.requirement("energy.05.1", "energy.06.1")
 def test_costs_with_and_without_storage_told_by_hand() -> None:
     day = flows([10, 10, 30], [40, 10, 0], [-20, 0, 18], price=[0.1, 0.2, 0.3], export_price=[0.05, 0.05, 0.05])
     found = values(economics.money(day, RATES))
@@ -65,7 +63,6 @@ def test_a_genset_costs_fuel_and_each_start() -> None:
     assert values(economics.emissions(day, RATES))["co2_emitted"] == pytest.approx(110 * 0.3 + 90 * 0.7)
 
 
-@pytest.mark.requirement("energy.06.1")
 def test_curtailment_surplus_and_peaks_told_by_hand() -> None:
     """Possible 90 kW against a load of 10 and an export limit of 50: without storage 30 are lost, with it 10."""
     day = flows([10, 40], [80, 0], [-20, 25], possible=[90, 0], export_limit_kw=50)
@@ -86,7 +83,6 @@ def test_storage_that_follows_the_clouds_smooths_the_park() -> None:
     assert energy.smoothing(flows([0] * 6, [5] * 6, [0] * 6)).value is None
 
 
-@pytest.mark.requirement("energy.05.3")
 def test_what_was_not_measured_is_neither_zero_nor_hidden() -> None:
     day = flows([10, NAN, 30, 10], [0, 0, 0, 0], [0, 0, 0, 0])
     figures = energy.energy_statistics(day)
