@@ -14,7 +14,7 @@ import pytest
 
 from assets_defs.chain import Progress, first_open_day, run_chain, steps, store_clean_from
 from assets_defs.definitions import defs
-from assets_defs.resources import StoreResource
+from assets_defs.resources import ModelsResource, StoreResource
 from assets_defs.sensors import late_data_sensor, meter_file_sensor, range_tags, replan_sensor
 from assets_defs.sites import SitesConfig
 from flexergy_pipelines.settings import Settings, publish_endpoints
@@ -46,7 +46,7 @@ def field(installation: Settings) -> Iterator[Settings]:
 
 def run(instance: dg.DagsterInstance, job: str, **options: Any) -> dg.ExecuteInProcessResult:
     return defs.resolve_job_def(job).execute_in_process(
-        instance=instance, resources={"store": STORE, "models": defs.resources["models"]}, **options
+        instance=instance, resources={"store": STORE, "models": ModelsResource()}, **options
     )  # fmt: skip
 
 
