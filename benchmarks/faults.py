@@ -111,7 +111,7 @@ def frozen(values: Values, per_day: int, random: np.random.Generator) -> tuple[V
 
 
 def unit_slips(values: Values, per_day: int, random: np.random.Generator) -> tuple[Values, Mask]:
-    """Stretches of an hour to two days in W or MW instead of kW, or ten times too large or small."""
+    """Stretches of hours up to two days in W or MW instead of kW, or ten times off."""
     dirty, mask = values.copy(), np.zeros(values.size, dtype=bool)
     hour = max(1, per_day // 24)
     for place in _places(values, per_day, random, 2 * per_day, _count(values, per_day) // 2):
@@ -153,7 +153,7 @@ class Score:
 
 
 def score(flagged: Mask, truth: Mask, before: Mask) -> Score:
-    """Precision and recall of `flagged`; what was flagged in the untouched series already (`before`) counts as false."""
+    """Precision and recall; what was flagged in the untouched series already (`before`) counts as false, too."""
     hits = int((flagged & truth).sum())
     return Score(
         precision=hits / max(int(flagged.sum()), 1),

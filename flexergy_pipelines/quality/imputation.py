@@ -9,7 +9,7 @@ edge) fill the real ones. The error that was left there is the uncertainty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,8 @@ _CODE: Final = {name: code for code, name in enumerate(("", *flags.DESCRIPTIONS)
 SIMILAR_DAY_KINDS: Final = frozenset({"load", "pv", "wind", "ev", "meter"})
 TRIAL_VALUES = 4000  # values in the gaps that are cut into known stretches
 LEAST_TRIALS = 12
+PLAIN: Final = 4  # estimates that look at nothing but the surroundings of the gap
+PULL: Final = 0.05  # towards the weights of the neighbouring distance
 DISTANCES: Final = (0, 1, 3, 7, 15, 31)  # steps from the nearer edge at which the weights change
 DONOR_CORRELATION = 0.75
 
@@ -119,11 +121,16 @@ class _Estimator:
     similar: bool
     bases: list[Values] | None = None
     _mean: float = 0.0
+    _total: Values = field(default_factory=lambda: np.zeros(1))
+    _count: Values = field(default_factory=lambda: np.zeros(1))
     sky: Values | None = None
 
     def __post_init__(self) -> None:
-        self._mean = float(np.nanmean(self.values))
-        if self.similar:
+        known = np.isfinite(self.values)
+        self._mean = float(self.values[known].mean())
+        self._total = np.concatenate(([0.0], np.cumsum(np.where(known, self.values, 0.0))))
+        self._count = np.concatenate(([0.0], np.cumsum(known)))
+        if self.similar and self.spec.kind != "wind":  # wind knows neither hours nor weekdays
             day = self.spec.steps_per_day
             daily, weekly = self._around([day, -day]), self._around([7 * day, -7 * day])
             wide = self._around([day, -day, 2 * day, -2 * day, 7 * day, -7 * day])
@@ -171,8 +178,8 @@ class _Estimator:
     def _candidates(self, starts: Index, stops: Index, known: Values) -> tuple[Values, Index, Index]:
         """All estimates of the values in the gaps (rows), their distance to the nearer edge, and their places."""
         lengths = stops - starts
-        index = np.concatenate([np.arange(a, b) for a, b in zip(starts, stops, strict=True)])
         gap = np.repeat(np.arange(starts.size), lengths)
+        index = np.arange(gap.size) - np.repeat(np.cumsum(lengths) - lengths, lengths) + starts[gap]
         last = known.size - 1
         left, right = np.maximum(starts - 1, 0), np.minimum(stops, last)
         has_left, has_right = starts > 0, stops <= last
@@ -185,13 +192,29 @@ class _Estimator:
             return (1 - share) * a + share * b
 
         line = between(np.where(has_left, known[left], np.nan), np.where(has_right, known[right], np.nan))
-        columns = [line, self._curve(starts, stops, gap, share, line), np.full(line.size, self._mean)]
+        columns = [line, self._curve(starts, stops, gap, share, line), self._near(starts, stops)[gap]]
+        columns.append(np.full(line.size, self._mean))
         for base in self.bases or []:
             plain = base[index]
             moved = plain + np.nan_to_num(between(known[left] - base[left], known[right] - base[right]))
             columns += [np.where(np.isfinite(plain), plain, line), np.where(np.isfinite(plain), moved, line)]
         distance = np.minimum(index - starts[gap], stops[gap] - 1 - index)
         return np.column_stack(columns), distance, index
+
+    def _near(self, starts: Index, stops: Index) -> Values:
+        """Mean of what is known within half a day before and after each gap."""
+        reach = max(1, self.spec.steps_per_day // 2)
+        last = self.values.size
+        sums = [
+            self._total[np.minimum(stops + reach, last)] - self._total[np.minimum(stops, last)],
+            self._total[starts] - self._total[np.maximum(starts - reach, 0)],
+        ]
+        counts = [
+            self._count[np.minimum(stops + reach, last)] - self._count[np.minimum(stops, last)],
+            self._count[starts] - self._count[np.maximum(starts - reach, 0)],
+        ]
+        count = counts[0] + counts[1]
+        return np.divide(sums[0] + sums[1], count, out=np.full(count.size, self._mean), where=count > 0)
 
     def _curve(self, starts: Index, stops: Index, gap: Index, share: Values, line: Values) -> Values:
         """Cubic Hermite curve through the edges with the slopes that the series had there; else the line."""
@@ -216,11 +239,11 @@ class _Estimator:
         """Weights of the estimates and the error they leave, by distance to the nearer edge."""
         from scipy.optimize import nnls
 
-        width = 3 + 2 * len(self.bases or [])
+        width = PLAIN + 2 * len(self.bases or [])
         bins = len(DISTANCES)
         weights = np.zeros((bins, width))
         # Before anything is learned: the line for the nearest, the days moved to the edges for the rest.
-        weights[:, 0 if width == 3 or length <= 2 else 4] = 1.0
+        weights[:, 0 if width == PLAIN or length <= 2 else PLAIN + 1] = 1.0
         errors = np.full(bins, float(np.nanstd(self.values)))
         starts = self._trials(length)
         if starts.size < LEAST_TRIALS:
@@ -233,7 +256,7 @@ class _Estimator:
             rows = place == bin_
             if rows.sum() >= LEAST_TRIALS:
                 # A light pull towards the weights nearer to the edge keeps them from chasing the trials' noise.
-                pull = 0.05 * scale * np.sqrt(rows.sum() / width) * np.eye(width)
+                pull = PULL * scale * np.sqrt(rows.sum() / width) * np.eye(width)
                 prior = pull @ weights[max(bin_ - 1, 0)]
                 trust = np.ones(rows.sum())
                 for _ in range(3):  # least absolute errors, by reweighting
@@ -249,8 +272,7 @@ class _Estimator:
 
     def _trials(self, length: int) -> Index:
         """Starts of known stretches to cut gaps into, spread over the series, always the same ones."""
-        known = np.isfinite(self.values)
-        count = np.concatenate(([0], np.cumsum(known)))
+        count = self._count
         reach = length + 2
         if self.values.size <= reach:
             return np.zeros(0, dtype=np.int64)

@@ -40,8 +40,8 @@ def usual(values: Values, per_day: int, phase: int) -> Values:
     return result.ravel()[phase : phase + values.size]
 
 
-def clear_sky(values: Values, per_day: int, phase: int) -> Values:
-    """Nearly the best of the same slot and its neighbours within three weeks, for each value."""
+def clear_sky(values: Values, per_day: int, phase: int, share: float = 0.94) -> Values:
+    """Nearly the best (quantile `share`) of the same slot and its neighbours within four weeks, for each value."""
     days = by_day(values, per_day, phase)
     result = np.empty_like(days)
     if values.size == 0:
@@ -50,7 +50,7 @@ def clear_sky(values: Values, per_day: int, phase: int) -> Values:
     for rows in np.array_split(np.arange(days.shape[0]), blocks):
         low, high = max(0, rows[0] - 3), min(days.shape[0], rows[-1] + 4)
         # One wrong value must not lift the sky: the second best of about four weeks.
-        best = base = nan_quantile_rows(days[low:high], 0.94)
+        best = base = nan_quantile_rows(days[low:high], share)
         # Dawn moves within the three weeks, so half an hour on either side counts too.
         reach = max(1, round(per_day / 48))
         for shift in range(-reach, reach + 1):

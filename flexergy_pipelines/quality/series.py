@@ -67,6 +67,7 @@ def detect(values: Values, spec: SeriesSpec) -> tuple[Values, Codes]:
     take_out(sentinels(values), flags.SENTINEL)
     if spec.kind == "counter" or (spec.kind in ("meter", "load") and is_counter(values)):
         return _detect_counter(values, codes, spec)
+    take_out(frozen(values, spec), flags.FROZEN)
     slipped, factor = unit_slips(values, spec)
     if slipped.any():
         values[slipped] /= factor[slipped]
@@ -77,7 +78,6 @@ def detect(values: Values, spec: SeriesSpec) -> tuple[Values, Codes]:
         codes[turned] = CODE[flags.SIGN_FLIP]
     take_out(negative(values, spec), flags.NEGATIVE)
     take_out(out_of_range(values, spec), flags.OUT_OF_RANGE)
-    take_out(frozen(values, spec), flags.FROZEN)
     sky = clear_sky(values, spec.steps_per_day, spec.first_slot) if spec.kind == "pv" else None
     take_out(dead(values, spec, sky), flags.FROZEN)
     dark = night_output(values, spec, sky)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE = 20_000  # quantiles of a sample are as good as those of the whole
+SAMPLE = 10_000  # quantiles of a sample are as good as those of the whole
 
 
 def thin(values: NDArray[np.float64], size: int = SAMPLE) -> NDArray[np.float64]:

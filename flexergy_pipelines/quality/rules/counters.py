@@ -70,10 +70,11 @@ def counter_faults(values: Values) -> tuple[Mask, Mask, Values]:
         if ends:
             end = ends[0] + 1
             spike[good[edge + 1 : end]] = True
-            with np.errstate(divide="ignore", invalid="ignore"):
-                power = np.log10(known[edge + 1 : end] / base)
-            exact = (np.abs(power - np.round(power)) < 0.05) & (np.abs(np.round(power)) >= 1) & (np.abs(power) < 3.5)
-            factor[good[edge + 1 : end][exact]] = 10.0 ** np.round(power[exact])
+            ratio = known[edge + 1 : end] / base if base > 0 else np.zeros(end - edge - 1)
+            power = np.log10(np.where(ratio > 0, ratio, 1.0))
+            whole = np.round(power)
+            exact = (np.abs(power - whole) < 0.05) & (np.abs(whole) >= 1) & (np.abs(whole) <= 3)
+            factor[good[edge + 1 : end][exact]] = 10.0 ** whole[exact]
             after = end
         else:
             reset[good[edge + 1]] = True

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexergy_pipelines.quality.profile import usual
+from flexergy_pipelines.quality.rules.pv_slips import pv_slips
 from flexergy_pipelines.quality.runs import runs_of
 from flexergy_pipelines.quality.spec import SeriesSpec
 from flexergy_pipelines.quality.tails import natural_limit, robust_size, thin
@@ -31,6 +32,9 @@ def unit_slips(values: Values, spec: SeriesSpec) -> tuple[Mask, Values]:
     factor = np.ones(values.size)
     if spec.kind not in ("load", "meter", "pv", "wind"):
         return factor != 1, factor
+    if spec.kind == "pv":
+        pv_slips(values, spec, factor)
+        return factor != 1, factor
     ratio = _against_usual(values, spec) if spec.kind in ("load", "meter") else None
     if ratio is None or not _by_level(ratio, factor):
         _by_edges(values, ratio, spec, factor)
@@ -41,7 +45,7 @@ def _against_usual(values: Values, spec: SeriesSpec) -> Values:
     """Decimal logarithm of each value over the usual one of its hour."""
     expected = usual(values, spec.steps_per_day, spec.first_slot)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log10(np.abs(values) / np.abs(expected))
+        return np.log10(np.abs(values)) - np.log10(np.abs(expected))
 
 
 def _by_level(ratio: Values, factor: Values) -> bool:

@@ -41,8 +41,8 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
         if sky is not None:
             _above_the_sky(values, sky, float(high), mask)
         return mask
+    restless = _restlessness(known, size)
     for width in (*range(1, WIDEST + 1), 1):  # once more at the end: a large spike hides a small one beside it
-        restless = _restlessness(known, size)
         excess = _excess(known, width)
         score = excess / restless
         hit = (score > natural_limit(score[score > 0], EXPECTED, SHAPE)) & (excess > LEAST_SHARE * size)
@@ -51,6 +51,7 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
                 mask[good[start : start + width]] = True
             keep = ~mask[good]
             good, known = good[keep], known[keep]
+            restless = _restlessness(known, size)
     return mask
 
 
