@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from control_loop.model import Actuator, CurtailmentRules, SiteModel, Storage
 from control_loop.protocols.base import Driver
+from control_loop.protocols.iec104 import Iec104Driver, Iec104Hub
 from control_loop.protocols.modbus import ModbusDriver
 from control_loop.telemetry import PointPolicy, TelemetryFilter
 from flexergy_pipelines.grid import (
@@ -127,12 +130,55 @@ def drivers_of(site: Site, settings: Settings) -> list[Driver]:
     """A driver for each device of the site that has assets behind it.
 
     Addresses that the devices' host has published win over those of the configuration.
+
+    Raises
+    ------
+    ValueError
+        A device's protocol is not one the loop speaks.
     """
-    return [modbus_driver(site, device, settings) for device in site.devices() if device.assets]
+    drivers: list[Driver] = []
+    hub: Iec104Hub | None = None
+    for device in site.devices():
+        if not device.assets:
+            continue
+        address = _address(device, settings)
+        template = load_template(device.connection.template)
+        assets = [asset.id for asset in device.assets]
+        quantities = {asset.id: frozenset(point.quantity for point in points_of(asset)) for asset in device.assets}
+        ttl_s = site.operation.setpoint_ttl_s
+        if device.connection.protocol == "modbus_tcp":
+            drivers.append(
+                ModbusDriver(
+                    device.id,
+                    address,
+                    template,
+                    assets,
+                    quantities,
+                    unit_id=device.connection.unit_id,
+                    timeout_s=device.connection.timeout_s,
+                    setpoint_ttl_s=ttl_s,
+                )
+            )
+        elif device.connection.protocol == "iec104":
+            hub = hub or Iec104Hub()
+            drivers.append(
+                Iec104Driver(
+                    hub,
+                    device.id,
+                    address,
+                    template=template,
+                    assets=assets,
+                    quantities=quantities,
+                    common_address=device.connection.unit_id,
+                    setpoint_ttl_s=ttl_s,
+                )
+            )
+        else:
+            raise ValueError(f"{device.id}: the control loop does not speak {device.connection.protocol}")
+    return drivers
 
 
-def modbus_driver(site: Site, device: Device, settings: Settings) -> ModbusDriver:
-    """The driver of one Modbus device."""
+def _address(device: Device, settings: Settings) -> Callable[[], tuple[str, int]]:
     connection = device.connection
 
     def address() -> tuple[str, int]:
@@ -142,16 +188,7 @@ def modbus_driver(site: Site, device: Device, settings: Settings) -> ModbusDrive
         host, _, port = published.rpartition(":")
         return host, int(port)
 
-    return ModbusDriver(
-        device.id,
-        address,
-        load_template(connection.template),
-        [asset.id for asset in device.assets],
-        {asset.id: frozenset(point.quantity for point in points_of(asset)) for asset in device.assets},
-        unit_id=connection.unit_id,
-        timeout_s=connection.timeout_s,
-        setpoint_ttl_s=site.operation.setpoint_ttl_s,
-    )
+    return address
 
 
 def telemetry_filter(site: Site) -> TelemetryFilter:

@@ -1,0 +1,154 @@
+"""A supervised worker process: what speaks a fragile library, restarted with backoff when it dies or falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from control_loop.protocols.backoff import Backoff
+from control_loop.protocols.base import DriverError
+from flexergy_pipelines.logs import get_logger
+
+SILENCE_S = 3.0
+"""A worker that said nothing for so long hangs; it is killed and started again."""
+
+
+class Worker:
+    """A child process that takes and gives one JSON object a line.
+
+    Parameters
+    ----------
+    module : str
+        Module to run.
+    first_line : callable
+        Makes what the worker must know; sent at each start.
+    on_message : callable
+        Called with each message that is no answer to a command.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        first_line: Callable[[], Any],
+        on_message: Callable[[dict[str, Any]], None],
+        *,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.starts = 0
+        self._module = module
+        self._first_line = first_line
+        self._on_message = on_message
+        self._backoff = backoff or Backoff(0.5, 15.0)
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._heard = 0.0
+        self._answers: dict[int, asyncio.Future[bool]] = {}
+        self._next_id = 1
+        self._starting = asyncio.Lock()
+        self._log = get_logger(__name__).bind(worker=module)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, None when it does not run."""
+        return None if self._process is None or self._process.returncode is not None else self._process.pid
+
+    async def ensure(self) -> None:
+        """Start the worker where it does not run, or hangs.
+
+        Raises
+        ------
+        DriverError
+            While it waits for its next start.
+        """
+        async with self._starting:
+            if self.pid is not None and time.monotonic() - self._heard < SILENCE_S:
+                return
+            now = time.monotonic()
+            if self._process is not None:
+                self._log.warning("worker died or hangs; it is started again", returncode=self._process.returncode)
+                self._backoff.failed(now)
+                await self.stop()
+            if not self._backoff.ready(now):
+                raise DriverError(f"{self._module}: down, next start in {self._backoff.wait_s(now):.1f} s")
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                self._module,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=2**22,
+            )
+            self.starts += 1
+            self._heard = now + 10.0  # imports take their time
+            self._send(self._first_line())
+            self._reader = asyncio.create_task(self._read(self._process))
+
+    async def ask(self, command: dict[str, Any], timeout_s: float) -> bool:
+        """Send a command and wait for its answer.
+
+        Raises
+        ------
+        DriverError
+            No answer in time.
+        """
+        await self.ensure()
+        number, self._next_id = self._next_id, self._next_id + 1
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        try:
+            self._send(command | {"id": number})
+            return await asyncio.wait_for(answer, timeout_s)
+        except (TimeoutError, ConnectionError) as error:
+            raise DriverError(f"{self._module}: no answer within {timeout_s:g} s") from error
+        finally:
+            self._answers.pop(number, None)
+
+    async def stop(self) -> None:
+        """End the worker: its input is closed, and it is killed when that is not enough."""
+        process, self._process = self._process, None
+        if self._reader is not None:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reader
+            self._reader = None
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        if process.returncode is None:
+            try:
+                await asyncio.wait_for(process.wait(), 1.0)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        # The transport would complain at the end of the interpreter about a pipe nobody reads to its end.
+        transport: Any = getattr(process, "_transport", None)
+        if transport is not None:
+            transport.close()
+
+    def _send(self, message: Any) -> None:
+        if self._process is None or self._process.stdin is None:
+            raise DriverError(f"{self._module}: does not run")
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        if process.stdout is None:
+            return
+        while line := await process.stdout.readline():
+            self._heard = time.monotonic()
+            self._backoff.succeeded()
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue  # a library printed something
+            if "answer" in message:
+                waiting = self._answers.get(message["answer"])
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(bool(message["done"]))
+            else:
+                self._on_message(message)
