@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from flexergy_pipelines.grid import Device
 from plant_simulator.device import DeviceRegisters
 from plant_simulator.iec104 import Iec104Device
+from plant_simulator.iec61850 import Iec61850Device
 from plant_simulator.line import FaultyLine
 from plant_simulator.modbus_server import ModbusDevice
 from plant_simulator.plant import Plant
@@ -78,14 +80,47 @@ class ModbusFront:
         }
 
 
-class Iec104Front:
-    """An IEC 60870-5-104 device: its own worker process behind a line that can fail."""
+class WorkerImage(Protocol):
+    """A device as its protocol's worker sees it."""
 
-    def __init__(self, device: Device, plant: Plant, seed: int) -> None:
-        self.image = Iec104Device(device, plant, seed)
-        self.wanted_port = device.connection.port
-        self.worker = Worker("plant_simulator.iec104_worker", {"devices": [self.image.spec()]}, self._hear, self._lose)
-        self.line = FaultyLine(self.image.signals, lambda: self._backend)
+    device: Device
+    signals: DeviceSignals
+    writes: int
+
+    def spec(self) -> dict[str, Any]:
+        """What the worker must know."""
+        ...
+
+    def changes(self) -> Mapping[Any, float | None]:
+        """Values that changed since they were last asked for."""
+        ...
+
+    def forget_sent(self) -> None:
+        """Let `changes` give everything again."""
+        ...
+
+
+class WorkerFront:
+    """A device whose protocol is spoken by a worker process of its own, behind a line that can fail.
+
+    Parameters
+    ----------
+    image : WorkerImage
+        The device in the protocol's terms.
+    module : str
+        The worker's module.
+    spec : dict
+        The worker's specification.
+    take : callable
+        Takes an order that the worker received: its message.
+    """
+
+    def __init__(self, image: WorkerImage, module: str, spec: Message, take: Callable[[Message], None]) -> None:
+        self.image = image
+        self.wanted_port = image.device.connection.port
+        self.worker = Worker(module, spec, self._hear, self._lose)
+        self.line = FaultyLine(image.signals, lambda: self._backend)
+        self._take = take
         self._backend: tuple[str, int] | None = None
 
     @property
@@ -113,7 +148,7 @@ class Iec104Front:
 
     def statistics(self) -> dict[str, Any]:
         return {
-            "protocol": "iec104",
+            "protocol": self.image.device.connection.protocol,
             "address": self.address,
             "connections": self.line.connections,
             "writes": self.image.writes,
@@ -127,8 +162,30 @@ class Iec104Front:
         if "port" in message:
             self._backend = ("127.0.0.1", message["port"])
             self.image.forget_sent()
-        elif "ioa" in message:
-            self.image.take(message["ioa"], message["value"])
+        elif "value" in message:
+            self._take(message)
+
+
+def iec104_front(device: Device, plant: Plant, seed: int) -> WorkerFront:
+    """An IEC 60870-5-104 device."""
+    image = Iec104Device(device, plant, seed)
+    return WorkerFront(
+        image,
+        "plant_simulator.iec104_worker",
+        {"devices": [image.spec()]},
+        lambda message: image.take(message["ioa"], message["value"]),
+    )
+
+
+def iec61850_front(device: Device, plant: Plant, seed: int) -> WorkerFront:
+    """An IEC 61850 device."""
+    image = Iec61850Device(device, plant, seed)
+    return WorkerFront(
+        image,
+        "plant_simulator.iec61850_worker",
+        image.spec(),
+        lambda message: image.take(message["name"], message["value"]),
+    )
 
 
 class OcppFront:
@@ -192,7 +249,9 @@ def make_front(device: Device, plant: Plant, seed: int) -> Front:
         case "modbus_tcp":
             return ModbusFront(device, plant, seed)
         case "iec104":
-            return Iec104Front(device, plant, seed)
+            return iec104_front(device, plant, seed)
+        case "iec61850":
+            return iec61850_front(device, plant, seed)
         case "ocpp16" if device.kind == "ev_charging_manager":
             return OcppFront(device, plant, seed)
         case other:

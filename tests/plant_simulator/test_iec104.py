@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import dataclasses
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,10 +14,10 @@ import pytest
 
 from flexergy_pipelines.grid import SimulatedClock
 from plant_simulator.faults import FaultRequest
-from plant_simulator.fronts import Iec104Front
+from plant_simulator.fronts import iec104_front
 from plant_simulator.iec104 import HEARTBEAT_IOA, ORDER_BASE, SELECT_BASE, TTL_IOA, Iec104Device
 from plant_simulator.plant import Plant
-from tests.plant_simulator.fakes import make_plant, run
+from tests.plant_simulator.fakes import WorkerBench, make_plant, run
 
 CLIENT = Path(__file__).with_name("iec104_client.py")
 
@@ -73,42 +70,9 @@ def test_the_revert_time_can_be_set() -> None:
     assert plant.measure("ess-1", "active_power_kw") == 0.0
 
 
-class Bench:
-    """A storage controller behind its worker, kept running by a task."""
-
-    def __init__(self) -> None:
-        self.plant, self.clock = make_plant()
-        device = next(d for d in self.plant.site.devices() if d.id == "esc-1")
-        connection = device.connection.model_copy(update={"protocol": "iec104", "port": 24_104})
-        self.front = Iec104Front(dataclasses.replace(device, connection=connection), self.plant, 1)
-
-    async def run(self) -> None:
-        while True:
-            run(self.plant, self.clock, 1)
-            await self.front.refresh()
-            await asyncio.sleep(0.02)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(60):
-            while not condition():
-                await asyncio.sleep(0.02)
-
-    async def __aenter__(self) -> Bench:
-        await self.front.start("127.0.0.1")
-        self._running = asyncio.create_task(self.run())
-        await self.until(lambda: self.front.ready)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._running
-        await self.front.stop()
-
-
 def test_a_client_interrogates_and_commands_directly_and_by_selection() -> None:
     async def check() -> None:
-        async with Bench() as it:
+        async with WorkerBench("iec104", iec104_front) as it:
             port = it.front.address.split(":")[1]
             client = await asyncio.create_subprocess_exec(
                 sys.executable, str(CLIENT), port, str(ORDER_BASE), str(SELECT_BASE), "-42.5",
@@ -127,7 +91,7 @@ def test_a_client_interrogates_and_commands_directly_and_by_selection() -> None:
 
 def test_a_killed_worker_comes_back_by_itself() -> None:
     async def check() -> None:
-        async with Bench() as it:
+        async with WorkerBench("iec104", iec104_front) as it:
             first = it.front.worker.pid
             assert first is not None
             os.kill(first, signal.SIGKILL)
@@ -140,7 +104,7 @@ def test_a_killed_worker_comes_back_by_itself() -> None:
 
 def test_a_cut_and_a_silent_line() -> None:
     async def check() -> None:
-        async with Bench() as it:
+        async with WorkerBench("iec104", iec104_front) as it:
             host, port = it.front.address.split(":")
             start_frame = bytes([0x68, 0x04, 0x07, 0x00, 0x00, 0x00])  # STARTDT act
             it.plant.faults.set(FaultRequest(target="microgrid/esc-1", kind="silent"))
