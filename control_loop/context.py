@@ -9,6 +9,7 @@ from datetime import datetime
 from control_loop.image import ProcessImage
 from control_loop.model import Actuator, SiteModel
 from control_loop.plan_view import PlanView
+from control_loop.requests import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,8 @@ class Context:
         Monotonic time [s] each actuator's asset last had fresh telemetry.
     loads : mapping
         What is remembered of loads with rules of their own.
+    requests : sequence of Request
+        What controllers with a memory of their own ask for in this cycle.
     """
 
     model: SiteModel
@@ -123,6 +126,7 @@ class Context:
     last: Mapping[str, SentState] = field(default_factory=dict)
     last_fresh: Mapping[str, float] = field(default_factory=dict)
     loads: Mapping[str, LoadState] = field(default_factory=dict)
+    requests: Sequence[Request] = ()
 
     def fresh(self, asset_id: str, quantity: str) -> float | None:
         """A good value at most three periods old, else None."""

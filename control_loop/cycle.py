@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Protocol
 
 from control_loop.alarms import Alarm, AlarmKey, cycle_alarms
 from control_loop.arbitration import Decision
 from control_loop.context import Context, GridOperatorLimit, LoadState, ManualCommand
 from control_loop.dispatch import Dispatcher, Setpoint
 from control_loop.engine import decide
+from control_loop.exchange import ExchangeController
 from control_loop.image import PointKey, ProcessImage
 from control_loop.load_rules import next_load_states
 from control_loop.model import SiteModel
 from control_loop.plan_view import PlanView
 from control_loop.protocols.base import Driver
+from control_loop.requests import Request
 from control_loop.schedule import HourSchedule, next_hour
 from control_loop.supervision import PlanSupervisor
 from flexergy_pipelines.grid.clock import Clock
@@ -55,6 +58,14 @@ class CycleReport:
     schedules: list[HourSchedule] = field(default_factory=list)
 
 
+class Controller(Protocol):
+    """A rule with a memory of its own."""
+
+    def requests(self, context: Context) -> list[Request]:
+        """What it asks for in this cycle; called once each cycle."""
+        ...
+
+
 class ControlCycle:
     """One site's control, cycle by cycle.
 
@@ -68,6 +79,8 @@ class ControlCycle:
         Source of monotonic time.
     epoch : int
         Lease of this loop.
+    controllers : sequence of Controller, optional
+        Rules with a memory; by default the one that holds the exchange at an operator's value.
     read_deadline_s, write_deadline_s : float, optional
         How long a cycle waits for readings and for acknowledgements [s, real time]; by default 35 % and 25 % of the
         cycle.
@@ -81,6 +94,7 @@ class ControlCycle:
         *,
         epoch: int = 1,
         supervisor: PlanSupervisor | None = None,
+        controllers: Sequence[Controller] | None = None,
         read_deadline_s: float | None = None,
         write_deadline_s: float | None = None,
     ) -> None:
@@ -88,6 +102,7 @@ class ControlCycle:
         self.image = ProcessImage()
         self.dispatcher = Dispatcher(model, epoch)
         self.supervisor = supervisor or PlanSupervisor()
+        self.controllers = [ExchangeController()] if controllers is None else list(controllers)
         self.cycle = 0
         self.write_errors: dict[str, str] = {}
         self.plan: PlanView | None = None
@@ -124,6 +139,7 @@ class ControlCycle:
         readbacks = {a.asset_id: context.fresh(a.asset_id, a.quantity) for a in self.model.actuators}
         without_effect = self.dispatcher.check(readbacks, self.cycle)
         context = self._context(now)
+        context = replace(context, requests=[r for c in self.controllers for r in c.requests(context)])
         outcome = decide(context)
         self._loads = next_load_states(context, {name: d.value for name, d in outcome.decisions.items()})
         sent = await self._write(outcome.decisions)

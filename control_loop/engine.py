@@ -60,7 +60,7 @@ def decide(context: Context, rules: dict[str, tuple[Layer, Rule]] | None = None)
     A rule that raises takes nothing with it. If it was one that guards (fail-safe layer or higher), no value below
     it can be trusted, so every actuator goes to its safe value; a lower one is left out.
     """
-    requests: list[Request] = []
+    requests: list[Request] = list(context.requests)
     faults: dict[str, str] = {}
     for name, (layer, rule) in (rules or RULES).items():
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from control_loop import exchange
 from control_loop.context import ManualCommand
 from control_loop.cycle import ControlCycle, CycleReport
 from control_loop.dispatch import Setpoint
@@ -181,12 +182,23 @@ class SiteLoop:
         if command.asset_id is None:
             return None if command.quantity == "emergency_stop" else f"{command.quantity}: no asset named"
         actuator = actuators.get(command.asset_id)
+        if command.asset_id == self.cycle.model.pcc_id:
+            return self._exchange_problem(command)
         if actuator is None:
             return f"{command.asset_id} cannot be commanded; it must be one of {', '.join(actuators)}"
         if command.quantity not in {actuator.quantity, "emergency_stop"}:
             return f"{command.asset_id}: {command.quantity} cannot be commanded; it takes {actuator.quantity}"
         low, high = actuator.minimum_kw, actuator.maximum_kw
         if command.quantity == actuator.quantity and command.value is not None and not low <= command.value <= high:
+            return f"{command.asset_id}: {command.value:g} kW is outside {low:g}..{high:g} kW"
+        return None
+
+    def _exchange_problem(self, command: StoredCommand) -> str | None:
+        model = self.cycle.model
+        if command.quantity != exchange.SETPOINT:
+            return f"{command.asset_id}: {command.quantity} cannot be commanded; it takes {exchange.SETPOINT}"
+        low, high = -model.export_limit_kw, model.import_limit_kw
+        if command.value is not None and not low <= command.value <= high:
             return f"{command.asset_id}: {command.value:g} kW is outside {low:g}..{high:g} kW"
         return None
 
