@@ -5,6 +5,8 @@ All take `Flows`; energies are those of the intervals that were measured, and `c
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from flexergy_pipelines.kpis.figures import Figure
@@ -26,13 +28,13 @@ def energy_statistics(flows: Flows, *, zero_band_kw: float = 1.0) -> list[Figure
     Returns
     -------
     list of Figure
-        Shares: self-consumption = RES used locally / RES produced, self-sufficiency = 1 - import / demand, RES share =
-        RES used locally / demand; RES used locally = RES - min(RES, export) in each interval.
+        Self-consumption = RES used locally / RES produced, RES share = RES used locally / demand (`used_locally`),
+        self-sufficiency = 1 - import / demand.
     """
     pcc, renewable, demand = flows.pcc(), flows.renewable(), flows.demand()
     at_pcc, of_balance = flows.coverage("pcc"), flows.coverage(*BALANCE)
     exported = positive(-pcc)
-    used_locally = flows.energy(renewable - np.fmin(positive(renewable), exported))
+    local = used_locally(flows)
     known = ~np.isnan(pcc) & ~np.isnan(demand)
     imported_when_known = flows.energy(np.where(known, positive(pcc), np.nan))
     demand_when_known = flows.energy(np.where(known, demand, np.nan))
@@ -52,9 +54,9 @@ def energy_statistics(flows: Flows, *, zero_band_kw: float = 1.0) -> list[Figure
             flows.coverage("controllable_load"),
         ),
         Figure("demand", flows.energy(demand), "kWh", flows.coverage(*DEMANDS)),
-        Figure("self_consumption", ratio(used_locally, flows.energy(renewable)), "fraction", of_balance),
+        Figure("self_consumption", ratio(local, flows.energy(renewable)), "fraction", of_balance),
         Figure("self_sufficiency", None if sufficiency is None else 1 - sufficiency, "fraction", of_balance),
-        Figure("res_share", ratio(used_locally, flows.energy(demand)), "fraction", of_balance),
+        Figure("res_share", ratio(local, flows.energy(demand)), "fraction", of_balance),
         Figure("hours_at_zero", flows.energy(at_zero), "h", at_pcc),
         Figure("energy_charged", flows.energy(positive(-flows.total("ess"))), "kWh", flows.coverage("ess")),
         Figure("energy_discharged", flows.energy(positive(flows.total("ess"))), "kWh", flows.coverage("ess")),
@@ -66,6 +68,22 @@ def energy_statistics(flows: Flows, *, zero_band_kw: float = 1.0) -> list[Figure
         good = float(np.mean(flows.good[asset])) if flows.intervals else 0.0
         figures.append(Figure("consumption", flows.energy(flows.power_kw[asset]), "kWh", good, scope=asset))
     return figures
+
+
+def used_locally(flows: Flows) -> float:
+    """RES energy that served the demand, directly or through the store [kWh].
+
+    Directly: ``min(RES, demand)`` in each interval. Through the store: what it gave to the rest of the demand, times
+    the share of its charge that was RES surplus in the period.
+    """
+    renewable, demand, storage = positive(flows.renewable()), flows.demand(), flows.total("ess")
+    direct = np.minimum(renewable, demand)
+    charged, surplus = positive(-storage), positive(renewable - demand)
+    green = ratio(flows.energy(np.minimum(charged, surplus)), flows.energy(charged)) or 0.0
+    given = np.minimum(positive(storage), positive(demand - renewable))
+    if math.isnan(green) or np.all(np.isnan(given)):
+        return flows.energy(direct)
+    return flows.energy(direct) + green * flows.energy(given)
 
 
 def smoothing(flows: Flows) -> Figure:

@@ -60,9 +60,9 @@ def battery_figures(flows: Flows, ess: ESS) -> list[Figure]:
             "useful_energy",
             useful,
             "kWh",
-            health[0].coverage,
+            1.0,
             scope=ess.id,
-            reference=f"nominal {ess.energy_capacity_kwh:g} kWh",
+            reference=f"nominal {ess.energy_capacity_kwh:g} kWh, SoH {health[0].value:.3g} ({health[0].reference})",
         ),
         Figure("availability", battery.availability(ready), "fraction", _known(ready), scope=ess.id),
         _levelized_cost_of_storage(flows, ess, charged, discharged, measured),
@@ -86,13 +86,16 @@ def _health(flows: Flows, ess: ESS) -> list[Figure]:
     measured = found.capacity_kwh / ess.energy_capacity_kwh if found else None
     error = f"error {found.error_kwh / ess.energy_capacity_kwh:.2g}" if found else "too little use to tell"
     beside = f"measured capacity {measured:.3f} of nominal, {error}" if measured is not None else error
+    of_soc = _known(flows.soc[ess.id])
     if _known(told):
         own = Figure("soh", float(np.nanmean(told)), "fraction", _known(told), scope=ess.id, reference=beside)
+    elif measured is not None:
+        own = Figure("soh", measured, "fraction", of_soc, scope=ess.id, reference=f"measured from use, {error}")
     else:
         own = Figure("soh", ess.soh, "fraction", 0.0, scope=ess.id, reference=f"as configured; {beside}")
     return [
         own,
-        Figure("soh_measured", measured, "fraction", _known(flows.soc[ess.id]), scope=ess.id, reference=error),
+        Figure("soh_measured", measured, "fraction", of_soc, scope=ess.id, reference=error),
     ]
 
 

@@ -139,8 +139,8 @@ STATISTICS = {
 INDICATORS = {
     "smoothing", "predictability", "park_revenue", "surplus", "curtailment", "profit", "peak_shaving", "outage_risk",
     "lcoe", "lole", "generation_reliability", "cost_reduction", "emission_reduction", "security_of_supply",
-    "congestion", "allocation", "frequency_control", "soh", "cycle_benefit", "efficiency", "cycles_to_failure", "availability",
-    "useful_energy",
+    "congestion", "allocation", "frequency_control", "soh", "cycle_benefit", "efficiency", "cycles_to_failure",
+    "availability", "useful_energy",
 }  # fmt: skip
 
 

@@ -30,9 +30,9 @@ def test_energies_and_shares_of_a_day_told_by_hand() -> None:
     assert found["res_generation"] == pytest.approx(50)
     assert found["demand"] == pytest.approx(50)
     assert (found["energy_charged"], found["energy_discharged"]) == (20, 18)
-    assert found["self_consumption"] == pytest.approx(40 / 50)
+    assert found["self_consumption"] == pytest.approx(38 / 50)
     assert found["self_sufficiency"] == pytest.approx(1 - 12 / 50)
-    assert found["res_share"] == pytest.approx(40 / 50)
+    assert found["res_share"] == pytest.approx(38 / 50)
     assert found["hours_at_zero"] == 1
 
 
@@ -83,6 +83,13 @@ def test_storage_that_follows_the_clouds_smooths_the_park() -> None:
     assert energy.smoothing(flows([0] * 6, [5] * 6, [0] * 6)).value is None
 
 
+def test_a_store_that_was_charged_from_the_grid_gives_no_renewable_energy() -> None:
+    found = values(energy.energy_statistics(flows([10, 30], [0, 0], [-20, 18])))
+    assert found["res_share"] == 0
+    half = values(energy.energy_statistics(flows([10, 30], [20, 0], [-20, 18])))
+    assert half["res_share"] == pytest.approx((10 + 0.5 * 18) / 40)
+
+
 def test_what_was_not_measured_is_neither_zero_nor_hidden() -> None:
     day = flows([10, NAN, 30, 10], [0, 0, 0, 0], [0, 0, 0, 0])
     figures = energy.energy_statistics(day)
@@ -117,7 +124,7 @@ def test_an_idle_battery_changes_nothing_and_energy_is_conserved(load: list, pv:
     sources = sum(found[name] or 0 for name in ("grid_import", "res_generation", "energy_discharged"))
     sinks = sum(found[name] or 0 for name in ("grid_export", "demand", "energy_charged"))
     assert sources == pytest.approx(sinks, abs=1e-6)
-    for share in ("self_consumption", "self_sufficiency"):
+    for share in ("self_consumption", "self_sufficiency", "res_share"):
         value = found[share]
         assert value is None or value <= 1 + 1e-9
 
