@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dashboards.roles import COMMANDERS, EVERYBODY
-from dashboards.screens import alarms, forecasts, kpis, log, operation, overview, plan
+from dashboards.screens import alarms, battery, forecasts, kpis, log, operation, overview, plan, quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ PAGES: tuple[PageSpec, ...] = (
     PageSpec("plan", "Plan", ":material/event_note:", plan.page),
     PageSpec("forecasts", "Forecasts", ":material/query_stats:", forecasts.page),
     PageSpec("kpis", "KPIs", ":material/monitoring:", kpis.page),
+    PageSpec("batteries", "Batteries", ":material/battery_charging_full:", battery.page),
+    PageSpec("quality", "Data quality", ":material/rule:", quality.page),
     PageSpec("alarms", "Alarms", ":material/notifications:", alarms.page),
     PageSpec("operation", "Operation", ":material/tune:", operation.page, COMMANDERS),
     PageSpec("log", "Log", ":material/history:", log.page, COMMANDERS),

@@ -22,7 +22,7 @@ def kpi_history_chart(history: pl.DataFrame, unit: str) -> alt.Chart:
         Unit for the axis.
     """
     percent = unit in {"fraction", "1"}
-    style = ".0%" if percent else ",.2~f"
+    style = ".3~%" if percent else ",.2~f"
     shown = "%" if percent else unit
     frame = history.with_columns(pl.col("coverage").fill_null(0.0))
     return (

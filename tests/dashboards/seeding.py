@@ -13,6 +13,7 @@ from flexergy_pipelines.grid.samples import examples_dir
 from flexergy_pipelines.store import (
     TenantStore,
     alarms,
+    clean,
     forecasts,
     kpis_table,
     live,
@@ -106,6 +107,7 @@ def seed(db: TenantStore, now: datetime | None = None) -> Seeded:
     quarter = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
     start = quarter - timedelta(hours=12)
     _readings(db, site, quarter)
+    _clean(db, site, now.astimezone(site.zone).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC))
     _forecasts(db, site, quarter)
     record = plans.PlanRecord(
         site_id=site.id,
@@ -155,6 +157,24 @@ def _readings(db: TenantStore, site: Site, until: datetime) -> None:
         rows.append(("ess-1", "soc", moment, planned_soc(moment), 0))
     frame = pl.DataFrame(rows, schema=["asset_id", "quantity", "time", "value", "quality"], orient="row")
     readings.write_readings(db, site.id, frame.with_columns(pl.col("quality").cast(pl.Int16)), "test")
+
+
+def _clean(db: TenantStore, site: Site, until: datetime) -> None:
+    """Two days of cleansed power at the grid connection, with a stretch that was frozen and one that was filled."""
+    times = [until - step * QUARTER for step in range(1, 193)]
+    flags = ["frozen" if 10 <= step < 14 else "similar_day" if 20 <= step < 24 else None for step in range(192)]
+    frame = pl.DataFrame(
+        {
+            "asset_id": ["pcc"] * 192,
+            "quantity": ["active_power_kw"] * 192,
+            "time": times,
+            "value": [expected_power_kw("pcc", moment) for moment in times],
+            "flag": flags,
+            "uncertainty": [None] * 192,
+        },
+        schema_overrides={"uncertainty": pl.Float64, "flag": pl.String},
+    )
+    clean.write_clean(db, site.id, frame)
 
 
 def _forecasts(db: TenantStore, site: Site, quarter: datetime) -> None:

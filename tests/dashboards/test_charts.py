@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -15,12 +15,14 @@ from dashboards.charts.forecast import fan_chart
 from dashboards.charts.plan import balance_frame, schedule_chart
 from dashboards.charts.time_axis import label_expression, local_ticks, offset_steps
 from dashboards.synoptic import synoptic
+from dashboards.views.battery import time_by_soc
 from dashboards.views.forecast import accuracy
 from dashboards.views.kpi import kpi_table
 from dashboards.views.live import Node, in_control, live_image, nodes, totals
 from dashboards.views.live import controls as controls_of
 from dashboards.views.overview_html import live_html
 from dashboards.views.plan import cost_frame, next_hour, saving
+from dashboards.views.quality import completeness, day_bounds, flag_counts
 from dashboards.words import duration, number, percent, power, with_unit
 from tests.dashboards.seeding import live_frame, microgrid, plan_values
 
@@ -222,6 +224,40 @@ def test_thin_data_are_marked_in_the_kpi_table() -> None:
     assert "⚠" in rows["Cost"]["good data"]
     assert rows["State of health"]["value"] == "– %"
     assert rows["State of health"]["compared with"] == "nameplate"
+
+
+@pytest.mark.parametrize(
+    ("day", "intervals"), [(date(2026, 3, 29), 92), (date(2026, 10, 25), 100), (date(2026, 6, 1), 96)]
+)
+def test_a_full_day_is_complete_whatever_its_length(day: date, intervals: int) -> None:
+    start, _ = day_bounds(day, AMSTERDAM)
+    frame = pl.DataFrame(
+        {
+            "asset_id": ["pcc"] * intervals,
+            "quantity": ["active_power_kw"] * intervals,
+            "time": [start + i * timedelta(minutes=15) for i in range(intervals)],
+            "value": [1.0] * intervals,
+            "flag": [None] * intervals,
+        },
+        schema_overrides={"flag": pl.String},
+    )
+    points = [("pcc", "active_power_kw"), ("ess-1", "soc")]
+    full, never = completeness(frame, points, [day], AMSTERDAM).iter_rows(named=True)
+    assert (full["good"], full["flagged"], full["missing"]) == (1.0, 0, 0)
+    assert (never["good"], never["missing"]) == (0.0, intervals)
+    flagged = frame.with_columns(pl.lit("frozen,missing").alias("flag"))
+    assert completeness(flagged, points[:1], [day], AMSTERDAM)["good"].to_list() == [0.0]
+    assert flag_counts(flagged).select("point", "found", "intervals").rows() == [
+        ("pcc active_power_kw", "frozen value, missing", intervals)
+    ]
+
+
+@given(st.lists(st.none() | st.floats(-0.05, 1.05), max_size=60))
+def test_time_by_soc_adds_up(values: list[float | None]) -> None:
+    bands = time_by_soc(pl.DataFrame({"value": values}, schema={"value": pl.Float64}))
+    known = [value for value in values if value is not None]
+    assert bands.height == 10
+    assert bands["share"].sum() == pytest.approx(1.0 if known else 0.0)
 
 
 @pytest.mark.parametrize(
