@@ -37,6 +37,13 @@ def until(condition: Callable[[], bool], what: str, patience_s: float = 20.0) ->
         os.sched_yield()
 
 
+def has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     run_dir = tmp_path / "run"
@@ -110,7 +117,7 @@ def test_services_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
         parent.kill()
-    until(lambda: not psutil.pid_exists(worker), "end of the worker")
+    until(lambda: has_ended(worker), "end of the worker")
 
 
 def test_the_next_start_ends_what_a_kill_left_running(tmp_path: Path) -> None:
