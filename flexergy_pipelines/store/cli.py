@@ -1,4 +1,4 @@
-"""Migrate the database, print its URL, or tell its state."""
+"""Migrate and prune the database, print its URL, or tell its state."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flexergy_pipelines.store.terminal import told_clearly
+from flexergy_pipelines.store.terminal import tenant_opened, told_clearly
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -40,6 +40,22 @@ def url(
         if server is None:
             raise StoreError("the embedded database does not run; start it with `flexergy up`")
         typer.echo(server.url(database, driver=driver))
+
+
+@app.command()
+def prune(
+    site: Annotated[list[str] | None, typer.Option(help="Only this site; may be given several times.")] = None,
+) -> None:
+    """Delete history that is older than each site's configuration keeps."""
+    from datetime import UTC, datetime
+
+    from flexergy_pipelines.store.retention import apply_retention
+    from flexergy_pipelines.store.sites import list_sites
+
+    with tenant_opened() as db:
+        for name in site or list_sites(db):
+            deleted = apply_retention(db, name, datetime.now(UTC)).deleted
+            typer.echo(f"{name}: " + (", ".join(f"{count} {table}" for table, count in deleted.items()) or "nothing"))
 
 
 @app.command()
