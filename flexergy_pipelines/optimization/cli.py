@@ -23,6 +23,7 @@ def study(  # noqa: PLR0917 - every parameter is an option of the command line
         bool, typer.Option("--compare", help="Also without storage, and with perfect foresight.")
     ] = False,
     sweep: Annotated[str | None, typer.Option(help="<asset>.<field>=<from>:<to>:<step>, e.g. for sizing.")] = None,
+    why: Annotated[bool, typer.Option("--why", help="Say for each stretch of operation why it is so.")] = False,
     inline: Annotated[bool, typer.Option("--inline", help="Put the schedule into the JSON.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a case and stop.")] = False,
 ) -> None:
@@ -53,6 +54,8 @@ def study(  # noqa: PLR0917 - every parameter is an option of the command line
         _print_sweep(result["sweep"])
     else:
         _print(loaded.name, result)
+        for reason in result["why"] if why else ():
+            typer.echo(f"  {reason['sentence']}")
 
 
 def _study(loaded: Study, out: Path | None, *, compare: bool, inline: bool) -> dict[str, Any]:

@@ -184,6 +184,10 @@ class Solver:
         except SolveError:
             return None
 
+    def bound_duals(self) -> FloatArray:
+        """EUR for a unit of each column's binding bound, from the last run; below zero at an upper bound."""
+        return np.array(self._highs.getSolution().col_dual) / self._scale
+
     def row_duals(self) -> FloatArray:
         """EUR for a unit of each row's right-hand side, from the last run (linear problems only)."""
         return np.array(self._highs.getSolution().row_dual) / self._scale

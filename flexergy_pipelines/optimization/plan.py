@@ -84,6 +84,11 @@ class Plan:
         ``build``, ``compile``, ``solve``, ``read``.
     horizon : Horizon
         What was planned.
+    duals, bound_duals : dict
+        Shadow prices with every whole-number decision as it is: EUR for a unit of each constraint's right-hand side,
+        and of each variable's binding bound, by ``(asset, name)``.
+    meanings : dict
+        What each constraint and variable is, in words.
     """
 
     status: Status
@@ -98,6 +103,8 @@ class Plan:
     horizon: Horizon
     solver_runs: int = 0
     duals: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
+    bound_duals: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
+    meanings: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def column(self, asset_id: str, quantity: str) -> FloatArray:
         """One series of the schedule."""

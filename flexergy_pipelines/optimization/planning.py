@@ -12,6 +12,7 @@ import polars as pl
 
 from flexergy_pipelines.logs import get_logger
 from flexergy_pipelines.optimization.errors import ProblemError, SolveError
+from flexergy_pipelines.optimization.explanation import explain
 from flexergy_pipelines.optimization.inputs import PlanInputError, read_inputs
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.problem import Horizon, Problem
@@ -116,6 +117,7 @@ def _plan(db: TenantStore, site: Site, kind: PlanKind, now: datetime, day: date 
     problem = build_problem(site, horizon, inputs.power_kw, inputs.spot_eur_per_kwh, inputs.state)
     plan = solve(problem, TIME_LIMIT_S)
     idle = solve(problem.without_storage(), TIME_LIMIT_S)
+    why = [reason.as_dict() for reason in explain(problem, plan, site.zone)]
     record = PlanRecord(
         site_id=site.id,
         kind=kind,
@@ -131,7 +133,7 @@ def _plan(db: TenantStore, site: Site, kind: PlanKind, now: datetime, day: date 
         costs=plan.costs,
         violations=[violation.as_dict() for violation in plan.violations],
         timings={**plan.timings_s, "inputs": read_s},
-        inputs=inputs.sources,
+        inputs={**inputs.sources, "why": why},
     )
     write_plan(db, record, plan_values(problem, plan))
     get_logger(__name__).info(

@@ -70,6 +70,7 @@ def solve_board(
     linear = answer if not solver.is_mip else solver.fix_integers(answer.values)
     values = (linear or answer).values[: board.column_count]
     duals = _duals(solver, compiled) if linear is not None else {}
+    bound_duals = _bound_duals(solver, board) if linear is not None else {}
     solved = time.monotonic()
     parts = read_costs(board, values)
     objective = sum(parts.values())
@@ -89,6 +90,8 @@ def solve_board(
         horizon=problem.horizon,
         solver_runs=solver.runs,
         duals=duals,
+        bound_duals=bound_duals,
+        meanings=_meanings(board),
     )
 
 
@@ -147,6 +150,17 @@ def _duals(solver: Solver, compiled: Compiled) -> dict[tuple[str, str], FloatArr
     """Shadow price of each family of constraints."""
     duals = solver.row_duals()
     return {key: np.where(rows >= 0, duals[rows], 0.0) for key, rows in compiled.row_of.items()}
+
+
+def _bound_duals(solver: Solver, board: Board) -> dict[tuple[str, str], FloatArray]:
+    """What each binding bound of a variable costs."""
+    duals = solver.bound_duals()
+    return {(variable.asset_id, variable.quantity): duals[variable.columns] for variable in board.variables}
+
+
+def _meanings(board: Board) -> dict[tuple[str, str], str]:
+    variables = {(variable.asset_id, variable.quantity): variable.meaning for variable in board.variables}
+    return variables | {(rows.asset_id, rows.name): rows.meaning for rows in board.rows}
 
 
 def _gap(objective: float, bound: float) -> float:

@@ -90,7 +90,7 @@ def test_sweep_shows_what_size_brings(tmp_path: Path):
 
 
 def test_windows_carry_the_state_and_look_ahead_pays(tmp_path: Path):
-    case = base() | {"windows": {"steps": 2}}
+    case: Any = base() | {"windows": {"steps": 2}}
     case["batteries"][0]["terminal"] = "free"
     blind = json.loads(study(tmp_path, case, "--json").output)
     seeing = json.loads(study(tmp_path, case | {"windows": {"steps": 2, "look_ahead_steps": 2}}, "--json").output)

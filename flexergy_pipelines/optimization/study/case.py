@@ -70,7 +70,7 @@ class Study:
     solver: SolverSettings
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class _Loader(yaml.CSafeLoader):
     """YAML with 1e-6 read as a number, as everyone expects."""
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flexergy_pipelines.optimization.explanation import explain
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.problem import Problem
 from flexergy_pipelines.optimization.study.run import StudyResult
@@ -24,6 +26,7 @@ def report(result: StudyResult, *, schedule: str | None = None, inline: bool = F
         Put the schedule's columns into the report instead.
     """
     plan = result.plan
+    why = explain(result.problem, plan, UTC)
     out: dict[str, Any] = {
         "status": plan.status,
         "objective_eur": plan.objective_eur,
@@ -33,6 +36,7 @@ def report(result: StudyResult, *, schedule: str | None = None, inline: bool = F
         "violations": [violation.as_dict() for violation in plan.violations],
         "timings_s": {name: round(seconds, 6) for name, seconds in plan.timings_s.items()},
         "kpis": figures(result.problem, plan),
+        "why": [reason.as_dict() for reason in why],
         "schedule": _columns(plan) if inline else schedule,
     }
     if result.comparison is not None:
