@@ -10,51 +10,23 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
 import polars as pl
 
-from ingestion.meters.points import PointMap, unit_factors
+from ingestion.meters.checking import Batch, FileRefusedError, Seen, check_rows
+from ingestion.meters.columns import columns_of
+from ingestion.meters.points import PointMap
 
 CHUNK_ROWS = 250_000
 LONGEST_LINE = 4_000
-FUTURE_TOLERANCE = timedelta(minutes=5)
-_REQUIRED = ("meter", "quantity", "time", "value")
-_OPTIONAL = ("unit", "site")
-_ALIASES = {"asset": "meter", "asset_id": "meter", "meter_id": "meter", "timestamp": "time"}
-_ISO = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?( ?(Z|[+-]\d{2}:?\d{2}))?$"
-_OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
-_NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?$"
-
-GOOD, MISSING = 0, 3
 
 
-class FileRefusedError(Exception):
-    """The file as a whole cannot be read; nothing of it was taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A piece of a file after checking.
-
-    Attributes
-    ----------
-    accepted : polars.DataFrame
-        ``site_id, asset_id, quantity, time, value, quality``.
-    rejected : polars.DataFrame
-        ``row`` (line number in the file, the header is 1), ``reason``, ``line``.
-    """
-
-    accepted: pl.DataFrame
-    rejected: pl.DataFrame
-
-
-def read_batches(path: Path, points: Mapping[str, PointMap], now: datetime, site_id: str | None) -> Iterator[Batch]:
-    """Check a file piece by piece.
+def read_csv(path: Path, points: Mapping[str, PointMap], now: datetime, site_id: str | None) -> Iterator[Batch]:
+    """Check a CSV file piece by piece.
 
     Parameters
     ----------
@@ -78,7 +50,7 @@ def read_batches(path: Path, points: Mapping[str, PointMap], now: datetime, site
         When encoding or header are unusable.
     """
     encoding = _encoding(path)
-    seen = _Seen()
+    seen = Seen()
     try:
         with path.open(encoding=encoding, newline="") as text:
             header, separator = _header(text)
@@ -88,21 +60,12 @@ def read_batches(path: Path, points: Mapping[str, PointMap], now: datetime, site
             while lines := list(islice(pending, CHUNK_ROWS)):
                 last = len(lines) < CHUNK_ROWS
                 raw = _split(lines, header, separator, row, cut_last=last and ends_cut)
-                yield _check(raw, points, now, site_id, seen)
+                yield check_rows(raw, points, now, site_id, seen)
                 row += len(lines)
     except UnicodeDecodeError as error:
         raise FileRefusedError(
             f"byte {error.start} is not {encoding}: save the file as UTF-8 (found {error.object[error.start]:#04x})"
         ) from error
-
-
-class _Seen:
-    """What earlier rows of the file held, so that repeats are found across pieces."""
-
-    def __init__(self) -> None:
-        self.keys: pl.DataFrame | None = None
-        self.any_offset: bool | None = None
-        self.locals: dict[tuple[str, str, str, str], int] = {}
 
 
 def _encoding(path: Path) -> str:
@@ -114,8 +77,8 @@ def _encoding(path: Path) -> str:
         return "utf-8-sig"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    if b"\x00" in start or start.startswith((b"PK\x03\x04", b"%PDF", b"\xd0\xcf\x11\xe0")):
-        raise FileRefusedError("this is no text file; drop a CSV")
+    if b"\x00" in start or start.startswith(b"%PDF"):
+        raise FileRefusedError("this is no text file; drop a CSV, a workbook or XML")
     return "utf-8"
 
 
@@ -129,16 +92,10 @@ def _ends_with_newline(path: Path, encoding: str) -> bool:
 def _header(text: TextIO) -> tuple[list[str], str]:
     line = text.readline(LONGEST_LINE).strip("\r\n")
     separator = max((";", "\t", ","), key=line.count)
-    names = [part.strip().strip('"').strip().lower() for part in line.split(separator)]
-    names = [_ALIASES.get(name, name) for name in names]
-    missing = [name for name in _REQUIRED if name not in names]
-    if missing:
-        raise FileRefusedError(f"header lacks {', '.join(missing)}; expected {', '.join(_REQUIRED)} [, unit] [, site]")
-    unknown = [name for name in names if name not in _REQUIRED + _OPTIONAL]
-    if unknown:
-        raise FileRefusedError(f"header has unknown columns {', '.join(repr(name) for name in unknown)}")
-    if len(set(names)) != len(names):
+    parts = line.split(separator)
+    if len(set(parts)) != len(parts):
         raise FileRefusedError("header names a column twice")
+    names = list(columns_of(parts).values())
     return names, separator
 
 
@@ -171,167 +128,3 @@ def _split(lines: list[str], header: list[str], separator: str, first_row: int, 
         text = "the file ends inside this row (no line break): it may be cut off"
         frame = frame.with_columns(pl.when(cut).then(pl.lit(text)).otherwise("reason").alias("reason"))
     return frame
-
-
-def _check(raw: pl.DataFrame, points: Mapping[str, PointMap], now: datetime, site_id: str | None, seen: _Seen) -> Batch:
-    frame = _with_sites(raw, points, site_id)
-    frame = _with_points(frame, points)
-    frame = _with_values(frame)
-    frame = _with_times(frame, points, now, seen)
-    frame = _without_repeats(frame, seen)
-    good = frame.filter(pl.col("reason").is_null())
-    return Batch(
-        good.select("site_id", "asset_id", "quantity", "time", "value", "quality"),
-        frame.filter(pl.col("reason").is_not_null()).select("row", "reason", "line"),
-    )
-
-
-def _first(reason: pl.Expr) -> pl.Expr:
-    """Keep the first reason a row was given."""
-    return pl.coalesce(pl.col("reason"), reason).alias("reason")
-
-
-def _with_sites(frame: pl.DataFrame, points: Mapping[str, PointMap], site_id: str | None) -> pl.DataFrame:
-    named = pl.col("site") if "site" in frame.columns else pl.lit(None, dtype=pl.String)
-    named = pl.when(named != "").then(named)
-    site = pl.coalesce(named, pl.lit(site_id, dtype=pl.String))
-    return frame.with_columns(site.alias("site_id")).with_columns(
-        _first(
-            pl.when(pl.col("site_id").is_null())
-            .then(pl.lit("no site: add a site column or drop the file into a folder named like the site"))
-            .when(~pl.col("site_id").is_in(list(points)))
-            .then(pl.format("site '{}' is unknown", pl.col("site_id")))
-        )
-    )
-
-
-def _with_points(frame: pl.DataFrame, points: Mapping[str, PointMap]) -> pl.DataFrame:
-    known = pl.concat([points[site].table(site) for site in points]) if points else PointMap.empty_table()
-    frame = frame.with_columns(pl.col("quantity").str.to_lowercase())
-    frame = frame.join(known, on=["site_id", "meter", "quantity"], how="left", maintain_order="left")
-    frame = frame.with_columns(
-        _first(
-            pl.when(pl.col("asset_id").is_null()).then(
-                pl.format("point '{}/{}' is unknown", pl.col("meter"), pl.col("quantity"))
-            )
-        )
-    )
-    if "unit" not in frame.columns:
-        return frame.with_columns(pl.lit(1.0).alias("factor"))
-    given = pl.when(pl.col("unit") == "").then(pl.col("point_unit")).otherwise(pl.col("unit")).alias("unit")
-    frame = frame.with_columns(given).join(unit_factors(), on=["unit", "point_unit"], how="left", maintain_order="left")
-    return frame.with_columns(
-        pl.when(pl.col("unit") == pl.col("point_unit")).then(1.0).otherwise("factor").alias("factor")
-    ).with_columns(
-        _first(
-            pl.when(pl.col("factor").is_null()).then(
-                pl.format("unit '{}' does not fit, {} is in {}", "unit", "quantity", "point_unit")
-            )
-        )
-    )
-
-
-def _with_values(frame: pl.DataFrame) -> pl.DataFrame:
-    empty = pl.col("value") == ""
-    number = pl.when(pl.col("value").str.contains(_NUMBER)).then(pl.col("value")).cast(pl.Float64, strict=False)
-    frame = frame.with_columns(number.alias("number"), empty.alias("empty"))
-    value = pl.col("number") * pl.col("factor")
-    return frame.with_columns(
-        _first(
-            pl.when(~pl.col("empty") & (pl.col("number").is_null() | ~pl.col("number").is_finite()))
-            .then(pl.format("value '{}' is not a number", pl.col("value")))
-            .when((value < pl.col("minimum")) | (value > pl.col("maximum")))
-            .then(
-                pl.format(
-                    "value {} is outside {}..{} {}",
-                    value, pl.col("minimum").fill_null(float("-inf")), pl.col("maximum").fill_null(float("inf")),
-                    pl.col("point_unit"),
-                )
-            )
-        ),
-        value.alias("value"),
-        pl.when("empty").then(pl.lit(MISSING)).otherwise(pl.lit(GOOD)).cast(pl.Int16).alias("quality"),
-    )  # fmt: skip
-
-
-def _with_times(frame: pl.DataFrame, points: Mapping[str, PointMap], now: datetime, seen: _Seen) -> pl.DataFrame:
-    stamp = pl.col("time")
-    shaped = stamp.str.contains(_ISO)
-    frame = frame.with_columns(
-        _first(pl.when(~shaped).then(pl.format("time '{}' is not ISO 8601 (2026-03-01T12:00:00+01:00)", stamp))),
-        (shaped & stamp.str.contains(_OFFSET)).alias("has_offset"),
-    )
-    if seen.any_offset is None or not seen.any_offset:
-        seen.any_offset = bool(frame["has_offset"].any())
-    plain = stamp.str.replace(" ", "T", literal=True).str.replace(" ", "", literal=True)
-    with_zone = plain.str.replace(r"Z$", "+00:00").str.replace(r"([+-]\d{2})(\d{2})$", "${1}:${2}")
-    padded = with_zone.str.replace(r"^(.{10}T\d{2}:\d{2})([+-]|$)", "${1}:00${2}")
-    aware = pl.when("has_offset").then(padded).str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", strict=False)
-    local = (
-        pl.when(~pl.col("has_offset"))
-        .then(padded)
-        .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
-    )
-    frame = frame.with_columns(aware.dt.convert_time_zone("UTC").alias("aware"), local.alias("local"))
-    if seen.any_offset:
-        mixed = ~pl.col("has_offset") & pl.col("local").is_not_null()
-        frame = frame.with_columns(
-            _first(pl.when(mixed).then(pl.lit("time has no offset, other rows of the file have one"))),
-            pl.col("aware").alias("time"),
-        )
-    else:
-        frame = _local_times(frame, points, seen)
-    return frame.with_columns(
-        _first(
-            pl.when(pl.col("time").is_null())
-            .then(pl.lit("time does not exist (a wrong date, or the hour skipped in spring)"))
-            .when(pl.col("time") > now + FUTURE_TOLERANCE)
-            .then(pl.lit("time is in the future"))
-            .when(pl.col("time").dt.year() < 1970)
-            .then(pl.lit("time is before 1970"))
-        )
-    )
-
-
-def _local_times(frame: pl.DataFrame, points: Mapping[str, PointMap], seen: _Seen) -> pl.DataFrame:
-    parts: list[pl.DataFrame] = []
-    for (site,), rows in frame.group_by(["site_id"], maintain_order=True):
-        zone = points[str(site)].time_zone if str(site) in points else "UTC"
-        early = pl.col("local").dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-        late = pl.col("local").dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
-        rows = rows.with_columns(early.dt.convert_time_zone("UTC").alias("time"))  # noqa: PLW2901
-        rows = rows.with_columns(late.dt.convert_time_zone("UTC").alias("late"))  # noqa: PLW2901
-        parts.append(_second_hour(rows, seen))
-    return pl.concat(parts).sort("row") if parts else frame.with_columns(pl.col("aware").alias("time"))
-
-
-def _second_hour(rows: pl.DataFrame, seen: _Seen) -> pl.DataFrame:
-    """In the doubled hour the second row of a point with the same wall clock is the later one."""
-    doubled = rows.filter(pl.col("time") != pl.col("late")).select("row", "site_id", "meter", "quantity", "local")
-    later: list[int] = []
-    for row, site, meter, quantity, local in doubled.iter_rows():
-        key = (str(site), str(meter), str(quantity), str(local))
-        count = seen.locals.get(key, 0)
-        seen.locals[key] = count + 1
-        if count == 1:
-            later.append(row)
-    return rows.with_columns(
-        pl.when(pl.col("row").is_in(later)).then(pl.col("late")).otherwise(pl.col("time")).alias("time")
-    ).drop("late")
-
-
-def _without_repeats(frame: pl.DataFrame, seen: _Seen) -> pl.DataFrame:
-    key = ["site_id", "asset_id", "quantity", "time"]
-    fine = frame.filter(pl.col("reason").is_null())
-    if fine.is_empty():
-        return frame
-    within = fine.select("row", *key).filter(~pl.struct(key).is_first_distinct())["row"]
-    earlier = pl.Series("row", [], dtype=within.dtype)
-    if seen.keys is not None:
-        earlier = fine.select("row", *key).join(seen.keys, on=key, how="semi")["row"]
-    new = fine.select(key).unique()
-    seen.keys = new if seen.keys is None else pl.concat([seen.keys, new])
-    repeated = pl.col("row").is_in(pl.concat([within, earlier]).implode())
-    return frame.with_columns(
-        _first(pl.when(repeated).then(pl.lit("the file already holds a value of this point and time")))
-    )

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from flexergy_pipelines.logs import get_logger
-from ingestion.meters.csv_file import FileRefusedError, read_batches
+from ingestion.meters.checking import FileRefusedError
+from ingestion.meters.formats import read_batches
 from ingestion.meters.points import PointMap, point_map
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from flexergy_pipelines.store import TenantStore
 from flexergy_pipelines.store.meter_files import list_meter_files
 from flexergy_pipelines.store.readings import read_readings
 from flexergy_pipelines.store.sites import save_site
-from ingestion.meters.csv_file import FileRefusedError, read_batches
+from ingestion.meters.checking import FileRefusedError
 from ingestion.meters.files import FileReport, ingest_inbox, waiting_files
+from ingestion.meters.formats import read_batches
 from ingestion.meters.points import point_map
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -123,7 +124,10 @@ def test_a_bad_row_says_what_is_wrong_with_it(tmp_path: Path, row: str, reason: 
     ("text", "reason"),
     [
         (b"", "the file is empty"),
-        (b"PK\x03\x04rest", "this is no text file"),
+        (b"%PDF-1.4", "this is no text file"),
+        (b"PK\x03\x04rest", "the workbook cannot be read"),
+        (b"<html></html>", "XML of <html> is unknown"),
+        (b"<feed><entry>", "not well-formed XML"),
         (b"meter,quantity,time\n", "header lacks value"),
         (b"meter,quantity,time,value,colour\n", "header has unknown columns 'colour'"),
         (b"meter,quantity,time,value,time\n", "header names a column twice"),
