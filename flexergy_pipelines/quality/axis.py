@@ -92,7 +92,7 @@ def _impossible(times: Microseconds, known: Mask) -> Mask:
     if known.sum() < 20:
         return np.zeros(times.size, dtype=bool)
     low, high = np.quantile(times[known], [0.02, 0.98])
-    reach = max(high - low, 30 * DAY_US)
+    reach = max(2 * (high - low), 3 * 365 * DAY_US)
     return known & ((times < low - reach) | (times > high + reach))
 
 

@@ -13,7 +13,7 @@ from flexergy_pipelines.quality import flags
 from flexergy_pipelines.quality.imputation import impute
 from flexergy_pipelines.quality.profile import clear_sky
 from flexergy_pipelines.quality.rules.counters import counter_faults, is_counter
-from flexergy_pipelines.quality.rules.ranges import negative, night_output, out_of_range, sentinels
+from flexergy_pipelines.quality.rules.ranges import negative, night_output, out_of_range, sentinels, turned
 from flexergy_pipelines.quality.rules.slips import unit_slips
 from flexergy_pipelines.quality.rules.spikes import spikes
 from flexergy_pipelines.quality.rules.standing import dead, frozen
@@ -72,10 +72,10 @@ def detect(values: Values, spec: SeriesSpec) -> tuple[Values, Codes]:
     if slipped.any():
         values[slipped] /= factor[slipped]
         codes[slipped] = CODE[flags.UNIT_SLIP]
-    turned = _turned(values, spec)
-    if turned.any():
-        values[turned] = -values[turned]
-        codes[turned] = CODE[flags.SIGN_FLIP]
+    mirrored = turned(values, spec)
+    if mirrored.any():
+        values[mirrored] = -values[mirrored]
+        codes[mirrored] = CODE[flags.SIGN_FLIP]
     take_out(negative(values, spec), flags.NEGATIVE)
     take_out(out_of_range(values, spec), flags.OUT_OF_RANGE)
     sky = clear_sky(values, spec.steps_per_day, spec.first_slot) if spec.kind == "pv" else None
@@ -86,20 +86,6 @@ def detect(values: Values, spec: SeriesSpec) -> tuple[Values, Codes]:
         codes[dark] = CODE[flags.NIGHT_OUTPUT]
     take_out(spikes(values, spec, sky), flags.SPIKE)
     return values, codes
-
-
-def _turned(values: Values, spec: SeriesSpec) -> NDArray[np.bool_]:
-    """Negative values of a one-way series that would be quite usual with the other sign, several in a row."""
-    mask = negative(values, spec)
-    if not mask.any():
-        return mask
-    middle = np.nanquantile(np.abs(values), [0.02, 0.999])
-    usual_size = mask & (np.abs(values) >= middle[0]) & (np.abs(values) <= middle[1])
-    # A single negative value is as likely a spike: only stretches are turned.
-    neighbour = np.zeros_like(usual_size)
-    neighbour[1:] |= usual_size[:-1]
-    neighbour[:-1] |= usual_size[1:]
-    return usual_size & neighbour
 
 
 def _detect_counter(values: Values, codes: Codes, spec: SeriesSpec) -> tuple[Values, Codes]:

@@ -17,6 +17,7 @@ TOO_DARK = 10**-2.3  # of a fine day; the darkest clouds leave about a fiftieth
 DARKEST = 10**-4.5
 LEAST_DARK = 4  # bright intervals of a day
 LEAST_BRIGHT = 3  # impossible intervals of a day; fewer are spikes
+FITTING = 1.6  # times a fine day; what a slipped value may be at most once put right
 EDGE = 0.5  # log10; a jump that is explained by the factor
 
 
@@ -55,6 +56,9 @@ def pv_slips(values: Values, spec: SeriesSpec, factor: Values) -> None:
             power = -3
         first, last = _edges(logs[part], hits, power)
         slipped = np.arange(start + first, start + last)
+        possible = values[slipped] / 10.0**power <= FITTING * sky[slipped] + 0.03 * size
+        if possible.mean() < 0.97:
+            continue  # one factor does not explain the day: weather, or something else
         factor[slipped[values[slipped] != 0]] = 10.0**power
 
 

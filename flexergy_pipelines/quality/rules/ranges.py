@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexergy_pipelines.quality.profile import clear_sky
+from flexergy_pipelines.quality.runs import runs_of
 from flexergy_pipelines.quality.spec import SeriesSpec
 from flexergy_pipelines.quality.tails import robust_size
 
@@ -18,7 +19,8 @@ SENTINELS = np.array(
      -2147483648, 4294967295, 1e10, -1e10, 1e20, -1e20, 1e30, 1e36, -1e36]
 )  # fmt: skip
 NIGHT_SHARE = 0.01  # of the peak: below this an inverter is only awake
-NEGATIVE_IS_NATURAL = 0.01  # share of negative values from which on a series is one of both directions
+NEGATIVE_IS_NATURAL = 0.0005  # share of negative values from which on a meter is taken for one of both directions
+MIRRORED = 0.35  # how well a value whose sign was turned must continue its neighbour, as a share of it
 
 
 def sentinels(values: Values) -> Mask:
@@ -54,6 +56,23 @@ def negative(values: Values, spec: SeriesSpec) -> Mask:
     known = np.isfinite(values).sum()
     if known == 0 or (spec.minimum is None and mask.sum() > NEGATIVE_IS_NATURAL * known and spec.kind == "meter"):
         return np.zeros(values.size, dtype=bool)
+    return mask
+
+
+def turned(values: Values, spec: SeriesSpec) -> Mask:
+    """Stretches of a one-way series whose sign was turned: with the other sign they continue their neighbours."""
+    mask = np.zeros(values.size, dtype=bool)
+    if spec.kind not in ("load", "meter", "pv", "wind", "ev"):
+        return mask
+    below = values < -0.02 * robust_size(values)
+    for start, stop in runs_of(below):
+        if stop - start < 2:
+            continue  # a single negative value is as likely a spike
+        edges = [(values[start - 1], -values[start])] if start else []
+        edges += [(values[stop], -values[stop - 1])] if stop < values.size else []
+        known = [(a, b) for a, b in edges if np.isfinite(a) and a > 0]
+        if known and all(abs(a - b) <= MIRRORED * max(a, b) for a, b in known):
+            mask[start:stop] = True
     return mask
 
 

@@ -59,11 +59,33 @@ def _by_level(ratio: Values, factor: Values) -> bool:
     power = np.clip(np.round(ratio), -3, 3)
     away = np.abs(ratio - power)
     odd = np.isfinite(ratio) & (power != 0) & (away < 0.12 + spread)
-    # A stretch tells a factor by its middle; one or two values must hit it well, else they are spikes.
-    for start, stop in runs_of(odd):
-        if stop - start > 3 or float(away[start:stop].max()) < 0.1 + 0.3 * spread:
-            factor[start:stop] = 10.0 ** power[start:stop]
+    # A stretch tells a factor by its middle and by how it begins and ends; one or two values must hit it well, else
+    # they are spikes. What drifts to a tenth by and by is no slip.
+    for start, stop in _joined(runs_of(odd)):
+        whole = power[start:stop][odd[start:stop]]
+        usual_power = float(np.median(whole))
+        exact = float(away[start:stop][odd[start:stop]].max()) < 0.1 + 0.3 * spread
+        if (stop - start > 3 or exact) and _jumps(ratio, start, stop, usual_power):
+            factor[start:stop][odd[start:stop]] = 10.0**whole
     return True
+
+
+def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Runs with holes of a few values between them taken as one."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in runs:
+        if joined and start - joined[-1][1] <= 3:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _jumps(ratio: Values, start: int, stop: int, power: float) -> bool:
+    """Whether the stretch begins and ends with a step of the size of its factor (or at an edge of what is known)."""
+    ends = [ratio[start] - ratio[start - 1] if start else np.nan]
+    ends.append(ratio[stop - 1] - ratio[stop] if stop < ratio.size else np.nan)
+    return all(not np.isfinite(step) or step * np.sign(power) > 0.6 * abs(power) for step in ends)
 
 
 def _by_edges(values: Values, ratio: Values | None, spec: SeriesSpec, factor: Values) -> None:
