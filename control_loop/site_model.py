@@ -8,6 +8,8 @@ from control_loop.model import Actuator, CurtailmentRules, SiteModel, Storage
 from control_loop.protocols.base import Driver
 from control_loop.protocols.iec104 import Iec104Driver, Iec104Hub
 from control_loop.protocols.modbus import ModbusDriver
+from control_loop.protocols.ocpp16 import OcppDriver, Post
+from control_loop.protocols.ocpp_journal import Journal
 from control_loop.telemetry import PointPolicy, TelemetryFilter
 from flexergy_pipelines.grid import (
     ESS,
@@ -15,6 +17,7 @@ from flexergy_pipelines.grid import (
     ControllableLoad,
     Device,
     EVBlock,
+    EvChargingManager,
     Genset,
     PVPlant,
     Site,
@@ -173,9 +176,25 @@ def drivers_of(site: Site, settings: Settings) -> list[Driver]:
                     setpoint_ttl_s=ttl_s,
                 )
             )
+        elif device.connection.protocol == "ocpp16":
+            drivers.append(_ocpp_driver(site, device, settings))
         else:
             raise ValueError(f"{device.id}: the control loop does not speak {device.connection.protocol}")
     return drivers
+
+
+def _ocpp_driver(site: Site, device: Device, settings: Settings) -> OcppDriver:
+    manager = site.controller_of(device.assets[0].id)
+    if not isinstance(manager, EvChargingManager):
+        raise ValueError(f"{device.id}: OCPP is spoken with EV charging managers only, not with a {device.kind}")
+    return OcppDriver(
+        device.id,
+        device.assets[0].id,
+        host=device.connection.host,
+        port=device.connection.port,
+        posts=[Post(p.id, p.max_kw, p.phases, p.priority) for p in manager.charge_points],
+        journal=Journal(settings.spool_dir / f"{settings.tenant}-{site.id}-{device.id}-charging.sqlite"),
+    )
 
 
 def _address(device: Device, settings: Settings) -> Callable[[], tuple[str, int]]:

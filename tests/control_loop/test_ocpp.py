@@ -1,0 +1,188 @@
+"""OCPP 1.6J: the loop's central system and the simulator's charge points on the wire, and how a limit is shared."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
+
+from control_loop.protocols.base import DriverError
+from control_loop.protocols.ocpp16 import LIMIT, POWER, OcppDriver, Post
+from control_loop.protocols.ocpp_journal import Journal
+from control_loop.sharing import Claim, share_limit
+from plant_simulator.fronts import OcppFront
+from plant_simulator.plant import Plant
+from tests.plant_simulator.fakes import make_plant, run
+
+claims = st.lists(
+    st.builds(
+        Claim,
+        name=st.text("abcdefgh", min_size=1, max_size=3),
+        most_kw=st.floats(1.0, 50.0),
+        least_kw=st.sampled_from([0.0, 1.4, 4.2]),
+        priority=st.integers(1, 9),
+        soc=st.none() | st.floats(0, 1),
+    ),
+    unique_by=lambda claim: claim.name,
+    max_size=8,
+)
+
+
+@pytest.mark.requirement("energy.13.3")
+@given(st.floats(-10, 400), claims)
+def test_parts_never_exceed_the_limit_and_are_of_use(limit: float, some: list[Claim]) -> None:
+    parts = share_limit(limit, some)
+    assert sum(parts.values()) <= max(0.0, limit) + 1e-6
+    for claim in some:
+        part = parts[claim.name]
+        assert part <= claim.most_kw + 1e-9
+        assert part == 0 or part >= min(claim.least_kw, claim.most_kw) - 1e-9
+    if sum(claim.most_kw for claim in some) <= limit:
+        assert all(parts[claim.name] == pytest.approx(claim.most_kw) for claim in some)
+
+
+@pytest.mark.requirement("energy.13.2", "energy.13.4")
+def test_priority_first_then_the_emptier_car_and_equals_equally() -> None:
+    def claim(name: str, priority: int, soc: float | None = None) -> Claim:
+        return Claim(name, 11.0, 4.2, priority, soc)
+
+    assert share_limit(15.2, [claim("late", 5), claim("first", 1)]) == pytest.approx({"late": 4.2, "first": 11.0})
+    assert share_limit(8.0, [claim("late", 5), claim("first", 1)]) == pytest.approx({"late": 0.0, "first": 8.0})
+    assert share_limit(5.0, [claim("full", 5, 0.9), claim("empty", 5, 0.1)]) == pytest.approx(
+        {"full": 0.0, "empty": 5.0}
+    )
+    assert share_limit(16.0, [claim("a", 5), claim("b", 5)]) == pytest.approx({"a": 8.0, "b": 8.0})
+
+
+@dataclasses.dataclass
+class Bench:
+    """The sample microgrid's charge points and the loop's central system."""
+
+    plant: Plant
+    front: OcppFront
+    driver: OcppDriver
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(40):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    @property
+    def busy(self) -> list[Post]:
+        return [post for post in self.driver.posts.values() if post.transactions and post.session is not None]
+
+    def power(self, name: str) -> float:
+        return next(charger.point.power_kw for charger in self.front.chargers if charger.point.point_id == name)
+
+
+@contextlib.asynccontextmanager
+async def bench(journal: Path | None = None) -> AsyncIterator[Bench]:
+    plant, clock = make_plant()
+    device = next(d for d in plant.site.devices() if d.id == "ev-1")
+    names = [point.point_id for point in plant.charging["ev-1"].points]
+    posts = [Post(name, 50.0 if name == "cp-06" else 11.0) for name in names]
+    driver = OcppDriver("ev-1", "ev-1", host="127.0.0.1", port=0, posts=posts, journal=Journal(journal))
+    with pytest.raises(DriverError, match=r"ev-1: none of 6 charge points is connected"):
+        await driver.read()
+    connection = device.connection.model_copy(update={"protocol": "ocpp16", "port": driver.port})
+    front = OcppFront(dataclasses.replace(device, connection=connection), plant, 1)
+
+    async def live() -> None:
+        while True:
+            run(plant, clock, 1)
+            await front.refresh()
+            await asyncio.sleep(0.01)
+
+    await front.start("127.0.0.1")
+    living = asyncio.create_task(live())
+    try:
+        yield Bench(plant, front, driver)
+    finally:
+        living.cancel()
+        await asyncio.gather(living, return_exceptions=True)
+        await front.stop()
+        await driver.close()
+
+
+def with_bench(check: Callable[[Bench], Coroutine[Any, Any, None]], journal: Path | None = None) -> None:
+    async def body() -> None:
+        async with bench(journal) as it:
+            await check(it)
+
+    asyncio.run(body())
+
+
+@pytest.mark.requirement("com.01.2")
+def test_cars_charge_are_metered_and_keep_the_limit_together(tmp_path: Path) -> None:
+    async def check(it: Bench) -> None:
+        await it.until(lambda: len(it.busy) >= 2 and all(post.power_kw for post in it.busy))
+        values = await it.driver.read()
+        assert values["ev-1", POWER] == pytest.approx(sum(post.power_kw or 0.0 for post in it.driver.posts.values()))
+        assert (values["ev-1", POWER] or 0.0) > 4.0
+        assert any(post.soc is not None for post in it.busy)
+        await it.driver.write("ev-1", LIMIT, 9.0)
+        await it.until(lambda: sum(it.power(name) for name in it.driver.posts) <= 9.0 + 0.1)
+        assert (await it.driver.read())["ev-1", LIMIT] == 9.0
+        assert sum(post.limit_kw or 0.0 for post in it.driver.posts.values()) <= 9.0 + 1e-6
+        await it.driver.write("ev-1", LIMIT, 100.0)
+        await it.until(lambda: sum(it.power(name) for name in it.driver.posts) > 10.0)
+        begun = it.driver.journal.transactions()
+        assert {t.charge_point for t in begun} >= {post.name for post in it.busy}
+        assert all(t.id_tag.startswith("TAG-") for t in begun)
+        post = it.busy[0]
+        assert await it.driver.remote_stop(post.name, next(iter(post.transactions.values())))
+        await it.until(lambda: not post.transactions)
+        ended = next(t for t in it.driver.journal.transactions() if t.charge_point == post.name and t.stopped)
+        assert ended.reason == "Remote"
+        assert (ended.energy_kwh or 0.0) >= 0.0
+
+    with_bench(check, tmp_path / "charging.sqlite")
+
+
+def test_an_unchanged_limit_is_not_sent_again() -> None:
+    async def check(it: Bench) -> None:
+        await it.until(lambda: all(post.session for post in it.driver.posts.values()))
+        await it.driver.write("ev-1", LIMIT, 60.0)
+        sent = it.driver.health.requests
+        await it.driver.write("ev-1", LIMIT, 60.0)
+        assert it.driver.health.requests == sent
+        with pytest.raises(DriverError, match="cannot be commanded"):
+            await it.driver.write("ev-1", POWER, 1.0)
+        with pytest.raises(DriverError, match="cp-99 is not connected"):
+            await it.driver.remote_start("cp-99", "TAG-1")
+
+    with_bench(check)
+
+
+def test_a_stranger_is_turned_away_and_remembered() -> None:
+    async def check(it: Bench) -> None:
+        url = f"ws://127.0.0.1:{it.driver.port}/ocpp/stranger"
+        with pytest.raises(InvalidStatus, match="404"):
+            await connect(url, subprotocols=[Subprotocol("ocpp1.6")])
+        assert it.driver.turned_away == {"stranger"}
+
+    with_bench(check)
+
+
+def test_a_transaction_that_is_told_twice_is_one(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    first = journal.start("cp-01", 1, "TAG-1", "2026-03-10T12:00:00Z", 1000)
+    assert journal.start("cp-01", 1, "TAG-1", "2026-03-10T12:00:00Z", 1000) == first
+    journal.stop(first, "2026-03-10T13:00:00Z", 8000, "Local")
+    journal.stop(first, "2026-03-10T14:00:00Z", 9000, "Local")
+    journal.close()
+    again = Journal(tmp_path / "j.sqlite")
+    (transaction,) = again.transactions()
+    assert (transaction.energy_kwh, transaction.stopped) == (7.0, "2026-03-10T13:00:00Z")
+    assert again.start("cp-01", 1, "TAG-1", "2026-03-10T15:00:00Z", 8000) > first
+    again.close()
