@@ -237,6 +237,41 @@ class OcppFront:
         return 0.0 if fault is None else fault.value
 
 
+class DlmsFront:
+    """A DLMS/COSEM meter."""
+
+    def __init__(self, device: Device, plant: Plant, seed: int) -> None:
+        from plant_simulator.dlms_meter import DlmsMeter
+        from plant_simulator.dlms_server import DlmsServer
+
+        self.meter = DlmsMeter(device, plant, seed)
+        self.server = DlmsServer(self.meter)
+        self.wanted_port = device.connection.port
+
+    @property
+    def address(self) -> str:
+        return f"{self.server.host}:{self.server.port}"
+
+    async def start(self, host: str) -> None:
+        await self.server.start(host, self.wanted_port)
+
+    async def stop(self) -> None:
+        await self.server.stop()
+
+    async def refresh(self) -> None:
+        self.meter.refresh()
+        await self.server.obey_line()
+
+    def statistics(self) -> dict[str, Any]:
+        return {
+            "protocol": "dlms",
+            "address": self.address,
+            "connections": self.server.connections,
+            "requests": self.server.requests,
+            "profile_entries": len(self.meter.profile),
+        }
+
+
 def make_front(device: Device, plant: Plant, seed: int) -> Front:
     """The front that speaks the device's protocol.
 
@@ -254,5 +289,7 @@ def make_front(device: Device, plant: Plant, seed: int) -> Front:
             return iec61850_front(device, plant, seed)
         case "ocpp16" if device.kind == "ev_charging_manager":
             return OcppFront(device, plant, seed)
+        case "dlms" if device.kind.endswith("_meter"):
+            return DlmsFront(device, plant, seed)
         case other:
             raise ValueError(f"{device.key}: the simulator does not speak {other}")

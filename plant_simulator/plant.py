@@ -169,6 +169,14 @@ class Plant:
         """Start and values [kW] of the schedule a device last received."""
         return self._schedules.get(asset_id)
 
+    def uncontrolled_kw(self, asset_id: str, time: datetime) -> float:
+        """Power at `time` if nothing were controlled; the grid connection's follows from all series [kW]."""
+        if asset_id != self.pcc_id:
+            return self._replayed.value(asset_id, time)
+        consumers = (*self.loads, *self.limited_loads, *self.charging)
+        consumed_kw = sum(self._replayed.value(key, time) for key in consumers)
+        return consumed_kw - sum(self._replayed.value(key, time) for key in self.sources)
+
     def state(self) -> dict[str, dict[str, float | None]]:
         """All measured quantities by asset; what is not a number is null."""
         values: dict[str, dict[str, float | None]] = {}

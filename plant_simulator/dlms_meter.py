@@ -1,0 +1,246 @@
+"""A DLMS/COSEM meter's objects: registers, clock and load profile, as a meter of the plant shows them.
+
+| object | class | what |
+| --- | --- | --- |
+| 0-0:1.0.0 | clock | site's local time with deviation |
+| 0-0:42.0.0, 0-0:96.1.0 | data | logical device name, serial number |
+| 0-0:43.1.0 | data | highest invocation counter received (readable without a key) |
+| 1-0:1.7.0, 1-0:2.7.0, 1-0:16.7.0 | register | active power imported, exported, and their difference [W] |
+| 1-0:3.7.0, 1-0:14.7.0, 1-0:32.7.0, 1-0:52.7.0, 1-0:72.7.0 | register | reactive power, frequency, phase voltages |
+| 1-0:1.8.0, 1-0:2.8.0 | register | energy imported and exported [Wh] |
+| 1-0:99.1.0 | profile | quarter hours: stamp of their *end*, status, energy imported and exported in them [Wh] |
+
+References
+----------
+DLMS UA, "COSEM interface classes and OBIS identification system" (Blue Book), classes 1, 3, 7 and 8.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from dlms_cosem import dlms_data
+from dlms_cosem import time as dlms_time
+from dlms_cosem.cosem.selective_access import RangeDescriptor
+
+from flexergy_pipelines.grid import Device
+from plant_simulator.plant import Plant
+from plant_simulator.signals import DeviceSignals
+
+DATA, REGISTER, PROFILE, CLOCK = 1, 3, 7, 8
+WATT, VAR, WATT_HOUR, VOLT, HERTZ = 27, 29, 30, 35, 44
+CAPTURE_PERIOD = timedelta(minutes=15)
+PROFILE_DAYS = 35
+PROFILE_ENTRIES = PROFILE_DAYS * 96
+CLOCK_OBIS, COUNTER_OBIS, PROFILE_OBIS = "0.0.1.0.0.255", "0.0.43.1.0.255", "1.0.99.1.0.255"
+LOGICAL_NAME_OBIS = "0.0.42.0.0.255"
+INTERVAL_IMPORT_OBIS, INTERVAL_EXPORT_OBIS = "1.0.1.29.0.255", "1.0.2.29.0.255"
+STATUS_OBIS = "0.0.96.10.1.255"
+PUBLIC = {CLOCK_OBIS, COUNTER_OBIS, LOGICAL_NAME_OBIS}
+"""Objects that anybody may read."""
+SINGLE_VALUE, SCALER_UNIT = 2, 3
+
+
+class NoValueError(LookupError):
+    """The object is there, but has no value now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Register:
+    """An instantaneous value or counter: `factor` times the quantity in the platform's unit, at 10^scaler of `unit`."""
+
+    quantity: str
+    unit: int
+    scaler: int
+    factor: float
+    part: str = "all"
+
+
+REGISTERS = {
+    "1.0.1.7.0.255": _Register("active_power_kw", WATT, 0, 1000.0, "positive"),
+    "1.0.2.7.0.255": _Register("active_power_kw", WATT, 0, 1000.0, "negative"),
+    "1.0.16.7.0.255": _Register("active_power_kw", WATT, 0, 1000.0),
+    "1.0.3.7.0.255": _Register("reactive_power_kvar", VAR, 0, 1000.0),
+    "1.0.14.7.0.255": _Register("frequency_hz", HERTZ, -3, 1000.0),
+    "1.0.32.7.0.255": _Register("voltage_l1_v", VOLT, -1, 10.0),
+    "1.0.52.7.0.255": _Register("voltage_l2_v", VOLT, -1, 10.0),
+    "1.0.72.7.0.255": _Register("voltage_l3_v", VOLT, -1, 10.0),
+    "1.0.1.8.0.255": _Register("import_energy_kwh", WATT_HOUR, 0, 1000.0),
+    "1.0.2.8.0.255": _Register("export_energy_kwh", WATT_HOUR, 0, 1000.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quarter:
+    """One entry of the load profile; `end` is its stamp."""
+
+    end: datetime
+    import_wh: int
+    export_wh: int
+
+
+class DlmsMeter:
+    """A meter's objects.
+
+    Parameters
+    ----------
+    device : Device
+        A meter of the plant's site.
+    plant : Plant
+        The plant it measures.
+    seed : int
+        Seed of the spikes.
+    """
+
+    def __init__(self, device: Device, plant: Plant, seed: int = 0) -> None:
+        self.device = device
+        self.plant = plant
+        self.signals = DeviceSignals(device, plant, seed)
+        self.client_counter = 0
+        self.profile: deque[Quarter] = deque(maxlen=PROFILE_ENTRIES)
+        self._quarter = _floor(plant.clock.now())
+        self._fill_past()
+        self._counters_kwh = self._read_counters()
+
+    @property
+    def serial(self) -> str:
+        """Serial number; also the name of the logical device."""
+        return f"FLX{sum(map(ord, self.device.key)) % 10_000:04d}{self.device.id[:8]}"
+
+    @property
+    def system_title(self) -> bytes:
+        """Eight bytes that name the meter in ciphered messages."""
+        return self.serial.encode().ljust(8, b"0")[:8]
+
+    def refresh(self) -> None:
+        """Show the plant's present values, and close the quarter of an hour that has ended."""
+        self.signals.refresh()
+        quarter = _floor(self.plant.clock.now())
+        if quarter > self._quarter:
+            counters = self._read_counters()
+            moved = [max(0.0, now - before) for now, before in zip(counters, self._counters_kwh, strict=True)]
+            self.profile.append(Quarter(quarter, round(1000 * moved[0]), round(1000 * moved[1])))
+            self._quarter, self._counters_kwh = quarter, counters
+
+    def read(self, obis: str, attribute: int, selection: RangeDescriptor | None = None) -> bytes:
+        """Value of an attribute in the protocol's encoding.
+
+        Raises
+        ------
+        KeyError
+            There is no such object or attribute.
+        NoValueError
+            It has no value now.
+        """
+        if obis in REGISTERS:
+            return self._read_register(REGISTERS[obis], attribute)
+        if obis == PROFILE_OBIS:
+            return self._read_profile(attribute, selection)
+        values: dict[str, Callable[[], bytes]] = {
+            CLOCK_OBIS: lambda: _octets(self._stamp(self.plant.clock.now())),
+            LOGICAL_NAME_OBIS: lambda: _octets(self.serial.encode()),
+            "0.0.96.1.0.255": lambda: _octets(self.serial.encode()),
+            COUNTER_OBIS: lambda: dlms_data.DoubleLongUnsignedData(self.client_counter).to_bytes(),
+        }
+        if attribute != SINGLE_VALUE or obis not in values:
+            raise KeyError(f"{obis} attribute {attribute}")
+        return values[obis]()
+
+    def _read_register(self, register: _Register, attribute: int) -> bytes:
+        if attribute == SCALER_UNIT:
+            return _structure(dlms_data.IntegerData(register.scaler), dlms_data.EnumData(register.unit))
+        if attribute != SINGLE_VALUE:
+            raise KeyError(f"attribute {attribute}")
+        value = self._value(register.quantity)
+        if register.part != "all":
+            value = max(0.0, value if register.part == "positive" else -value)
+        return dlms_data.DoubleLongData(round(register.factor * value)).to_bytes()
+
+    def _read_profile(self, attribute: int, selection: RangeDescriptor | None) -> bytes:
+        if attribute == 2:
+            rows = [q for q in self.profile if selection is None or _within(q.end, selection)]
+            return b"\x01" + _length(len(rows)) + b"".join(self._row(q) for q in rows)
+        if attribute == 3:
+            columns = ((CLOCK, CLOCK_OBIS), (DATA, STATUS_OBIS), (REGISTER, INTERVAL_IMPORT_OBIS),
+                       (REGISTER, INTERVAL_EXPORT_OBIS))  # fmt: skip
+            return b"\x01" + _length(len(columns)) + b"".join(_column(*column) for column in columns)
+        counts = {4: int(CAPTURE_PERIOD.total_seconds()), 7: len(self.profile), 8: PROFILE_ENTRIES}
+        return dlms_data.DoubleLongUnsignedData(counts[attribute]).to_bytes()
+
+    def _row(self, quarter: Quarter) -> bytes:
+        return (
+            b"\x02\x04"
+            + _octets(self._stamp(quarter.end))
+            + dlms_data.UnsignedIntegerData(0).to_bytes()
+            + dlms_data.DoubleLongUnsignedData(quarter.import_wh).to_bytes()
+            + dlms_data.DoubleLongUnsignedData(quarter.export_wh).to_bytes()
+        )
+
+    def _stamp(self, time: datetime) -> bytes:
+        fault = self.plant.faults.find(self.device.key, "clock_skew")
+        shown = time + timedelta(seconds=0.0 if fault is None else fault.value)
+        local = shown.astimezone(self.plant.site.zone)
+        summer = bool(local.dst())
+        return dlms_time.datetime_to_bytes(local, dlms_time.ClockStatus(daylight_saving_active=summer))
+
+    def _value(self, quantity: str) -> float:
+        for signal, value in zip(self.signals.signals, self.signals.values, strict=True):
+            if signal.point.quantity == quantity:
+                if value is None:
+                    raise NoValueError(quantity)
+                return value
+        raise KeyError(quantity)
+
+    def _read_counters(self) -> tuple[float, float]:
+        if not self.device.assets:
+            return 0.0, 0.0
+        asset_id = self.device.assets[0].id
+        return (
+            self.plant.measure(asset_id, "import_energy_kwh"),
+            self.plant.measure(asset_id, "export_energy_kwh"),
+        )
+
+    def _fill_past(self) -> None:
+        """The last weeks as the series tell them; a grid connection as if storage and gensets had been at rest."""
+        for asset in self.device.assets[:1]:
+            for number in range(PROFILE_ENTRIES, 0, -1):
+                end = self._quarter - (number - 1) * CAPTURE_PERIOD
+                power_kw = self.plant.uncontrolled_kw(asset.id, end - CAPTURE_PERIOD / 2)
+                energy_wh = round(250.0 * power_kw)
+                self.profile.append(Quarter(end, max(0, energy_wh), max(0, -energy_wh)))
+
+
+def _floor(time: datetime) -> datetime:
+    return time.replace(minute=time.minute // 15 * 15, second=0, microsecond=0)
+
+
+def _within(end: datetime, selection: RangeDescriptor) -> bool:
+    def utc(time: datetime) -> datetime:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+    return utc(selection.from_value) <= end <= utc(selection.to_value)
+
+
+def _length(number: int) -> bytes:
+    return bytes(dlms_data.encode_variable_integer(number))
+
+
+def _octets(content: bytes) -> bytes:
+    return b"\x09" + _length(len(content)) + content
+
+
+def _structure(*items: dlms_data.BaseDlmsData) -> bytes:
+    return b"\x02" + _length(len(items)) + b"".join(item.to_bytes() for item in items)
+
+
+def _column(interface: int, obis: str) -> bytes:
+    return (
+        b"\x02\x04"
+        + dlms_data.UnsignedLongData(interface).to_bytes()
+        + _octets(bytes(int(group) for group in obis.split(".")))
+        + dlms_data.IntegerData(SINGLE_VALUE).to_bytes()
+        + dlms_data.UnsignedLongData(0).to_bytes()
+    )

@@ -1,0 +1,330 @@
+"""A DLMS/COSEM server over TCP: associations without and with keys, reading by block transfer.
+
+Security: no authentication (public objects only), password (LLS), and HLS with GMAC in security suite 0, where every
+message is enciphered with AES-128-GCM and a counter that must grow. Keys and password of simulated meters are the
+well-known ones below; they protect nothing.
+
+References
+----------
+DLMS UA, "DLMS/COSEM architecture and protocols" (Green Book): TCP wrapper 7.3, association 9.3, security suite 0 9.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+
+from dlms_cosem import dlms_data, enumerations, exceptions
+from dlms_cosem.cosem.selective_access import RangeDescriptor
+from dlms_cosem.protocol import acse, xdlms
+from dlms_cosem.protocol.xdlms import conformance
+from dlms_cosem.security import SecurityControlField, decrypt, encrypt, gmac
+from dlms_cosem.utils import parse_as_dlms_data
+
+from plant_simulator.dlms_meter import PUBLIC, DlmsMeter, NoValueError
+from plant_simulator.modbus_server import PORTS_TRIED, NoFreePortError
+
+ENCRYPTION_KEY = bytes(range(16))
+AUTHENTICATION_KEY = bytes(range(0xD0, 0xE0))
+PASSWORD = b"00000001"
+BLOCK_BYTES = 400
+WRAPPER_VERSION = 1
+LARGEST_APDU = 2048
+HLS_CONTROL = SecurityControlField(security_suite=0, authenticated=True, encrypted=False)
+FULL_CONTROL = SecurityControlField(security_suite=0, authenticated=True, encrypted=True)
+AARQ, RLRQ, GET, ACTION, GENERAL_CIPHER = 0x60, 0x62, 192, 195, 219
+GET_RESPONSE, ACTION_RESPONSE, EXCEPTION_RESPONSE = 196, 199, 216
+NORMAL, WITH_BLOCK = 1, 2
+ACCEPTED = enumerations.AssociationResult.ACCEPTED
+REJECTED = enumerations.AssociationResult.REJECTED_PERMANENT
+Mechanism = enumerations.AuthenticationMechanism
+Denied = enumerations.DataAccessResult
+
+
+class Association:
+    """One client's association with a meter; takes requests and gives answers, without any input or output itself.
+
+    Parameters
+    ----------
+    meter : DlmsMeter
+        The meter.
+    """
+
+    def __init__(self, meter: DlmsMeter) -> None:
+        self.meter = meter
+        self.trusted = False
+        self._open = False
+        self._pending: tuple[bytes, bytes, bytes] | None = None
+        self._ciphered = False
+        self._client_title = b""
+        self._blocks: list[bytes] = []
+        self._block_number = 0
+        self._own_counter = 0
+
+    def answer(self, apdu: bytes) -> bytes:
+        """Answer one request; what cannot be understood or decrypted is answered by an exception response."""
+        try:
+            if apdu[0] == AARQ:
+                return self._associate(acse.ApplicationAssociationRequest.from_bytes(apdu))
+            if apdu[0] == RLRQ:
+                return self._release()
+            if not self._open:
+                return _exception(service_not_allowed=True)
+            if apdu[0] == GENERAL_CIPHER:
+                return self._encipher(self._serve(self._decipher(apdu)))
+            return _exception(service_not_allowed=True) if self._ciphered else self._serve(apdu)
+        except (ValueError, IndexError, KeyError, NotImplementedError, exceptions.DecryptionError):
+            return _exception(service_not_allowed=False)
+
+    def _associate(self, request: acse.ApplicationAssociationRequest) -> bytes:
+        mechanism = request.authentication or Mechanism.NONE
+        self.trusted, self._open, self._pending = False, False, None
+        self._ciphered = bool(request.ciphered)
+        self._client_title = bytes(request.system_title or b"")
+        if self._ciphered:
+            self._check_initiate(request)
+        challenge: bytes | None = None
+        if mechanism == Mechanism.LLS:
+            if request.authentication_value != PASSWORD:
+                return self._verdict(mechanism, None, refused=True)
+            self.trusted = True
+        elif mechanism == Mechanism.HLS_GMAC and self._ciphered:
+            challenge = os.urandom(16)
+            self._pending = (bytes(request.authentication_value or b""), challenge, self._client_title)
+        elif mechanism != Mechanism.NONE:
+            return self._verdict(mechanism, None, refused=True)
+        self._open = True
+        return self._verdict(mechanism, challenge, refused=False)
+
+    def _check_initiate(self, request: acse.ApplicationAssociationRequest) -> None:
+        content = request.user_information.content
+        if not isinstance(content, xdlms.GlobalCipherInitiateRequest):
+            raise ValueError("a ciphered association needs a ciphered initiate request")
+        self._open_text(content.security_control, content.invocation_counter, bytes(content.ciphered_text))
+
+    def _verdict(
+        self, mechanism: enumerations.AuthenticationMechanism, challenge: bytes | None, *, refused: bool
+    ) -> bytes:
+        agreed = xdlms.InitiateResponse(
+            negotiated_conformance=conformance.Conformance(
+                block_transfer_with_get_or_read=True,
+                selective_access=True,
+                get=True,
+                action=True,
+                general_protection=self._ciphered,
+            ),
+            server_max_receive_pdu_size=LARGEST_APDU,
+        )
+        content = agreed
+        if self._ciphered and not refused:
+            counter = self._next_counter()
+            content = xdlms.GlobalCipherInitiateResponse(FULL_CONTROL, counter, self._seal(agreed.to_bytes(), counter))
+        diagnostics = enumerations.AcseServiceUserDiagnostics
+        good = diagnostics.AUTHENTICATION_REQUIRED if challenge else diagnostics.NULL
+        return acse.ApplicationAssociationResponse(
+            result=REJECTED if refused else ACCEPTED,
+            result_source_diagnostics=diagnostics.AUTHENTICATION_FAILED if refused else good,
+            ciphered=self._ciphered,
+            authentication=None if mechanism == Mechanism.NONE else mechanism,
+            system_title=self.meter.system_title if self._ciphered else None,
+            authentication_value=challenge,
+            user_information=acse.UserInformation(content=content),
+        ).to_bytes()
+
+    def _release(self) -> bytes:
+        self._open = self.trusted = False
+        return acse.ReleaseResponse(reason=enumerations.ReleaseResponseReason.NORMAL).to_bytes()
+
+    def _serve(self, apdu: bytes) -> bytes:
+        if apdu[0] == GET:
+            return self._get(apdu)
+        if apdu[0] == ACTION:
+            return self._prove(apdu)
+        return _exception(service_not_allowed=True)
+
+    def _get(self, apdu: bytes) -> bytes:
+        request = xdlms.GetRequestFactory.from_bytes(apdu)
+        invoke = apdu[2:3]
+        if isinstance(request, xdlms.GetRequestNext):
+            return self._next_block(invoke)
+        if not isinstance(request, xdlms.GetRequestNormal):
+            return _exception(service_not_allowed=True)
+        content = self._content(request)
+        if isinstance(content, Denied):
+            return _denied(invoke, content)
+        if len(content) <= BLOCK_BYTES:
+            return bytes([GET_RESPONSE, NORMAL]) + invoke + b"\x00" + content
+        self._blocks = [content[i : i + BLOCK_BYTES] for i in range(0, len(content), BLOCK_BYTES)]
+        self._block_number = 0
+        return self._next_block(invoke)
+
+    def _content(self, request: xdlms.GetRequestNormal) -> bytes | enumerations.DataAccessResult:
+        """What the request asks for, or why it does not get it."""
+        obis = ".".join(str(group) for group in request.cosem_attribute.instance.to_bytes())
+        selection = request.access_selection
+        if not self.trusted and obis not in PUBLIC:
+            return Denied.READ_WRITE_DENIED
+        if selection is not None and not isinstance(selection, RangeDescriptor):
+            return Denied.TYPE_UNMATCHED
+        try:
+            return self.meter.read(obis, request.cosem_attribute.attribute, selection)
+        except KeyError:
+            return Denied.OBJECT_UNDEFINED
+        except NoValueError:
+            return Denied.TEMPORARY_FAILURE
+
+    def _next_block(self, invoke: bytes) -> bytes:
+        if not self._blocks:
+            return _denied(invoke, Denied.NO_LONG_GET_IN_PROGRESS)
+        block = self._blocks.pop(0)
+        self._block_number += 1
+        last = b"\x00" if self._blocks else b"\x01"
+        head = bytes([GET_RESPONSE, WITH_BLOCK]) + invoke + last + self._block_number.to_bytes(4, "big") + b"\x00"
+        return head + bytes(dlms_data.encode_variable_integer(len(block))) + block
+
+    def _prove(self, apdu: bytes) -> bytes:
+        """Pass 3 and 4 of HLS: check the client's answer to our challenge, answer the client's."""
+        request = xdlms.ActionRequestNormal.from_bytes(apdu)
+        invoke = apdu[2:3]
+        refusal = bytes([ACTION_RESPONSE, NORMAL]) + invoke + bytes([3, 0])
+        if self._pending is None or request.data is None:
+            return refusal
+        client_challenge, own_challenge, title = self._pending
+        reply = bytes(parse_as_dlms_data(request.data))
+        expected = reply[:5] + self._mac(title, int.from_bytes(reply[1:5], "big"), own_challenge)
+        self._pending = None
+        if reply != expected:
+            return refusal
+        self.trusted = True
+        counter = self._next_counter()
+        proof = HLS_CONTROL.to_bytes() + counter.to_bytes(4, "big")
+        proof += self._mac(self.meter.system_title, counter, client_challenge)
+        data = bytes(dlms_data.OctetStringData(proof).to_bytes())
+        return bytes([ACTION_RESPONSE, NORMAL]) + invoke + bytes([0, 1, 0]) + data
+
+    def _mac(self, title: bytes, counter: int, challenge: bytes) -> bytes:
+        return gmac(HLS_CONTROL, title, counter, ENCRYPTION_KEY, AUTHENTICATION_KEY, challenge)
+
+    def _next_counter(self) -> int:
+        self._own_counter += 1
+        return self._own_counter
+
+    def _seal(self, plain: bytes, counter: int) -> bytes:
+        title = self.meter.system_title
+        return encrypt(FULL_CONTROL, title, counter, ENCRYPTION_KEY, plain, AUTHENTICATION_KEY)
+
+    def _open_text(self, control: SecurityControlField, counter: int, sealed: bytes) -> bytes:
+        """Decrypt a message and remember its counter; one that does not grow is a message sent again."""
+        if counter <= self.meter.client_counter:
+            raise ValueError(f"invocation counter {counter} is not above {self.meter.client_counter}")
+        plain = decrypt(control, self._client_title, counter, ENCRYPTION_KEY, sealed, AUTHENTICATION_KEY)
+        self.meter.client_counter = counter
+        return plain
+
+    def _decipher(self, apdu: bytes) -> bytes:
+        message = xdlms.GeneralGlobalCipher.from_bytes(apdu)
+        return self._open_text(message.security_control, message.invocation_counter, bytes(message.ciphered_text))
+
+    def _encipher(self, apdu: bytes) -> bytes:
+        counter = self._next_counter()
+        content = FULL_CONTROL.to_bytes() + counter.to_bytes(4, "big") + self._seal(apdu, counter)
+        title = self.meter.system_title
+        length = bytes(dlms_data.encode_variable_integer(len(content)))
+        return bytes([GENERAL_CIPHER, len(title)]) + title + length + content
+
+
+class DlmsServer:
+    """The meter on the network: TCP with the protocol's wrapper, a line that can fail.
+
+    Parameters
+    ----------
+    meter : DlmsMeter
+        The meter.
+    """
+
+    def __init__(self, meter: DlmsMeter) -> None:
+        self.meter = meter
+        self.requests = 0
+        self.host = ""
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    @property
+    def connections(self) -> int:
+        """Clients connected now."""
+        return len(self._connections)
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on `port`, or the next free one (0: any).
+
+        Raises
+        ------
+        NoFreePortError
+            If none of the next 500 ports is free.
+        """
+        last = port if port == 0 else min(port + PORTS_TRIED, 65_535)
+        for candidate in range(port, last + 1):
+            with contextlib.suppress(OSError):
+                self._server = await asyncio.start_server(self._accept, host, candidate)
+                self.host, self.port = self._server.sockets[0].getsockname()[:2]
+                return
+        raise NoFreePortError(f"no free port from {port} to {last} on {host}")
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for connection in list(self._connections):
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def obey_line(self) -> None:
+        """Open or close the port as the line's state wants."""
+        if self.meter.signals.down and self._server is not None:
+            await self.stop()
+        elif not self.meter.signals.down and self._server is None and self.port:
+            with contextlib.suppress(OSError):
+                self._server = await asyncio.start_server(self._accept, self.host, self.port)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await self._converse(reader, writer)
+        except asyncio.CancelledError:
+            pass  # the line was cut: this task ends here, and its transport with it
+        finally:
+            writer.transport.abort()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        association = Association(self.meter)
+        while True:
+            head = await reader.readexactly(8)
+            version, source, target, length = (int.from_bytes(head[i : i + 2], "big") for i in (0, 2, 4, 6))
+            if version != WRAPPER_VERSION or length == 0:
+                return
+            apdu = await reader.readexactly(length)
+            self.requests += 1
+            if self.meter.signals.silent:
+                continue
+            if self.meter.signals.delay_s > 0:
+                await asyncio.sleep(self.meter.signals.delay_s)
+            reply = association.answer(apdu)
+            parts = (WRAPPER_VERSION, target, source, len(reply))
+            writer.write(b"".join(part.to_bytes(2, "big") for part in parts) + reply)
+            await writer.drain()
+
+
+def _denied(invoke: bytes, reason: enumerations.DataAccessResult) -> bytes:
+    return bytes([GET_RESPONSE, NORMAL]) + invoke + bytes([1, reason.value])
+
+
+def _exception(*, service_not_allowed: bool) -> bytes:
+    """State error 1: service not allowed, 2: service unknown; service error 2: not supported, 3: other reason."""
+    return bytes([EXCEPTION_RESPONSE, 1, 2] if service_not_allowed else [EXCEPTION_RESPONSE, 1, 3])
