@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flexergy_pipelines.forecasting.bounds import bounds_of
-from flexergy_pipelines.forecasting.calibration import calibrate, uncalibrated
+from flexergy_pipelines.forecasting.calibration import adapted_width, calibrate, uncalibrated
 from flexergy_pipelines.forecasting.combine import ENSEMBLE, WINDOW_DAYS, Mix, mix_of
 from flexergy_pipelines.forecasting.members import fit_members, new_members, spread, squared_loss
+from flexergy_pipelines.forecasting.scores import coverage
 from flexergy_pipelines.forecasting.timegrid import DAY, Series, known_until
 
 if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.features import Inputs
     from flexergy_pipelines.forecasting.models.base import Table
     from flexergy_pipelines.forecasting.timegrid import Floats
+
+# coverage of fewer rows than these says nothing
+MIN_JUDGED = 8
 
 Progress = Callable[[str, float], None]
 
@@ -61,6 +65,7 @@ class Served:
     ensemble: Floats
     champions: list[str]
     mix: Mix
+    width: float = 1.0
 
 
 def naive_sigma(series: Series) -> float:
@@ -106,7 +111,7 @@ def rolling(
     test = table.take(test_index)
     result = Predictions(
         test,
-        {model.name: np.full(len(test), np.nan) for model in new_members(inputs.target.kind)},
+        {model.name: np.full(len(test), np.nan) for model in new_members(inputs.target.kind, quick=quick)},
         np.full(len(test), np.nan),
         np.full((len(test), len(levels)), np.nan),
         levels,
@@ -139,7 +144,7 @@ def centre_of(value: Floats, median: Floats, kind: str) -> Floats:
     """Where the quantiles are centred: the served value, drawn to the raw median where the distribution is bounded."""
     if kind not in ("pv", "wind"):
         return value
-    return np.where(np.isfinite(median), 0.5 * (value + median), value)
+    return np.where(np.isfinite(median), 0.35 * value + 0.65 * median, value)
 
 
 def serve_rolling(inputs: Inputs, predictions: Predictions) -> Served:
@@ -157,6 +162,8 @@ def serve_rolling(inputs: Inputs, predictions: Predictions) -> Served:
     champions: list[str] = []
     mix = mix_of(np.empty(0), {k: v[:0] for k, v in predictions.forecasts.items()}, squared=squared_loss(kind))
     incumbent: str | None = None
+    band = (levels.index(0.1), levels.index(0.9)) if {0.1, 0.9} <= set(levels) else None
+    width, judged = 1.0, np.zeros(n, dtype=bool)
     days = rows.issue // DAY
     for day in np.unique(days):
         now = np.flatnonzero(days == day)
@@ -181,11 +188,17 @@ def serve_rolling(inputs: Inputs, predictions: Predictions) -> Served:
             if past.size
             else uncalibrated(levels)
         )
-        spread_now = calibration.apply(centre[now], predictions.offsets[now])
+        if band is not None:
+            fresh = past[~judged[past] & np.isfinite(quantiles[past, band[0]])]
+            judged[fresh] = True
+            low, high = quantiles[fresh, band[0]], quantiles[fresh, band[1]]
+            if (high > low).sum() >= MIN_JUDGED:
+                width = adapted_width(width, 0.8, coverage(truth[fresh], low, high))
+        spread_now = calibration.widened(width).apply(centre[now], predictions.offsets[now])
         for j in range(len(levels)):
             quantiles[now, j] = bounds.clip(spread_now[:, j], rows.valid[now], inputs.target)
         champions.append(mix.champion)
-    return Served(value, quantiles, ensemble, champions, mix)
+    return Served(value, quantiles, ensemble, champions, mix, width)
 
 
 __all__ = ["ENSEMBLE", "Predictions", "Served", "centre_of", "naive_sigma", "rolling", "serve_rolling"]

@@ -65,6 +65,9 @@ def bounds_of(inputs: Inputs) -> Bounds:
         return Bounds(-np.inf, np.inf)
     lower = 0.0
     if target.kind in ("pv", "wind"):
+        if target.kind == "wind" and good.size and (good < 0).mean() > 0.01:
+            # a turbine at standstill draws its own consumption, if the meter shows it
+            lower = float(np.quantile(good, 0.001))
         upper = target.capacity if target.capacity is not None else (float(good.max()) if good.size else np.inf)
         dark = _dark_hours(inputs) if target.kind == "pv" and target.location is None and good.size else None
         return Bounds(lower, upper, dark)

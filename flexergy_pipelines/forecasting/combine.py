@@ -19,7 +19,9 @@ ENSEMBLE = "ensemble"
 WINDOW_DAYS = 90
 MIN_ERRORS = 72
 # a model has to beat the incumbent by this share before it takes over
-CHURN = 0.02
+CHURN = 0.01
+# a member with so many times the error of the best one only adds noise
+POOR = 1.6
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def mix_of(truth: Floats, forecasts: dict[str, Floats], *, squared: bool, incumb
     """Weights and champion from recent forecasts and their truths.
 
     Members that lose to the best naive get no weight. The weights minimise the error of the combination (least squares
-    without negative weights), drawn half way towards those of Bates and Granger [1]_, which are steadier.
+    without negative weights), drawn a quarter of the way towards those of Bates and Granger [1]_, which are steadier.
 
     Parameters
     ----------
@@ -107,6 +109,8 @@ def mix_of(truth: Floats, forecasts: dict[str, Floats], *, squared: bool, incumb
     passed = [name for name, error in members.items() if error < naives[best_naive]]
     if not passed:
         return Mix({best_naive: 1.0}, best_naive, best_naive, naives | members)
+    best = min(members[name] for name in passed)
+    passed = [name for name in passed if members[name] <= best * POOR]
     weights = _weights(truth, {name: forecasts[name] for name in passed}, {name: members[name] for name in passed})
     errors = naives | members | {ENSEMBLE: loss(truth, weighted(forecasts, weights), squared)}
     eligible = [*passed, ENSEMBLE]
@@ -137,5 +141,5 @@ def _weights(truth: Floats, forecasts: dict[str, Floats], errors: dict[str, floa
     )
     if stacked.sum() <= 0:
         stacked = granger
-    final = 0.5 * granger + 0.5 * stacked / stacked.sum()
+    final = 0.25 * granger + 0.75 * stacked / stacked.sum()
     return dict(zip(names, final.tolist(), strict=True))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -105,25 +105,45 @@ def _time_column(frame: pl.DataFrame) -> str | None:
     return next((c for c, kind in frame.schema.items() if kind in (pl.Datetime, pl.Date)), None)
 
 
+LAYOUTS = (
+    None, "%Y%m%d %H:%M", "%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d-%m-%Y %H:%M", "%Y/%m/%d %H:%M",
+)  # fmt: skip
+COMPACT_HOUR = r"^\d{10}$"
+
+
 def stamps(column: pl.Series, path: Path, zone: str) -> pl.Series:
     """A column of stamps, text or numbers like 2012070100 as UTC instants, named ``time``."""
+    name = column.name
+    if column.dtype.is_integer():
+        column = column.cast(pl.String)
     if column.dtype == pl.String:
-        text = column.str.strip_chars()
-        for layout in (None, "%Y%m%d %H:%M", "%d/%m/%Y %H:%M", "%d.%m.%Y %H:%M", "%Y%m%d%H"):
-            parsed = text.str.to_datetime(layout, strict=False)
-            if parsed.null_count() <= column.null_count():
-                column = parsed
-                break
-    elif column.dtype.is_integer() and column.len() and 1_900_000_000 < int(column.max() or 0) < 2_100_000_000:  # type: ignore[arg-type]
-        column = column.cast(pl.String).str.to_datetime("%Y%m%d%H", strict=False)
+        column = _parsed(column.str.strip_chars())
     if column.dtype == pl.Date:
         column = column.cast(pl.Datetime("us"))
-    if column.dtype != pl.Datetime:
-        raise DataError(f"data {path}: column {column.name!r} holds no time stamps")
-    column = column.cast(pl.Datetime("us", column.dtype.time_zone))  # type: ignore[attr-defined]
-    if column.dtype.time_zone is None:  # type: ignore[attr-defined]
+    if not isinstance(column.dtype, pl.Datetime) or column.null_count() > 0.05 * column.len():
+        raise DataError(f"data {path}: column {name!r} holds no time stamps")
+    zoned = column.dtype.time_zone is not None
+    column = column.cast(pl.Datetime("us", column.dtype.time_zone))
+    if not zoned:
         column = column.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     return column.dt.convert_time_zone("UTC").alias("time")
+
+
+def _parsed(text: pl.Series) -> pl.Series:
+    """Text as stamps, in the layout that reads most rows and, of two such, the one in which time runs on."""
+    if text.len() and text.str.contains(COMPACT_HOUR).all():
+        return (text + "00").str.to_datetime("%Y%m%d%H%M", strict=False)
+    best, best_rank = text, (text.len(), text.len())
+    for layout in LAYOUTS:
+        try:
+            parsed = text.str.to_datetime(layout, strict=False)
+        except pl.exceptions.ComputeError:
+            continue
+        backwards = int((parsed.diff().dt.total_seconds() < 0).sum() or 0)
+        rank = (parsed.null_count(), backwards)
+        if rank < best_rank:
+            best, best_rank = parsed, rank
+    return best
 
 
 def numeric(frame: pl.DataFrame, column: str, what: str) -> pl.Series:

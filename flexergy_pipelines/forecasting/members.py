@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flexergy_pipelines.forecasting.models.base import Model, Table, training_part
+from flexergy_pipelines.forecasting.models.daily_net import DailyNet
+from flexergy_pipelines.forecasting.models.lear import Lear
 from flexergy_pipelines.forecasting.models.lightgbm import LightGBMPoint, LightGBMQuantiles
 from flexergy_pipelines.forecasting.models.linear import LinearByHour
 from flexergy_pipelines.forecasting.models.naive import NAIVE_NAMES, Naive
@@ -22,9 +24,13 @@ if TYPE_CHECKING:
 CALENDAR_KINDS = ("load", "ev", "controllable_load", "price")
 
 
-def new_members(kind: str) -> list[Model]:
-    """Fresh models for a kind of target, naives included."""
+def new_members(kind: str, *, quick: bool = False) -> list[Model]:
+    """Fresh models for a kind of target, naives included; `quick` leaves out the slowest."""
     members: list[Model] = [LightGBMPoint(), LinearByHour(), SimilarDay()]
+    if kind == "price":
+        members.append(Lear())
+        if not quick:
+            members.append(DailyNet())
     if kind in CALENDAR_KINDS:
         members.append(ProphetModel())
     return [*members, *(Naive(name) for name in NAIVE_NAMES)]
@@ -82,7 +88,7 @@ def fit_members(
     known = inputs.known_at(cutoff)
     part = training_part(table, inputs, cutoff, 12_000 if quick else 60_000, seed)
     fitted = Fitted({}, LightGBMQuantiles())
-    for model in new_members(inputs.target.kind):
+    for model in new_members(inputs.target.kind, quick=quick):
         if only is not None and model.name not in only and model.name not in NAIVE_NAMES:
             continue
         began = time.perf_counter()

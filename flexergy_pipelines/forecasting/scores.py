@@ -43,8 +43,8 @@ def pinball(truth: Floats, forecasts: Floats, quantiles: tuple[float, ...]) -> f
 
 
 def coverage(truth: Floats, low: Floats, high: Floats) -> float:
-    """Share of truths within [low, high]."""
-    good = np.isfinite(truth) & np.isfinite(low) & np.isfinite(high)
+    """Share of truths within [low, high], over rows where there is anything to be unsure of (not PV at night)."""
+    good = np.isfinite(truth) & (high > low)
     if not good.any():
         return math.nan
     inside = (truth[good] >= low[good]) & (truth[good] <= high[good])

@@ -180,7 +180,7 @@ def train_models(
     mix = _pruned(mix, wanted)
     value = mix.served(predictions.forecasts)
     centre = centre_of(value, predictions.median, target.kind)
-    calibration = calibrate(truth, centre, predictions.offsets, DEFAULT_QUANTILES)
+    calibration = calibrate(truth, centre, predictions.offsets, DEFAULT_QUANTILES).widened(served.width)
     fitted = fit_members(table, inputs, now, seed=seed, quick=quick, only=wanted | {"lightgbm"})
     return TrainedTarget(
         target=target,

@@ -33,10 +33,11 @@ class ProphetModel:
 
     def fit(self, table: Table, inputs: Inputs, *, seed: int, quick: bool) -> None:
         import pandas as pd
-
-        logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
-        logging.getLogger("prophet").setLevel(logging.ERROR)
         from prophet import Prophet
+
+        # prophet lowers the level again when it is imported
+        for noisy in ("cmdstanpy", "prophet"):
+            logging.getLogger(noisy).disabled = True
 
         recent = inputs.series.trimmed()
         recent = recent.since(recent.end - (WINDOW_DAYS if quick else 2 * WINDOW_DAYS) * DAY)
