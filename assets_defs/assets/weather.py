@@ -30,10 +30,10 @@ def weather_forecast(
     from flexergy_pipelines.store.sites import load_site
     from ingestion.weather import configured_providers, fetch_weather
 
-    now, providers = store.now(), configured_providers(store.settings())
+    now, settings = store.now(), store.settings()
 
     def work(db: "TenantStore", site_id: str) -> SiteReport:
-        result = fetch_weather(db, site_id, now, providers)
+        result = fetch_weather(db, site_id, now, configured_providers(settings, site_id))
         facts = {
             "provider": result.provider,
             "rows": result.frame.height,

@@ -11,6 +11,7 @@ Open-Meteo, *Weather Forecast API*, https://open-meteo.com/en/docs
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -89,11 +90,17 @@ class OpenMeteo:
         Attempts and time limits.
     name : str
         Stored with each forecast.
+    ensemble : bool
+        Ask the ensemble endpoint and take the mean of its members.
+    models : str or None
+        Which models to ask for; None leaves the choice to the service.
     """
 
     base_url: str = PUBLIC_URL
     rules: RetryRules = field(default_factory=RetryRules)
     name: str = "open_meteo"
+    ensemble: bool = False
+    models: str | None = None
 
     def forecast(self, request: WeatherRequest, now: datetime) -> WeatherForecast:
         """Ask for hourly values of ``[start, end)``.
@@ -116,11 +123,14 @@ class OpenMeteo:
             "past_hours": str(hours_back),
             "forecast_hours": str(hours_ahead),
         }
+        if self.models is not None:
+            params["models"] = self.models
+        path = "/v1/ensemble" if self.ensemble else "/v1/forecast"
         try:
-            body = get_json(f"{self.base_url.rstrip('/')}/v1/forecast", params, self.rules)
+            body = get_json(self.base_url.rstrip("/") + path, params, self.rules)
         except TransportError as error:
             raise WeatherError(f"{self.name}: {error}") from error
-        frame = parse_answer(body, self.name)
+        frame = parse_answer(mean_of_members(body) if self.ensemble else body, self.name)
         return WeatherForecast(self.name, now, HOUR, covering(frame, request, self.name))
 
 
@@ -158,6 +168,31 @@ def parse_answer(body: Any, provider: str = "open_meteo") -> pl.DataFrame:
     )
     frame = raw.with_columns(pl.col("shortwave_radiation_w_m2").shift(-1)).head(-1)
     return check_values(frame, provider)
+
+
+def mean_of_members(body: Any) -> Any:
+    """An answer of the ensemble endpoint as one of the ordinary: each series the mean of its members.
+
+    Anything unexpected is left as it is, for `parse_answer` to name.
+    """
+    if not isinstance(body, dict) or not isinstance(body.get("hourly"), dict):
+        return body
+    hourly = dict(body["hourly"])
+    for name in _NAMES:
+        members = [series for key, series in hourly.items() if re.fullmatch(rf"{name}(_member\d+)?", key)]
+        if len(members) < 2 or any(not isinstance(series, list) for series in members):
+            continue
+        if len({len(series) for series in members}) != 1:
+            continue
+        hourly[name] = [_mean(values) for values in zip(*members, strict=True)]
+    return {**body, "hourly": hourly}
+
+
+def _mean(values: tuple[Any, ...]) -> Any:
+    known = [value for value in values if value is not None]
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in known):
+        return next(value for value in known if isinstance(value, bool) or not isinstance(value, int | float))
+    return sum(known) / len(known) if known else None
 
 
 def covering(frame: pl.DataFrame, request: WeatherRequest, provider: str) -> pl.DataFrame:

@@ -110,7 +110,8 @@ def _once(client: httpx.Client, url: str, params: Mapping[str, str], rules: Retr
 
     deadline = time.monotonic() + rules.timeout_s
     try:
-        with client.stream("GET", url, params=params) as answer:
+        # An empty mapping would take the query off the address.
+        with client.stream("GET", url, params=dict(params) or None) as answer:
             if answer.status_code == httpx.codes.TOO_MANY_REQUESTS or answer.is_server_error:
                 raise _TransientError(f"HTTP {answer.status_code}", _retry_after(answer))
             if not answer.is_success:
