@@ -3,6 +3,7 @@
 from flexergy_pipelines.optimization.errors import ProblemError, SolveError
 from flexergy_pipelines.optimization.plan import Plan, Violation
 from flexergy_pipelines.optimization.problem import Horizon, Objective, Problem
+from flexergy_pipelines.optimization.rolling import Planner
 from flexergy_pipelines.optimization.solving import solve
 from flexergy_pipelines.optimization.specs import (
     Battery,
@@ -33,6 +34,7 @@ __all__ = [
     "Load",
     "Objective",
     "Plan",
+    "Planner",
     "Problem",
     "ProblemError",
     "Renewable",

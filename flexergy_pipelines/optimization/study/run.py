@@ -10,9 +10,9 @@ import numpy as np
 from flexergy_pipelines.optimization.errors import ProblemError
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.problem import Problem
-from flexergy_pipelines.optimization.solving import solve
+from flexergy_pipelines.optimization.rolling import Planner
 from flexergy_pipelines.optimization.study.case import SolverSettings, Study, replace_field
-from flexergy_pipelines.optimization.study.windows import priced, solve_windows
+from flexergy_pipelines.optimization.study.windows import Solve, priced, solve_windows
 
 LONGEST_SWEEP = 200
 
@@ -36,27 +36,24 @@ class StudyResult:
     comparison: dict[str, Any] | None
 
 
-def run_study(study: Study, *, compare: bool = False) -> StudyResult:
+def run_study(study: Study, *, compare: bool = False, planner: Planner | None = None) -> StudyResult:
     """Plan a case, in windows where it asks for them, and compare it on request."""
-
-    def answer(problem: Problem) -> Plan:
-        return _solve(problem, study.solver)
-
+    answer = (planner or _planner(study.solver)).solve
     plan = answer(study.problem) if study.windows is None else solve_windows(study.problem, study.windows, answer)
     if study.actual is not study.problem:
         plan = priced(study.actual, plan, answer)
-    comparison = _compare(study, plan) if compare else None
+    comparison = _compare(study, plan, answer) if compare else None
     return StudyResult(plan, study.actual, comparison)
 
 
-def _solve(problem: Problem, settings: SolverSettings) -> Plan:
-    return solve(problem, settings.time_limit_s, mip_gap=settings.mip_gap)
+def _planner(settings: SolverSettings) -> Planner:
+    return Planner(settings.time_limit_s, mip_gap=settings.mip_gap)
 
 
-def _compare(study: Study, plan: Plan) -> dict[str, Any]:
+def _compare(study: Study, plan: Plan, answer: Solve) -> dict[str, Any]:
     """The same case without storage, and with everything known from the start."""
-    without = _solve(study.actual.without_storage(), study.solver)
-    perfect = _solve(study.actual, study.solver)
+    without = answer(study.actual.without_storage())
+    perfect = answer(study.actual)
     possible = without.objective_eur - perfect.objective_eur
     gained = without.objective_eur - plan.objective_eur
     return {
@@ -89,12 +86,13 @@ def parse_sweep(text: str) -> tuple[str, list[float]]:
 def run_sweep(study: Study, text: str) -> list[dict[str, Any]]:
     """The study's result for each value of one field."""
     path, values = parse_sweep(text)
+    planner = _planner(study.solver)
     rows = []
     for value in values:
         problem = replace_field(study.problem, path, value)
         actual = problem if study.actual is study.problem else replace_field(study.actual, path, value)
         changed = Study(study.name, study.description, problem, actual, study.windows, study.solver)
-        plan = run_study(changed).plan
+        plan = run_study(changed, planner=planner).plan
         rows.append(
             {
                 path: value,
