@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from pymodbus.client import AsyncModbusTcpClient
 from typer.testing import CliRunner
 
+from flexergy_pipelines.grid.samples import examples_dir
 from plant_simulator.cli import app
 
 COMMAND = [sys.executable, "-c", "from flexergy_pipelines.cli.main import main; main()", "simulate"]
@@ -61,28 +63,27 @@ async def read_soc(address: str) -> int:
     return reply.registers[0]
 
 
-def test_two_installations_run_side_by_side_and_stop_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    with (
-        simulator(tmp_path / "a", "--demo") as (first, addresses),
-        simulator(tmp_path / "b", "microgrid") as (second, others),
-    ):
-        assert asyncio.run(read_soc(addresses["microgrid/esc-1"])) == pytest.approx(5000, abs=5)
-        assert asyncio.run(read_soc(addresses["hybrid-park/esc-1"])) == pytest.approx(5000, abs=5)
-        assert asyncio.run(read_soc(others["microgrid/esc-1"])) == pytest.approx(5000, abs=5)
-        assert not set(addresses.values()) & set(others.values())
-        assert httpx.get(f"{addresses['simulator']}/health").json()["sites"] == ["microgrid", "hybrid-park"]
-        assert (tmp_path / "a" / "replay.json").exists()
-        monkeypatch.setenv("FLEXERGY_HOME", str(tmp_path / "a"))
-        assert "microgrid/esc-1 frozen" in command("fault", "microgrid/esc-1", "frozen", "--for", "60")
-        assert "microgrid/esc-1 frozen" in command("faults")
-        assert "is not simulated" in command("fault", "microgrid/esc-7", "frozen", exit_code=2)
-        assert command("heal") == "healed 1\n"
-        first.send_signal(signal.SIGTERM)
-        second.send_signal(signal.SIGINT)
-        assert first.wait(timeout=60) == 0
-        assert second.wait(timeout=60) == 0
+def test_it_starts_beside_whoever_has_its_port_serves_obeys_and_stops_cleanly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        held = taken.getsockname()[1]
+        site_file = tmp_path / "site.yaml"
+        text = (examples_dir() / "sites" / "microgrid.yaml").read_text()
+        site_file.write_text(text.replace("port: 15021", f"port: {held}"))
+        with simulator(tmp_path, str(site_file)) as (process, addresses):
+            assert addresses["microgrid/esc-1"] != f"127.0.0.1:{held}"
+            assert asyncio.run(read_soc(addresses["microgrid/esc-1"])) == pytest.approx(5000, abs=5)
+            assert httpx.get(f"{addresses['simulator']}/health").json()["sites"] == ["microgrid"]
+            assert (tmp_path / "replay.json").exists()
+            monkeypatch.setenv("FLEXERGY_HOME", str(tmp_path))
+            assert "microgrid/esc-1 frozen" in command("fault", "microgrid/esc-1", "frozen", "--for", "60")
+            assert "microgrid/esc-1 frozen" in command("faults")
+            assert "is not simulated" in command("fault", "microgrid/esc-7", "frozen", exit_code=2)
+            assert command("heal") == "healed 1\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 0
+            assert (tmp_path / "plants.json").exists()
 
 
 @pytest.mark.parametrize(
