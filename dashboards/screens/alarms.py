@@ -8,7 +8,7 @@ import streamlit as st
 from dashboards.roles import may_acknowledge
 from dashboards.session import PageContext, page_context
 from dashboards.theme import SEVERITY_NAMES
-from dashboards.widgets import alarm_list, heading
+from dashboards.widgets import alarm_list, heading, text_table
 from dashboards.words import local_time
 
 
@@ -63,6 +63,6 @@ def _history(context: PageContext) -> None:
             "times": row["count"],
             "acknowledged by": row["acknowledged_by"] or "",
         }
-        for row in frame.sort("first_at", descending=True).head(200).iter_rows(named=True)
+        for row in frame.sort("first_at", descending=True).head(100).iter_rows(named=True)
     ]
-    st.dataframe(pl.DataFrame(rows), hide_index=True, width="stretch")
+    text_table(pl.DataFrame(rows), unbroken=("severity", "asset", "first", "cleared"))

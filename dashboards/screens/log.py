@@ -9,8 +9,9 @@ import streamlit as st
 
 from dashboards.session import page_context
 from dashboards.views.operation import event_table
-from dashboards.widgets import empty, heading
+from dashboards.widgets import empty, heading, text_table
 
+SHOWN = 300
 REACH_DAYS = {1: "last day", 7: "last week", 31: "last month", 366: "last year"}
 
 
@@ -29,7 +30,9 @@ def page() -> None:
     people = st.multiselect("Only by", table["who"].unique().sort().to_list(), key="log_who")
     if people:
         table = table.filter(pl.col("who").is_in(people))
-    st.dataframe(table, hide_index=True, width="stretch", height=min(38 + 35 * table.height, 700))
+    text_table(table.head(SHOWN), unbroken=("when", "who", "did"))
+    if table.height > SHOWN:
+        st.caption(f"The newest {SHOWN} of {table.height}; the download has them all.")
     st.download_button(
         "Download as CSV",
         table.write_csv(),

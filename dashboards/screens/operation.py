@@ -9,7 +9,7 @@ import streamlit as st
 from dashboards.roles import may_command
 from dashboards.session import PageContext, page_context
 from dashboards.views.operation import Actuator, actuators, problems, standing
-from dashboards.widgets import empty, heading
+from dashboards.widgets import empty, heading, text_table
 from dashboards.words import number
 
 
@@ -33,7 +33,7 @@ def _standing() -> None:
     if not found:
         empty("Nothing is commanded by hand.", "The plan drives the site.")
         return
-    st.dataframe(standing(found, context.now, context.site.zone), hide_index=True, width="stretch")
+    text_table(standing(found, context.now, context.site.zone), unbroken=("asset", "value", "by", "since", "ends in"))
 
 
 def command_form(context: PageContext) -> None:

@@ -10,10 +10,10 @@ import streamlit as st
 from dashboards.charts.plan import soc_chart, two_lines_chart
 from dashboards.roles import may_command
 from dashboards.session import PageContext, page_context
-from dashboards.views.live import Control, controls, in_control, layer_word, live_image
-from dashboards.views.overview_html import CSS, live_html
+from dashboards.views.live import Control, controls, in_control, live_image
+from dashboards.views.overview_html import CSS, control_html, live_html
 from dashboards.widgets import alarm_list, empty
-from dashboards.words import clock_time, local_time, number
+from dashboards.words import local_time
 
 
 def page() -> None:
@@ -46,7 +46,7 @@ def _live() -> None:
     if stop is not None:
         since = local_time(stop.created_at, context.site.zone)
         st.error(f"**Emergency stop** by {stop.user} since {since}: {stop.reason}", icon=":material/emergency_home:")
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns([2, 3], gap="large")
     with left:
         st.markdown("**Active alarms**")
         alarm_list(context.data.alarms(), context.site, context.now)
@@ -59,17 +59,7 @@ def _control_table(rows: list[Control], context: PageContext) -> None:
     if not rows:
         st.html('<div style="opacity:.8">No setpoint has been sent yet: the first follows the first plan.</div>')
         return
-    frame = pl.DataFrame(
-        {
-            "asset": [row.asset_id for row in rows],
-            "sent": [f"{number(row.sent)} kW" for row in rows],
-            "read back": [f"{number(row.readback)} kW" for row in rows],
-            "by": [layer_word(row.layer) for row in rows],
-            "why": [row.reason for row in rows],
-            "until": [clock_time(row.valid_until, context.site.zone) if row.valid_until else "open" for row in rows],
-        }
-    )
-    st.dataframe(frame, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 260))
+    st.html(control_html(rows, context.site, context.now))
 
 
 def local_day(now: datetime, context: PageContext) -> tuple[datetime, datetime]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -200,12 +200,19 @@ def layer_word(layer: str) -> str:
     return LAYER_WORDS.get(layer, layer.replace("_", " ").capitalize()) if layer else "Unknown"
 
 
-def in_control(rows: list[Control], now: datetime) -> tuple[str, str] | None:
-    """The layer that drives the storage now, and why; None when nothing is dispatched.
+LOG_GRACE = timedelta(seconds=30)
+"""The loop renews a setpoint at the device every cycle but logs it about once a minute, so a logged end may lie a
+little back while the setpoint still stands."""
 
-    A setpoint past its time to live no longer counts: the device has gone to its own fallback.
-    """
-    running = [row for row in rows if row.valid_until is None or row.valid_until >= now]
+
+def lapsed(row: Control, now: datetime) -> bool:
+    """Whether a setpoint is past its time to live, so that the device has gone to its own fallback."""
+    return row.valid_until is not None and row.valid_until + LOG_GRACE < now
+
+
+def in_control(rows: list[Control], now: datetime) -> tuple[str, str] | None:
+    """The layer that drives the storage now, and why; None when nothing is dispatched."""
+    running = [row for row in rows if not lapsed(row, now)]
     if not running:
         return None
     storage = [row for row in running if row.asset_id.startswith("ess")] or running

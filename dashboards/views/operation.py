@@ -47,7 +47,7 @@ class Actuator:
 
 
 def actuators(site: Site) -> list[Actuator]:
-    """Every actuator of a site, storage first."""
+    """Every actuator of a site, storage first; last the exchange with the grid, which the loop holds by the others."""
     kinds = {asset.id: asset.kind for asset in site.assets()}
     order = list(SIGN_WORDS)
     found = [
@@ -55,7 +55,13 @@ def actuators(site: Site) -> list[Actuator]:
         for p in site.points()
         if p.writable
     ]
-    return sorted(found, key=lambda a: (order.index(k) if (k := kinds[a.asset_id]) in order else 99, a.asset_id))
+    found.sort(key=lambda a: (order.index(k) if (k := kinds[a.asset_id]) in order else 99, a.asset_id))
+    pcc = site.grid_connection
+    hint = "exchange to hold: + import, − export, 0 is zero flow"
+    return [
+        *found,
+        Actuator(pcc.id, "active_power_setpoint_kw", "kW", -pcc.export_limit_kw, pcc.import_limit_kw, hint),
+    ]
 
 
 def problems(actuator: Actuator, value: float, minutes: int, reason: str) -> list[str]:

@@ -7,7 +7,7 @@ from html import escape
 
 from dashboards.synoptic import synoptic
 from dashboards.theme import GOOD, KIND_COLOURS, SEVERITY_COLOURS
-from dashboards.views.live import LiveImage, Totals, nodes, totals
+from dashboards.views.live import Control, LiveImage, Totals, lapsed, layer_word, nodes, totals
 from dashboards.words import NO_VALUE, clock_time, duration, percent, power, zone_label
 from flexergy_pipelines.grid import Site
 
@@ -37,10 +37,16 @@ CSS = """
 .fx-f{stroke-dasharray:5 13;stroke-linecap:round;animation:fx-run 1.2s linear infinite}
 @keyframes fx-run{from{stroke-dashoffset:18}to{stroke-dashoffset:0}}
 @media(prefers-reduced-motion:reduce){.fx-f{animation:none}}
+.fx-table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:tabular-nums}
+.fx-table th{text-align:left;font-weight:600;opacity:.7;font-size:.78rem}
+.fx-table td,.fx-table th{padding:.3rem .6rem .3rem 0;vertical-align:top;
+ border-bottom:1px solid color-mix(in srgb,currentColor 14%,transparent)}
+.fx-nw{white-space:nowrap}.fx-scroll{overflow-x:auto}
 .fx-narrow{display:none}
 @media(max-width:640px){.fx-wide{display:none}.fx-narrow{display:block}.fx-s{max-height:none}
  .fx-tiles,.fx-dense{grid-template-columns:1fr 1fr;gap:.5rem}.fx-tile{padding:.6rem .65rem}.fx-big{font-size:1.35rem}}
-.st-key-estop button{background:#C9252F!important;border-color:#C9252F!important;color:#fff!important}
+.st-key-estop button,.st-key-estop_go button[kind="primary"]{
+ background:#C9252F!important;border-color:#C9252F!important;color:#fff!important}
 </style>
 """
 
@@ -144,3 +150,20 @@ def live_html(site: Site, image: LiveImage, control: tuple[str, str] | None, now
         + f'<div class="fx-tiles">{"".join(tiles)}</div>'
         + f'<div class="fx-wide">{wide}</div><div class="fx-narrow">{narrow}</div>'
     )
+
+
+def control_html(rows: list[Control], site: Site, now: datetime) -> str:
+    """Which layer commands each actuator, with which value, why, and until when."""
+    lines = []
+    for row in rows:
+        over = lapsed(row, now)
+        until = clock_time(row.valid_until, site.zone) if row.valid_until else "open"
+        answered = power(row.readback) if row.readback is not None else "no answer"
+        lines.append(
+            f"<tr{' style=opacity:.5' if over else ''}><td class=fx-nw><b>{escape(row.asset_id)}</b></td>"
+            f"<td class=fx-nw>{escape(power(row.sent))}</td><td class=fx-nw>{escape(answered)}</td>"
+            f"<td>{escape(layer_word(row.layer))}<br><span class='fx-sub'>{escape(row.reason)}</span></td>"
+            f"<td>{'lapsed ' if over else ''}{until}</td></tr>"
+        )
+    heads = "".join(f"<th>{name}</th>" for name in ("asset", "sent", "read back", "by whom and why", "until"))
+    return f"<table class='fx-table'><tr>{heads}</tr>{''.join(lines)}</table>"
