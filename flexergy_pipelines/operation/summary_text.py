@@ -53,7 +53,7 @@ def _forecast_lines(forecasts: list[dict[str, Any]]) -> list[str]:
             continue
         digits = 4 if forecast["mae"] < 0.1 else 1
         error = f"MAE {forecast['mae']:.{digits}f} {forecast['unit']}"
-        line = f"{label} {forecast['target']:<32} {error} by {forecast['model']}"
+        line = f"{label} {forecast['target']:<34} {error} by {forecast['model']}"
         if forecast["better_than_naive"] is not None:
             line += f" (naive {forecast['naive_mae']:.{digits}f}, {forecast['better_than_naive']:.0%} better)"
         lines.append(line)
@@ -66,9 +66,9 @@ def _dispatch_lines(rows: list[dict[str, Any]]) -> list[str]:
     lines = []
     for row in rows:
         label = "Dispatch   " if not lines else "           "
-        confirmed = "" if row["read_back"] is None else f", read back {row['read_back']:.1f} kW"
+        confirmed = "" if row["read_back"] is None else f", read back {_plain(row['read_back'])} kW"
         what = QUANTITIES.get(row["quantity"], row["quantity"])
-        lines.append(f"{label} {row['asset']:<12} {what} {row['sent']:.1f} kW{confirmed} ({row['layer']})")
+        lines.append(f"{label} {row['asset']:<12} {what} {_plain(row['sent'])} kW{confirmed} ({row['layer']})")
     return lines
 
 
@@ -87,3 +87,8 @@ def _percent(share: float | None) -> str:
 
 def _when(moment: str) -> str:
     return f"{datetime.fromisoformat(moment):%a %d %b %H:%M}"
+
+
+def _plain(value: float) -> str:
+    """One decimal, and no minus in front of a zero."""
+    return f"{round(value, 1) + 0.0:.1f}"

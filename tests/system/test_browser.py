@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests.system.conftest import Stack
@@ -46,19 +48,27 @@ def log_in(browser: Browser, stack: Stack, width: int, height: int) -> Page:
     return page
 
 
-@pytest.mark.requirement("module.dashboard")
+@pytest.mark.requirement("module.dashboard", "energy.16.2")
 def test_the_live_state_of_charge_moves(browser: Browser, stack: Stack) -> None:
+    """An operator's command goes through store, control loop, Modbus and physics, and shows on the screen."""
     page = log_in(browser, stack, 1440, 900)
-    first = shown_values(page)
+    page.get_by_text("Sample microgrid").first.wait_for()
+    before = shown_soc(page)
+    assert 0.0 <= before <= 100.0
+    command_battery(stack, -200.0 if before < 60.0 else 200.0)
     page.wait_for_function(
-        "before => [...document.querySelectorAll('[data-testid^=live-]')].map(e => e.innerText).join('|') !== before",
-        arg=first,
+        "before => Math.abs(before - parseFloat("
+        "document.querySelector('[data-testid=live-soc]').innerText.match(/[0-9.]+/)[0])) > 0.05",
+        arg=before,
         timeout=PATIENCE_MS,
     )
-    text = page.inner_text("[data-testid=live-soc]")
-    share = re.search(r"(\d+(?:\.\d+)?)\s*%", text)
-    assert share is not None, text
-    assert 0.0 <= float(share.group(1)) <= 100.0
+    moved = shown_soc(page) - before
+    assert moved > 0 if before < 60.0 else moved < 0
+    page.wait_for_function(
+        "document.querySelector('[data-testid=control-layer]').innerText.includes('test of the converter')"
+        " || document.body.innerText.includes('test of the converter')",
+        timeout=PATIENCE_MS,
+    )
     page.close()
 
 
@@ -81,5 +91,26 @@ def test_a_wrong_password_stays_outside(browser: Browser, stack: Stack) -> None:
     page.close()
 
 
-def shown_values(page: Page) -> str:
-    return page.evaluate("[...document.querySelectorAll('[data-testid^=live-]')].map(e => e.innerText).join('|')")
+def shown_soc(page: Page) -> float:
+    text = page.inner_text("[data-testid=live-soc]")
+    share = re.search(r"(\d+(?:\.\d+)?)\s*%", text)
+    assert share is not None, text
+    return float(share.group(1))
+
+
+def command_battery(stack: Stack, power_kw: float) -> None:
+    """Positive discharges."""
+    until = datetime.now(UTC) + timedelta(minutes=2)
+    body = {
+        "asset_id": "ess-1",
+        "quantity": "active_power_setpoint_kw",
+        "value": power_kw,
+        "reason": "test of the converter",
+        "valid_until": until.isoformat(),
+    }
+    with httpx.Client(base_url=stack.url("api"), timeout=30.0, trust_env=False) as client:
+        login = client.post("/login", json={"name": "admin", "password": stack.report["admin_password"]})
+        token = login.raise_for_status().json()["token"]
+        client.post(
+            "/sites/microgrid/commands", json=body, headers={"Authorization": f"Bearer {token}"}
+        ).raise_for_status()
