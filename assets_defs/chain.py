@@ -129,7 +129,9 @@ def steps(
     yield Step("dispatch", "dispatch", {"dispatch_status": only})
     yesterday = today - timedelta(days=1)
     first = first_open_day(instance, "kpis", yesterday, backfill_days or ACCOUNTED_DAYS)
-    yield Step("kpis", "accounting", {"kpis": only}, range_tags(first.isoformat(), yesterday.isoformat()))
+    yield Step(
+        "kpis", "accounting", {"kpis": only, "period_kpis": only}, range_tags(first.isoformat(), yesterday.isoformat())
+    )
 
 
 def first_open_day(instance: dg.DagsterInstance, asset: str, last: date, most: int) -> date:

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets_defs.assets.accounting import kpis
+from assets_defs.assets.accounting import kpis, period_kpis
 from assets_defs.assets.forecasts import forecast_models, forecasts
 from assets_defs.assets.market import day_ahead_prices
 from assets_defs.assets.metering import clean_readings, meter_quality, raw_meter_readings
@@ -30,6 +30,7 @@ ASSETS = [
     intraday_plan,
     dispatch_status,
     kpis,
+    period_kpis,
 ]
 
 

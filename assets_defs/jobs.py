@@ -30,7 +30,9 @@ FORECASTING = dg.define_asset_job("forecasting", ["forecasts"], description="Ser
 DAY_AHEAD = dg.define_asset_job("day_ahead", ["day_ahead_plan"], description="Plan a day.")
 INTRADAY = dg.define_asset_job("intraday", ["intraday_plan"], description="Plan the rest of the day again.")
 DISPATCH = dg.define_asset_job("dispatch", ["dispatch_status"], description="Compare what was sent with the plan.")
-ACCOUNTING = dg.define_asset_job("accounting", ["kpis"], description="Account for days.")
+ACCOUNTING = dg.define_asset_job(
+    "accounting", ["kpis", "period_kpis"], description="Account for days, and for their month and year."
+)
 
 ASSET_JOBS = [
     WEATHER, MARKET, METER_FILES, CLEANING, VALIDATION, TRAINING, FORECASTING, DAY_AHEAD, INTRADAY, DISPATCH,

@@ -1,4 +1,6 @@
-"""Deleting old runs: each leaves some 23 kB in the database, and Dagster never deletes one by itself.
+"""Housekeeping: what is too old goes.
+
+Of old runs each leaves some 23 kB in the database, and Dagster never deletes one by itself.
 
 Which days of a partitioned asset are done is known from the events of its runs, so the newest successful run of each
 day stays.
@@ -9,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from pydantic import Field
+
+from assets_defs.resources import StoreResource
 
 _BATCH = 100
 _PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -75,6 +79,30 @@ def delete_old_runs(context: dg.OpExecutionContext, config: PurgeConfig) -> None
     context.add_output_metadata({"deleted": deleted, "kept": kept})
 
 
-@dg.job(description="Housekeeping of Dagster's own database.", executor_def=dg.in_process_executor)
+@dg.op(description="Delete history that is older than each site's configuration keeps.")
+def apply_history_retention(context: dg.OpExecutionContext, store: StoreResource) -> None:
+    from flexergy_pipelines.store.retention import apply_retention
+    from flexergy_pipelines.store.sites import list_sites
+
+    db, now = store.db(), store.now()
+    failures: list[str] = []
+    for site_id in list_sites(db):
+        try:
+            result = apply_retention(db, site_id, now)
+        except Exception as error:  # one site's trouble must not keep the others' history for ever
+            context.log.error(f"{site_id} failed: {error}", exc_info=True)
+            failures.append(f"{site_id}: {error}")
+            continue
+        context.log.info(f"{site_id}: {result.deleted or 'nothing is too old'}")
+        context.add_output_metadata({site_id.replace("-", "_"): sum(result.deleted.values())})
+    if failures:
+        raise dg.Failure("; ".join(failures))
+
+
+@dg.job(
+    description="Housekeeping: Dagster's old runs, and the sites' history beyond its retention.",
+    executor_def=dg.in_process_executor,
+)
 def purge() -> None:
     delete_old_runs()
+    apply_history_retention()

@@ -131,7 +131,7 @@ SCHEDULES = [
         "dispatch", ["dispatch_status"], 10, _hourly, "What was sent against the plan, hourly.",
     ),
     site_schedule(
-        "accounting", ["kpis"], 0, _accounting, "Yesterday's indicators at 00:30 of the site.",
+        "accounting", ["kpis", "period_kpis"], 0, _accounting, "Yesterday's indicators at 00:30 of the site.",
     ),
     dg.ScheduleDefinition(
         name="validation_schedule", job_name="validation", cron_schedule="20 2 * * *", execution_timezone="UTC",
@@ -139,6 +139,6 @@ SCHEDULES = [
     ),
     dg.ScheduleDefinition(
         name="purge_schedule", job_name="purge", cron_schedule="40 3 * * *", execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING, description="Old runs deleted every night.",
+        default_status=dg.DefaultScheduleStatus.RUNNING, description="Old runs and old history deleted every night.",
     ),
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """What a day brought."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -32,5 +33,29 @@ def kpis(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreRes
             frame = account_day(db, site_id, day, now)
             facts |= {f"{row['kpi']} [{row['unit']}]": row["value"] for row in frame.iter_rows(named=True)}
         return SiteReport(facts, summary=f"{(last - first).days + 1} days, {len(facts) - 1} indicators")
+
+    return for_each_site(context, store, config, work)
+
+
+@dg.asset(
+    group_name="accounting",
+    owners=OWNERS,
+    kinds=FRAME_KINDS,
+    deps=["clean_readings", "dispatch_status"],
+    retry_policy=RETRY,
+    description="The same indicators for the month and the year to which yesterday belongs, and for all of the site.",
+)
+def period_kpis(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource) -> dg.MaterializeResult:
+    from flexergy_pipelines.kpis import account_month, account_year
+    from flexergy_pipelines.store.sites import load_site
+
+    now = store.now()
+
+    def work(db: "TenantStore", site_id: str) -> SiteReport:
+        day = now.astimezone(load_site(db, site_id).zone).date() - timedelta(days=1)
+        month = account_month(db, site_id, day.year, day.month)
+        year = account_year(db, site_id, day.year)
+        facts = {"month": f"{day:%Y-%m}", "figures of the month": month.height, "figures of the year": year.height}
+        return SiteReport(facts, summary=f"{month.height} figures of {day:%Y-%m}")
 
     return for_each_site(context, store, config, work)
