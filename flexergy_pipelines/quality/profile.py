@@ -30,7 +30,7 @@ def nan_quantile_rows(matrix: Values, share: float) -> Values:
 def usual(values: Values, per_day: int, phase: int) -> Values:
     """Median of the same slot of the week within about four months, for each value (of the day in short series)."""
     week = 7 * per_day
-    period, block = (week, BLOCK_WEEKS) if values.size >= 4 * week else (per_day, BLOCK_DAYS)
+    period, block = (week, BLOCK_WEEKS) if values.size >= 8 * week else (per_day, BLOCK_DAYS)
     rows = by_day(values, period, phase)
     result = np.empty_like(rows)
     if values.size == 0:

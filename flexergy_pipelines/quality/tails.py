@@ -21,17 +21,28 @@ def thin(values: NDArray[np.float64], size: int = SAMPLE) -> NDArray[np.float64]
 
 
 def natural_limit(scores: NDArray[np.float64], expected: float = 0.2, largest_shape: float = 0.35) -> float:
-    """Score that chance exceeds only `expected` times in the whole series; infinite when too little is known."""
+    """Score that chance exceeds only `expected` times in the whole series; infinite when too little is known.
+
+    What exceeds a first limit, from the largest fifth of the scores, is left out when the limit is made from the
+    largest tenth: so even many faults don't raise the limit that they are to be found by.
+    """
     sample = thin(scores)
     if sample.size < 100:
         return float("inf")
-    q90, q95, q975 = np.quantile(sample, [0.90, 0.95, 0.975])
-    if q975 <= q95 or q95 <= q90:
-        spread = max(q975 - q90, 0.0)
-        return float(q975 + 5 * spread) if spread > 0 else float("inf")
-    shape = float(np.clip(np.log2((q975 - q95) / (q95 - q90)), 0.02, largest_shape))
-    ratio = 0.05 * scores.size / expected
-    return float(q95 + (q975 - q95) * (ratio**shape - 1) / (2**shape - 1))
+    first = _extrapolated(np.quantile(sample, [0.80, 0.90, 0.95]), 0.10, scores.size / expected, largest_shape)
+    rest = sample[sample <= first]
+    if rest.size < 100:
+        return first
+    return _extrapolated(np.quantile(rest, [0.90, 0.95, 0.975]), 0.05, scores.size / expected, largest_shape)
+
+
+def _extrapolated(quantiles: NDArray[np.float64], share: float, times: float, largest_shape: float) -> float:
+    """Score exceeded once in `times`, from the quantiles that the shares 2 s, s and s / 2 exceed."""
+    low, middle, high = quantiles.tolist()
+    if high <= middle or middle <= low:
+        return high + 5 * (high - low) if high > low else float("inf")
+    shape = float(np.clip(np.log2((high - middle) / (middle - low)), 0.02, largest_shape))
+    return middle + (high - middle) * ((share * times) ** shape - 1) / (2**shape - 1)
 
 
 def robust_size(values: NDArray[np.float64]) -> float:

@@ -53,7 +53,7 @@ def _by_level(ratio: Values, factor: Values) -> bool:
     sample = thin(ratio, 40_000)
     if sample.size < 200:
         return False
-    spread = 2.2 * float(np.max(np.abs(np.quantile(sample, [0.1, 0.9]))))
+    spread = 3.3 * float(np.max(np.abs(np.quantile(sample, [0.2, 0.8]))))
     if spread > NATURAL_SPREAD:
         return False
     power = np.clip(np.round(ratio), -3, 3)

@@ -65,8 +65,7 @@ def _longest_natural(lengths: NDArray[np.int64], size: int, spec: SeriesSpec) ->
 
 
 def _is_plateau(level: Values, lengths: NDArray[np.int64], size: float, spec: SeriesSpec) -> Mask:
-    rated = spec.maximum if spec.maximum is not None else size
-    plateau = level >= 0.85 * rated
+    plateau = level >= 0.85 * spec.maximum if spec.maximum is not None else np.zeros(level.size, dtype=bool)
     # An inverter that clips gives the same highest value on many days.
     top = level >= 0.97 * size
     return plateau | (top & (np.isin(level, level[top & (lengths > 2)])) & (top.sum() > 10))
@@ -85,7 +84,7 @@ def dead(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
         starts, lengths = _runs(values)
         zero_runs = int((values[starts] == 0).sum())
         days = max(1.0, values.size / spec.steps_per_day)
-        natural = zero_runs > max(12, 0.1 * days) or low < 0.02 * size
+        natural = zero_runs > max(12, 0.3 * days) or low < 0.02 * size
         return mask if natural else zero
     if spec.kind == "pv" and sky is not None:
         starts, lengths = _runs(values)
@@ -104,4 +103,4 @@ def _breaks_off(values: Values, start: int, stop: int, size: float) -> bool:
     """Whether output ends or begins with a jump, as at a fault; under snow it stays away from dawn to dusk."""
     before = values[start - 1] if start else 0.0
     after = values[stop] if stop < values.size else 0.0
-    return bool(max(before, after) > 0.2 * size)
+    return bool(max(before, after) > 0.35 * size)
