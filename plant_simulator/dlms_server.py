@@ -23,7 +23,7 @@ from dlms_cosem.security import SecurityControlField, decrypt, encrypt, gmac
 from dlms_cosem.utils import parse_as_dlms_data
 
 from plant_simulator.dlms_meter import PUBLIC, DlmsMeter, NoValueError
-from plant_simulator.modbus_server import PORTS_TRIED, NoFreePortError
+from plant_simulator.ports import free_ports
 
 ENCRYPTION_KEY = bytes(range(16))
 AUTHENTICATION_KEY = bytes(range(0xD0, 0xE0))
@@ -264,13 +264,11 @@ class DlmsServer:
         NoFreePortError
             If none of the next 500 ports is free.
         """
-        last = port if port == 0 else min(port + PORTS_TRIED, 65_535)
-        for candidate in range(port, last + 1):
+        for candidate in free_ports(host, port):
             with contextlib.suppress(OSError):
                 self._server = await asyncio.start_server(self._accept, host, candidate)
                 self.host, self.port = self._server.sockets[0].getsockname()[:2]
                 return
-        raise NoFreePortError(f"no free port from {port} to {last} on {host}")
 
     async def stop(self) -> None:
         """Close the port and every connection."""

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from plant_simulator.modbus_server import PORTS_TRIED, Line, NoFreePortError
+from plant_simulator.modbus_server import Line
+from plant_simulator.ports import free_ports
 
 CHUNK = 65_536
 
@@ -43,13 +44,12 @@ class FaultyLine:
         NoFreePortError
             If none of the next 500 ports is free.
         """
-        last = port if port == 0 else min(port + PORTS_TRIED, 65_535)
-        for candidate in range(port, last + 1):
+        for candidate in free_ports(host, port):
             with contextlib.suppress(OSError):
                 self._server = await asyncio.start_server(self._accept, host, candidate)
                 self.host, self.port = self._server.sockets[0].getsockname()[:2]
-                return self.host, self.port
-        raise NoFreePortError(f"no free port from {port} to {last} on {host}")
+                break
+        return self.host, self.port
 
     async def stop(self) -> None:
         """Close the port and cut every connection."""

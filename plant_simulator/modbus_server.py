@@ -14,12 +14,9 @@ from pymodbus.server.requesthandler import ServerRequestHandler
 from pymodbus.simulator import DataType, SimData, SimDevice
 from pymodbus.transaction import TransactionManager
 
+from plant_simulator.ports import free_ports
+
 HOLDING_CODES = (3, 6, 16, 22, 23)
-PORTS_TRIED = 500
-
-
-class NoFreePortError(OSError):
-    """No port in the range could be bound."""
 
 
 class Registers(Protocol):
@@ -163,14 +160,13 @@ class ModbusDevice:
         NoFreePortError
             If none of the next 500 ports is free.
         """
-        last = port if port == 0 else min(port + PORTS_TRIED, 65_535)
-        for candidate in range(port, last + 1):
+        for candidate in free_ports(host, port):
             server = _Server(self._device(), self._line, host, candidate)
             if await server.listen():
                 self._server = server
                 self.host, self.port = cast(asyncio.Server, server.transport).sockets[0].getsockname()[:2]
-                return self.host, self.port
-        raise NoFreePortError(f"no free port from {port} to {last} on {host}")
+                break
+        return self.host, self.port
 
     async def stop(self) -> None:
         """Close the port and every connection."""

@@ -16,7 +16,7 @@ from flexergy_pipelines.settings import Settings, publish_endpoints
 from plant_simulator import memory
 from plant_simulator.field import Field
 from plant_simulator.http_app import build_app
-from plant_simulator.modbus_server import PORTS_TRIED, NoFreePortError
+from plant_simulator.ports import NoFreePortError, free_ports
 
 log = get_logger(__name__)
 
@@ -103,8 +103,7 @@ def bind_http(host: str, port: int) -> socket.socket:
     NoFreePortError
         If none of the next 500 ports is free.
     """
-    last = port if port == 0 else min(port + PORTS_TRIED, 65_535)
-    for candidate in range(port, last + 1):
+    for candidate in free_ports(host, port):
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -114,4 +113,4 @@ def bind_http(host: str, port: int) -> socket.socket:
             listener.close()
             continue
         return listener
-    raise NoFreePortError(f"no free port from {port} to {last} on {host}")
+    raise NoFreePortError(f"no free port from {port} on {host}")
