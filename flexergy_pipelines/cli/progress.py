@@ -17,6 +17,7 @@ class Progress:
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=not sys.stderr.isatty())
         self._begun = time.monotonic()
+        self.timings_s: dict[str, float] = {}
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
@@ -30,6 +31,7 @@ class Progress:
         self.done(what, time.monotonic() - begun)
 
     def done(self, what: str, seconds: float, detail: str = "") -> None:
+        self.timings_s[what] = round(seconds, 2)
         tail = f"  [dim]{escape(detail)}[/dim]" if detail else ""
         self.console.print(f"[green]✓[/green] {escape(what):<44} [dim]{seconds:6.1f} s[/dim]{tail}")
 

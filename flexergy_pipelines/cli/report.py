@@ -13,9 +13,20 @@ LABELS = {
 }
 
 
-def as_json(summaries: list[dict[str, Any]], urls: dict[str, str], password: str | None, ready_s: float) -> str:
-    """The report as JSON: ``sites``, ``addresses``, ``ready_s`` and, on the first start, ``admin_password``."""
-    report: dict[str, Any] = {"sites": summaries, "addresses": urls, "ready_s": round(ready_s, 1)}
+def as_json(
+    summaries: list[dict[str, Any]],
+    urls: dict[str, str],
+    password: str | None,
+    ready_s: float,
+    timings_s: dict[str, float],
+) -> str:
+    """The report as JSON: ``sites``, ``addresses``, ``ready_s``, ``timings_s`` by step, at first ``admin_password``."""
+    report: dict[str, Any] = {
+        "sites": summaries,
+        "addresses": urls,
+        "ready_s": round(ready_s, 1),
+        "timings_s": timings_s,
+    }
     if password is not None:
         report["admin_password"] = password
     return json.dumps(report, indent=1)

@@ -101,7 +101,7 @@ def _run(settings: Settings, progress: Progress, *, demo: bool, once: bool, as_j
             with progress.step("first setpoints of the plan dispatched"):
                 _wait_for_dispatch(db, begun)
         urls = {} if once else {name: addresses.url(name) for name in services.DEFAULT_PORTS}
-        _print_report(db, urls, password, progress.elapsed_s, as_json=as_json)
+        _print_report(db, urls, password, progress, as_json=as_json)
         if not once:
             _watch(supervisor, progress)
 
@@ -235,7 +235,7 @@ def _wait_for_dispatch(db: TenantStore, since: datetime) -> None:
 
 
 def _print_report(
-    db: TenantStore, urls: dict[str, str], password: str | None, ready_s: float, *, as_json: bool
+    db: TenantStore, urls: dict[str, str], password: str | None, progress: Progress, *, as_json: bool
 ) -> None:
     from flexergy_pipelines.cli import report
     from flexergy_pipelines.operation.summary import summarize
@@ -243,8 +243,10 @@ def _print_report(
 
     now = datetime.now(UTC)
     summaries = [summarize(db, site, now) for site in list_sites(db)]
-    render = report.as_json if as_json else report.as_text
-    print(render(summaries, urls, password, ready_s), flush=True)
+    if as_json:
+        print(report.as_json(summaries, urls, password, progress.elapsed_s, progress.timings_s), flush=True)
+    else:
+        print(report.as_text(summaries, urls, password, progress.elapsed_s), flush=True)
 
 
 def _watch(supervisor: Supervisor, progress: Progress) -> None:
