@@ -1,6 +1,6 @@
 """The platform's start: from nothing to the first dispatched plan, a second start, and the memory of each service.
 
-Run from the root of the repository: ``python -m benchmarks.startup``. The figures in docs/performance.md come from here.
+Run from the root of the repository: ``python -m benchmarks.startup``. docs/performance.md quotes its figures.
 """
 
 from __future__ import annotations
