@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -25,6 +26,9 @@ ALARM_CODES = frozenset(
     }
 )
 """Every alarm the loop raises and clears."""
+
+START_S = 15.0
+"""Time that links have to come up after a start before their absence is an alarm."""
 
 CRITICAL, HIGH, MEDIUM, LOW = 1, 2, 3, 4
 
@@ -55,6 +59,8 @@ def cycle_alarms(
     faults: Mapping[str, str],
     without_effect: Mapping[str, str],
     undelivered: Mapping[str, int],
+    *,
+    running_s: float = math.inf,
 ) -> dict[AlarmKey, Alarm]:
     """All conditions that stand in this cycle.
 
@@ -66,17 +72,19 @@ def cycle_alarms(
         Actuators whose acknowledged setpoint did not take effect, with a message.
     undelivered : mapping
         Actuators with the number of times in a row that a setpoint could not be delivered.
+    running_s : float
+        How long the loop runs; links that are only just being made are no news.
     """
     model = context.model
     found: list[Alarm] = [Alarm("rule_failed", None, CRITICAL, f"rule {n}: {m}") for n, m in faults.items()]
     if any(c.quantity == "emergency_stop" and c.value for c in context.commands):
         found.append(Alarm("emergency_stop", None, CRITICAL, "an emergency stop stands"))
     pcc_kw = context.fresh(model.pcc_id, "active_power_kw")
-    if pcc_kw is None:
+    if pcc_kw is None and (running_s > START_S or context.image.sample(model.pcc_id, "active_power_kw")):
         found.append(
             Alarm("meter_lost", model.pcc_id, CRITICAL, f"{model.pcc_id}: no reading; actuators go to safe values")
         )
-    else:
+    elif pcc_kw is not None:
         limits = pcc_limits(context, margin_fraction=0.0)
         if not limits.lower_kw - 1e-6 <= pcc_kw <= limits.upper_kw + 1e-6:
             message = f"{model.pcc_id}: {pcc_kw:.1f} kW is outside {limits.lower_kw:.1f}..{limits.upper_kw:.1f} kW"
@@ -90,7 +98,7 @@ def cycle_alarms(
             found.append(Alarm("telemetry_stale", asset_id, HIGH, message))
         if asset_id in without_effect:
             found.append(Alarm("setpoint_without_effect", asset_id, HIGH, without_effect[asset_id]))
-        if undelivered.get(asset_id, 0) >= 3:
+        if undelivered.get(asset_id, 0) >= 3 and running_s > START_S:
             message = f"{asset_id}: {undelivered[asset_id]} setpoints in a row were not delivered"
             found.append(Alarm("setpoint_not_delivered", asset_id, HIGH, message))
         storage, soc = actuator.storage, context.fresh(asset_id, "soc")

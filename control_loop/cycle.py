@@ -118,6 +118,7 @@ class ControlCycle:
         self._last_fresh: dict[str, float] = {}
         self._loads: dict[str, LoadState] = {}
         self._last_monotonic: float | None = None
+        self._began = clock.monotonic()
         self._scheduled: dict[str, tuple[int, datetime]] = {}
 
     @property
@@ -151,7 +152,9 @@ class ControlCycle:
             now=now,
             decisions=outcome.decisions,
             sent=sent,
-            alarms=cycle_alarms(context, outcome.faults, without_effect, undelivered),
+            alarms=cycle_alarms(
+                context, outcome.faults, without_effect, undelivered, running_s=context.monotonic - self._began
+            ),
             replan_reason=self.supervisor.update(context),
             late=late,
             errors=errors,

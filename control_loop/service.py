@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class ControlService:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; every site's loop is ended and its links closed before this returns."""
+        for chatty in ("websockets", "ocpp", "pymodbus"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         store = await self._open(stop)
         if store is None:
             return

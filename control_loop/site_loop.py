@@ -21,7 +21,7 @@ from flexergy_pipelines.grid.clock import Clock
 from flexergy_pipelines.logs import get_logger
 
 SETPOINT_LOG_S = 60.0
-FIRST_NEWS_S = 2.0
+FIRST_NEWS_S = 5.0
 STATISTICS_S = 60.0
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from control_loop.model import Actuator, CurtailmentRules, SiteModel, Storage
+from control_loop.protocols import iec104, iec61850
 from control_loop.protocols.base import Driver
-from control_loop.protocols.iec104 import Iec104Driver, Iec104Hub
 from control_loop.protocols.modbus import ModbusDriver
+from control_loop.protocols.objects import Addressing, ObjectDriver, ObjectHub
 from control_loop.protocols.ocpp16 import OcppDriver, Post
 from control_loop.protocols.ocpp_journal import Journal
 from control_loop.telemetry import PointPolicy, TelemetryFilter
@@ -140,7 +141,7 @@ def drivers_of(site: Site, settings: Settings) -> list[Driver]:
         A device's protocol is not one the loop speaks.
     """
     drivers: list[Driver] = []
-    hub: Iec104Hub | None = None
+    hubs: dict[str, ObjectHub] = {}
     for device in site.devices():
         if not device.assets:
             continue
@@ -162,17 +163,24 @@ def drivers_of(site: Site, settings: Settings) -> list[Driver]:
                     setpoint_ttl_s=ttl_s,
                 )
             )
-        elif device.connection.protocol == "iec104":
-            hub = hub or Iec104Hub()
+        elif device.connection.protocol in {"iec104", "iec61850"}:
+            names: Addressing
+            if device.connection.protocol == "iec104":
+                hub = hubs.setdefault("iec104", ObjectHub(iec104.WORKER))
+                names = iec104.Iec104Addressing(template.asset_stride)
+            else:
+                hub = hubs.setdefault("iec61850", ObjectHub(iec61850.WORKER))
+                names = iec61850.Iec61850Addressing(device.id, template)
             drivers.append(
-                Iec104Driver(
+                ObjectDriver(
                     hub,
+                    names,
                     device.id,
-                    address,
+                    address=address,
                     template=template,
                     assets=assets,
                     quantities=quantities,
-                    common_address=device.connection.unit_id,
+                    unit_id=device.connection.unit_id,
                     setpoint_ttl_s=ttl_s,
                 )
             )

@@ -30,13 +30,13 @@ class Link:
     client : c104.Client
         The library's client.
     spec : dict
-        ``key``, ``host``, ``port``, ``common_address``, ``monitored`` (list of ``[ioa, single]``), ``setpoints`` and
-        ``bitstrings`` (lists of ioa).
+        ``key``, ``host``, ``port``, ``unit_id``, ``monitored`` (list of ``[ioa, single]``), ``setpoints`` and
+        ``starts`` (lists of ioa).
     """
 
     def __init__(self, client: c104.Client, spec: dict[str, Any]) -> None:
         self.key: str = spec["key"]
-        self.common_address: int = spec["common_address"]
+        self.common_address: int = max(1, spec["unit_id"])
         self.news: dict[int, tuple[float | None, bool]] = {}
         self.lock = threading.Lock()
         connection = client.add_connection(ip=spec["host"], port=spec["port"], init=c104.Init.NONE)
@@ -62,14 +62,14 @@ class Link:
 
         for ioa, single in spec["monitored"]:
             kind = c104.Type.M_SP_NA_1 if single else c104.Type.M_ME_NC_1
-            point = station.add_point(io_address=ioa, type=kind)
+            point = station.add_point(io_address=int(ioa), type=kind)
             if point is not None:
                 point.on_receive(callable=seen)
-        for name, kind in (("setpoints", c104.Type.C_SE_NC_1), ("bitstrings", c104.Type.C_BO_NA_1)):
+        for name, kind in (("setpoints", c104.Type.C_SE_NC_1), ("starts", c104.Type.C_BO_NA_1)):
             for ioa in spec[name]:
-                point = station.add_point(io_address=ioa, type=kind)
+                point = station.add_point(io_address=int(ioa), type=kind)
                 if point is not None:
-                    self.commands[ioa] = point
+                    self.commands[int(ioa)] = point
         self._seen = seen
 
     @property
@@ -91,7 +91,7 @@ class Link:
             self.synced_at = now
             self.connection.clock_sync(self.common_address, wait_for_response=False)
 
-    def send(self, ioa: int, value: float, select: bool) -> bool:
+    def send(self, ioa: int, value: float) -> bool:
         """Send one command and wait for its confirmation."""
         point = self.commands.get(ioa)
         if point is None or not self.open:
@@ -100,7 +100,6 @@ class Link:
             point.value = c104.Byte32(int(value).to_bytes(4, "little"))
         else:
             point.value = value
-            point.command_mode = c104.CommandMode.SELECT_AND_EXECUTE if select else c104.CommandMode.DIRECT
         return bool(point.transmit(cause=c104.Cot.ACTIVATION))
 
     def take_news(self) -> dict[int, tuple[float | None, bool]]:
@@ -142,7 +141,7 @@ def main() -> None:
                 if command is None:
                     return
                 link = links[command["key"]]
-                done = link.send(command["ioa"], command["value"], command["select"])
+                done = link.send(int(command["object"]), command["value"])
                 say({"answer": command["id"], "done": done})
             now = time.monotonic()
             for link in links.values():

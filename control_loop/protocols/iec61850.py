@@ -1,0 +1,68 @@
+"""IEC 61850 (MMS): how data objects are named; a worker process speaks the protocol.
+
+Names follow from the device's template. The IED is FLX, its logical device the device's id without hyphens; asset
+number n (from 1) is the logical node GGIOn. Of the template's points, in order: the k-th measured value is AnInk [MX],
+the k-th yes or no is Indk [ST], the order is AnOut1 (APC; its mxVal is the order in force). AnOut11 to AnOut14 take the
+slots of the next hour's schedule, ISCSO1 its start; GGIO90.AnOut1 is the revert time, GGIO90.AnOut2 the heartbeat.
+"""
+
+from __future__ import annotations
+
+from control_loop.protocols.objects import SINGLE_POINTS
+from flexergy_pipelines.grid.templates import DeviceTemplate, Schedule, TemplatePoint
+
+WORKER = "control_loop.protocols.iec61850_worker"
+IED = "FLX"
+FIRST_SLOT = 11
+
+
+class Iec61850Addressing:
+    """References of the data objects of one device, without their functional constraint.
+
+    Parameters
+    ----------
+    device : str
+        Id of the device in its site.
+    template : DeviceTemplate
+        Its points.
+    """
+
+    def __init__(self, device: str, template: DeviceTemplate) -> None:
+        self._prefix = f"{IED}{device.replace('-', '')}/GGIO"
+        self._names: dict[str, str] = {}
+        counts = {"AnIn": 0, "Ind": 0}
+        for point in template.points:
+            if point.writable:
+                self._names[point.quantity] = "AnOut1"
+                continue
+            kind = "Ind" if point.quantity in SINGLE_POINTS else "AnIn"
+            counts[kind] += 1
+            self._names[point.quantity] = f"{kind}{counts[kind]}"
+
+    @property
+    def ttl(self) -> str:
+        """See `Addressing.ttl`."""
+        return f"{self._prefix}90.AnOut1"
+
+    @property
+    def heartbeat(self) -> str:
+        """See `Addressing.heartbeat`."""
+        return f"{self._prefix}90.AnOut2"
+
+    def measured(self, point: TemplatePoint, index: int) -> str:
+        """See `Addressing.measured`."""
+        return f"{self._prefix}{index + 1}.{self._names[point.quantity]}"
+
+    def order(self, point: TemplatePoint, index: int) -> str:
+        """See `Addressing.order`."""
+        return self.measured(point, index)
+
+    def slot(self, schedule: Schedule, slot: int, index: int) -> str:
+        """See `Addressing.slot`."""
+        del schedule
+        return f"{self._prefix}{index + 1}.AnOut{FIRST_SLOT + slot}"
+
+    def start(self, schedule: Schedule, index: int) -> str:
+        """See `Addressing.start`."""
+        del schedule
+        return f"{self._prefix}{index + 1}.ISCSO1"
