@@ -246,7 +246,7 @@ class Kpi(BaseModel):
     value: float | None
     unit: str
     coverage: Annotated[float | None, Field(description="share of the period with good data, 0..1")]
-    reference: Annotated[float | None, Field(description="what the value is compared with")]
+    reference: Annotated[str | None, Field(description="what the value is compared with, in words")]
 
 
 class Kpis(BaseModel):

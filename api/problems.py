@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from typing import Any
 
@@ -70,7 +71,7 @@ def field_problem(field: str, value: object, allowed: str, status: int = 422) ->
 
 def _shown(value: object) -> object:
     """A value as it may be echoed: short, and only what JSON can carry."""
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     text = str(value)
     return text if len(text) <= 200 else text[:200] + "…"

@@ -126,7 +126,8 @@ def _operation(schemas: dict[str, Any], method: str, path: str, operation: dict[
     answer = good.get("content", {}).get("application/json", {}).get("schema", {})
     if "$ref" in answer:
         html += "<h3>Answer</h3>" + _fields(schemas, answer["$ref"].rsplit("/", 1)[-1])
-    title = f"<span class=m>{method.upper()}</span><code>{escape(path)}</code><span class=s>{escape(operation.get('summary', ''))}</span>"
+    summary = escape(operation.get("summary", ""))
+    title = f"<span class=m>{method.upper()}</span><code>{escape(path)}</code><span class=s>{summary}</span>"
     return f"<details><summary>{title}</summary>{html}</details>"
 
 

@@ -75,6 +75,7 @@ def command(site_id: str, body: Command, who: CommanderDep) -> CommandReceipt:
     """Store a command for the control loop; operators and administrators only.
 
     The loop clips it to the limits of the asset and the site, and drops it at `valid_until` (at most 24 h ahead).
+    `pcc` with `active_power_setpoint_kw` holds the exchange with the grid (0 is zero flow).
     `emergency_stop` with value 1 stops the site until one with value 0 releases it.
     """
     site = site_of(who, site_id)
@@ -103,15 +104,18 @@ def check_command(site: Site, body: Command, now: datetime) -> None:
         if body.value not in (0.0, 1.0):
             raise field_problem("value", body.value, "1 stops, 0 releases")
     else:
-        writable = {(p.asset_id, p.quantity): p for p in site.points() if p.writable}
+        writable = {(p.asset_id, p.quantity): (p.minimum, p.maximum, p.unit) for p in site.points() if p.writable}
+        pcc = site.grid_connection  # holding the exchange: the loop reaches it by commanding the others
+        writable[pcc.id, "active_power_setpoint_kw"] = (-pcc.export_limit_kw, pcc.import_limit_kw, "kW")
         names = ", ".join(f"{asset}.{quantity}" for asset, quantity in sorted(writable))
         if body.asset_id is None:
             raise field_problem("asset_id", None, f"an asset with something to command: {names}")
-        point = writable.get((body.asset_id, body.quantity))
-        if point is None:
+        allowed = writable.get((body.asset_id, body.quantity))
+        if allowed is None:
             raise field_problem("quantity", f"{body.asset_id}.{body.quantity}", f"one of {names}")
-        if not point.minimum <= body.value <= point.maximum:
-            raise field_problem("value", body.value, f"{point.minimum:g} to {point.maximum:g} {point.unit}")
+        minimum, maximum, unit = allowed
+        if not minimum <= body.value <= maximum:
+            raise field_problem("value", body.value, f"{minimum:g} to {maximum:g} {unit}")
         if body.valid_until is None:
             raise field_problem("valid_until", None, "a time at most 24 h ahead, with a UTC offset")
     if body.valid_until is not None and not now < body.valid_until <= now + LONGEST_COMMAND:

@@ -173,6 +173,7 @@ def test_kpis_carry_unit_and_coverage(client: httpx.Client, seeded: Seeded, view
     rows = client.get("/sites/microgrid/kpis", headers=viewer).json()["kpis"]
     cost = next(row for row in rows if row["kpi"] == "cost")
     assert (cost["unit"], cost["coverage"]) == ("EUR", pytest.approx(0.6))
+    assert cost["reference"] == "without ESS: 90.00 EUR"
 
 
 def test_alarms(client: httpx.Client, seeded: Seeded, viewer: dict[str, str]) -> None:

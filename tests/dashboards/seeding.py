@@ -200,7 +200,16 @@ def _forecasts(db: TenantStore, site: Site, quarter: datetime) -> None:
 def _kpis(db: TenantStore, site: Site, now: datetime) -> None:
     midnight = now.astimezone(site.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     rows = [
-        ("day", (midnight - timedelta(days=day)).astimezone(UTC), scope, kpi, value, unit, coverage, None)
+        (
+            "day",
+            (midnight - timedelta(days=day)).astimezone(UTC),
+            scope,
+            kpi,
+            value,
+            unit,
+            coverage,
+            "without ESS: 90.00 EUR" if kpi == "cost" else None,
+        )
         for day in range(1, 4)
         for scope, kpi, value, unit, coverage in (
             ("site", "self_consumption", 0.83, "fraction", 0.99),
