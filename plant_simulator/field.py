@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from plant_simulator.fronts import Front, make_front
 from plant_simulator.plant import LONGEST_STEP_S, Plant
 
 log = get_logger(__name__)
+
+LARGEST_CATCH_UP = 60
 
 
 class UnknownTargetError(ValueError):
@@ -74,8 +77,11 @@ class Field:
 
     async def step(self, dt_s: float) -> None:
         """Let `dt_s` seconds pass for all sites, show the new values, and open or close ports as faults want it."""
+        # A fast clock, or a machine that slept, takes several steps; what is longer than an hour is not made up for.
+        parts = min(LARGEST_CATCH_UP, max(1, math.ceil(dt_s / LONGEST_STEP_S)))
         for plant in self.plants.values():
-            plant.step(min(dt_s, LONGEST_STEP_S))
+            for _ in range(parts):
+                plant.step(min(dt_s / parts, LONGEST_STEP_S))
         for device in self.devices.values():
             await device.refresh()
 

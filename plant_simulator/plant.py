@@ -14,6 +14,7 @@ from plant_simulator.battery import Battery, BatteryRating
 from plant_simulator.charging import ChargingBlock
 from plant_simulator.faults import FaultBoard
 from plant_simulator.genset import Genset
+from plant_simulator.inverter import APPARENT_OVER_ACTIVE, ReactivePower
 from plant_simulator.loads import LimitedLoad, Load
 from plant_simulator.orders import OrderBook
 from plant_simulator.pcc import GridConnection
@@ -21,6 +22,7 @@ from plant_simulator.sources import Source
 
 SETPOINT = "active_power_setpoint_kw"
 LIMIT = "active_power_limit_kw"
+REACTIVE_SETPOINT = "reactive_power_setpoint_kvar"
 LOAD_TAN_PHI = 0.25
 """Reactive over active power of plain loads (power factor 0.97)."""
 MACHINE_TAN_PHI = 0.48
@@ -89,6 +91,7 @@ class Plant:
         self.limited_loads: dict[str, LimitedLoad] = {}
         self.charging: dict[str, ChargingBlock] = {}
         self.loads: dict[str, Load] = {}
+        self.reactive: dict[str, ReactivePower] = {}
         self.pcc_id = site.grid_connection.id
         self.pcc = GridConnection(
             max(site.grid_connection.import_limit_kw, site.grid_connection.export_limit_kw, 1.0),
@@ -129,6 +132,9 @@ class Plant:
             battery.tripped = self.faults.has(f"{self.site.id}/{asset_id}", "bms_trip")
             battery.setpoint_kw = self._order(asset_id, SETPOINT)
             battery.step(dt_s)
+        for asset_id, reactive in self.reactive.items():
+            reactive.setpoint_kvar = self._order(asset_id, REACTIVE_SETPOINT)
+            reactive.step(self._inverter_kw(asset_id), dt_s)
         self._disturb_grid()
         self.pcc.step(self._balance_kw(), self._reactive_balance_kvar(), dt_s)
 
@@ -194,8 +200,12 @@ class Plant:
             match asset.kind:
                 case "ess":
                     self.batteries[asset.id] = Battery(_rating(asset), soc=soc)
+                    active_kw = max(asset.max_charge_kw, asset.max_discharge_kw)
+                    apparent_kva = asset.apparent_power_kva or APPARENT_OVER_ACTIVE * active_kw
+                    self.reactive[asset.id] = ReactivePower(apparent_kva)
                 case "pv":
                     self.sources[asset.id] = Source("pv", asset.rated_kw, rng, curtailable=asset.curtailable)
+                    self.reactive[asset.id] = ReactivePower(APPARENT_OVER_ACTIVE * asset.rated_kw)
                 case "wind":
                     self.sources[asset.id] = Source("wind", asset.rated_kw, rng, curtailable=asset.curtailable)
                 case "genset":
@@ -217,6 +227,7 @@ class Plant:
 
     def _safe_values(self) -> dict[tuple[str, str], float]:
         safe = {(key, SETPOINT): 0.0 for key in (*self.batteries, *self.gensets)}
+        safe |= {(key, REACTIVE_SETPOINT): 0.0 for key in self.reactive}
         safe |= {(key, LIMIT): source.rated_kw for key, source in self.sources.items()}
         safe |= {(key, LIMIT): block.rated_kw for key, block in (*self.limited_loads.items(), *self.charging.items())}
         return safe
@@ -250,7 +261,10 @@ class Plant:
     def _reactive_balance_kvar(self) -> float:
         plain = sum(load.power_kw for load in self.loads.values()) * LOAD_TAN_PHI
         machines = sum(block.power_kw for block in self.limited_loads.values()) * MACHINE_TAN_PHI
-        return plain + machines
+        return plain + machines - sum(reactive.power_kvar for reactive in self.reactive.values())
+
+    def _inverter_kw(self, asset_id: str) -> float:
+        return (self.batteries.get(asset_id) or self.sources[asset_id]).power_kw
 
     def _build_meters(self) -> dict[tuple[str, str], Meter]:
         meters: dict[tuple[str, str], Meter] = {}
@@ -258,6 +272,8 @@ class Plant:
             meters[key] = lambda key=key: self.orders.in_force(*key)
         for asset_id, battery in self.batteries.items():
             meters |= _battery_meters(asset_id, battery)
+        for asset_id, reactive in self.reactive.items():
+            meters[asset_id, "reactive_power_kvar"] = lambda r=reactive: r.power_kvar
         for asset_id, source in self.sources.items():
             meters[asset_id, "active_power_kw"] = lambda s=source: s.power_kw
             meters[asset_id, "available_power_kw"] = lambda s=source: s.available_kw

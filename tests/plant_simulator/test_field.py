@@ -105,3 +105,18 @@ def test_a_site_given_twice_is_refused() -> None:
     replayed = ReplayedSite(site, ReplayRule.for_now(NOW, site.zone))
     with pytest.raises(ValueError, match="site microgrid is given twice"):
         Field([(site, replayed), (site, replayed)], SimulatedClock(NOW))
+
+
+def test_a_fast_clock_loses_no_time() -> None:
+    site, clock = sample_site("microgrid"), SimulatedClock(NOW)
+    field = Field([(site, ReplayedSite(site, ReplayRule.for_now(NOW, site.zone)))], clock, 1)
+    plant = field.plants["microgrid"]
+
+    async def half_an_hour() -> None:
+        plant.orders.set_ttl_s("ess-1", 7200.0)
+        plant.command("ess-1", "active_power_setpoint_kw", -100.0)
+        clock.advance(1800.0)
+        await field.step(1800.0)
+
+    asyncio.run(half_an_hour())
+    assert plant.batteries["ess-1"].charged_kwh == pytest.approx(50.0, rel=0.02)

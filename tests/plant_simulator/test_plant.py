@@ -198,3 +198,21 @@ def test_a_medium_voltage_site_has_medium_voltage() -> None:
     run(plant, clock, 5)
     assert plant.measure("pcc", "voltage_l1_v") == pytest.approx(20_000 / math.sqrt(3), rel=0.05)
     assert plant.measure("load-1", "voltage_l1_v") == pytest.approx(230, rel=0.05)
+
+
+def test_reactive_power_takes_what_active_power_leaves_and_moves_the_voltage() -> None:
+    plant, clock = make_plant()
+    run(plant, clock, 5)
+    before_v, before_kvar = plant.measure("pcc", "voltage_l1_v"), plant.measure("pcc", "reactive_power_kvar")
+    plant.command("ess-1", "reactive_power_setpoint_kvar", 200.0)
+    run(plant, clock, 10)
+    assert plant.measure("ess-1", "reactive_power_kvar") == pytest.approx(200.0)
+    assert plant.measure("pcc", "reactive_power_kvar") == pytest.approx(before_kvar - 200.0, abs=5.0)
+    assert plant.measure("pcc", "voltage_l1_v") > before_v
+    plant.command("ess-1", SETPOINT, 250.0)
+    run(plant, clock, 5)
+    apparent_kva = math.hypot(plant.measure("ess-1", "active_power_kw"), plant.measure("ess-1", "reactive_power_kvar"))
+    assert apparent_kva <= 1.1 * 250.0 + 1e-6
+    assert plant.measure("ess-1", "active_power_kw") == pytest.approx(250.0)
+    run(plant, clock, 120)
+    assert plant.measure("ess-1", "reactive_power_kvar") == 0.0
