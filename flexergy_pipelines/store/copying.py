@@ -48,23 +48,26 @@ def _layout(fields: dict[str, str]) -> np.dtype:
     return np.dtype(parts)
 
 
-def copy_in_binary(connection: Connection, table: str, frame: pl.DataFrame, fields: dict[str, str]) -> None:
-    """COPY a frame into `table`; `fields` gives the PostgreSQL type of each column, all of fixed width."""
+def binary_rows(frame: pl.DataFrame, fields: dict[str, str]) -> bytes:
+    """A frame in PostgreSQL's binary COPY format; `fields` gives the type of each column, all of fixed width."""
     layout = _layout(fields)
     rows = np.empty(frame.height, dtype=layout)
     rows["fields"] = len(fields)
     for name, kind in fields.items():
         rows[f"len_{name}"] = np.dtype(_WIDTHS[kind]).itemsize
         rows[name] = _numbers(frame[name], kind)
+    return b"".join((_HEADER, rows.tobytes(), _TRAILER))
+
+
+def copy_in_binary(connection: Connection, table: str, frame: pl.DataFrame, fields: dict[str, str]) -> None:
+    """COPY a frame into `table`; `fields` gives the PostgreSQL type of each column, all of fixed width."""
     target = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
         sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, fields))
     )
-    body = memoryview(rows.tobytes())
+    body = memoryview(binary_rows(frame, fields))
     with driver(connection).cursor() as cursor, cursor.copy(target) as copy:
-        copy.write(_HEADER)
         for at in range(0, len(body), _CHUNK):
             copy.write(body[at : at + _CHUNK])
-        copy.write(_TRAILER)
 
 
 def _numbers(series: pl.Series, kind: str) -> np.ndarray:

@@ -11,7 +11,7 @@ import polars as pl
 from flexergy_pipelines.store.copying import copy_in_binary, copy_out_series
 from flexergy_pipelines.store.errors import InvalidDataError
 from flexergy_pipelines.store.frames import TIME, Column, conform, frame_of, period
-from flexergy_pipelines.store.sites import select_points, with_point_ids
+from flexergy_pipelines.store.sites import cyclic_periods, select_points, with_point_ids
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -47,13 +47,26 @@ FROM (SELECT point_id, time, value, quality FROM readings
   WHERE point_id = ANY(%(points)s) AND time >= %(first)s AND time < %(last)s ORDER BY point_id, time) AS r
 GROUP BY point_id ORDER BY point_id
 """
-# Qualities 0 (good) and 4 (estimated) count; 3 says that an interval has neither.
+# Qualities 0 (good) and 4 (estimated) count; 3 says that an interval has neither. A value weighs as long as it stood:
+# until the next one or the end of the interval, at most the point's cyclic period, after which it would have been
+# written again. So values at a regular period weigh the same, and a burst beyond a dead band only as long as it lasts.
 _SELECT_MEANS: Final = """
 SELECT point_id, array_agg(bin), array_agg(coalesce(mean, 'NaN')), array_agg(coalesce(quality, 3)::smallint)
-FROM (SELECT point_id, date_bin(%(step)s, time, '2000-01-01Z') AS bin,
-    avg(value) FILTER (WHERE quality IN (0, 4)) AS mean, max(quality) FILTER (WHERE quality IN (0, 4)) AS quality
-  FROM readings WHERE point_id = ANY(%(points)s) AND time >= %(first)s AND time < %(last)s
-  GROUP BY 1, 2 ORDER BY 1, 2) AS r
+FROM (
+  SELECT point_id, bin, max(quality) AS quality, sum(value * weight) / nullif(sum(weight), 0) AS mean
+  FROM (
+    SELECT s.point_id, s.bin, CASE WHEN s.quality IN (0, 4) THEN s.quality END AS quality,
+      CASE WHEN s.quality IN (0, 4) THEN s.value END AS value,
+      CASE WHEN s.quality IN (0, 4)
+        THEN least(date_part('epoch', least(s.until, s.bin + %(step)s) - s.time), c.cyclic_s) END AS weight
+    FROM (
+      SELECT point_id, time, value, quality, date_bin(%(step)s, time, '2000-01-01Z') AS bin,
+        lead(time) OVER (PARTITION BY point_id ORDER BY time) AS until
+      FROM readings WHERE point_id = ANY(%(points)s) AND time >= %(first)s AND time < %(last)s
+    ) AS s JOIN unnest(%(points)s::int[], %(cyclic)s::float8[]) AS c(point_id, cyclic_s) USING (point_id)
+  ) AS weighted
+  GROUP BY 1, 2 ORDER BY 1, 2
+) AS r
 GROUP BY point_id ORDER BY point_id
 """
 # One pass over what is there already: rows that are new or differ, the differing ones kept as corrections.
@@ -223,7 +236,8 @@ def read_readings(  # noqa: PLR0917 - points and step read well by place
         Default: all points of the site that have readings.
     step : str, optional
         Interval such as ``"15m"``, ``"1h"`` (polars notation, a divisor or multiple of a minute up to a day, UTC
-        aligned): the mean of the good and estimated values of each interval, null where there are none.
+        aligned): the mean of the good and estimated values of each interval, weighted by how long each stood (at most
+        the cyclic period of its point), null where there are none.
 
     Returns
     -------
@@ -236,6 +250,7 @@ def read_readings(  # noqa: PLR0917 - points and step read well by place
         parameters: dict[str, Any] = {"points": chosen["point_id"].to_list(), "first": first, "last": last}
         if step is not None:
             parameters["step"] = step_of(step)
+            parameters["cyclic"] = cyclic_periods(connection, site_id, chosen)
         found = copy_out_series(connection, _SELECT if step is None else _SELECT_MEANS, parameters, _STAGED)
     if step is not None:
         asked = chosen if points is not None else chosen.join(found, on="point_id", how="semi")

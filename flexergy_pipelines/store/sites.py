@@ -201,3 +201,15 @@ def select_points(
         return known.clear()
     with_point_ids(connection, site_id, asked, what)
     return known.join(asked, on=["asset_id", "quantity"], how="semi")
+
+
+def cyclic_periods(connection: Connection, site_id: str, points: pl.DataFrame) -> list[float]:
+    """For each row of `points` the period after which its value is stored even when it did not change [s]."""
+    from flexergy_pipelines.grid import History
+
+    stored = connection.exec_driver_sql(
+        "SELECT config -> 'history' FROM site_versions WHERE site_id = %s ORDER BY version DESC LIMIT 1", (site_id,)
+    ).scalar_one_or_none()
+    history = History.model_validate_json(json.dumps(stored)) if stored else History()
+    rows = points.select("asset_id", "quantity").iter_rows()
+    return [history.rule_for(asset, quantity).cyclic_s or history.cyclic_s for asset, quantity in rows]

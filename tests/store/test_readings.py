@@ -130,6 +130,18 @@ def test_means_use_good_values_only_and_show_every_interval(db: TenantStore, sit
     assert hours["quality"].to_list() == [ESTIMATED, MISSING, MISSING, MISSING]
 
 
+def test_a_burst_of_values_beyond_a_dead_band_weighs_only_as_long_as_it_lasted(db: TenantStore, site: str) -> None:
+    """A value a minute of 10 kW, and 30 values in half a minute that climb to 310 kW and fall back."""
+    calm = [(PV, 60 * minute, 10.0, GOOD) for minute in range(15)]
+    burst = [(PV, 300 + second, 310.0, GOOD) for second in range(1, 31)] + [(PV, 331, 10.0, GOOD)]
+    seconds = frame([*calm, *burst], minutes=0).with_columns(
+        time=pl.Series([T0 + timedelta(seconds=second) for _, second, _, _ in [*calm, *burst]])
+    )
+    write_readings(db, site, seconds.with_columns(pl.col("time").cast(pl.Datetime("us", "UTC"))), "test")
+    mean = read_readings(db, site, T0, T0 + timedelta(minutes=15), [PV], step="15m")["value"].to_list()
+    assert mean == [pytest.approx((310 * 30 + 10 * 870) / 900)]
+
+
 @pytest.mark.parametrize("zone", ["Europe/Amsterdam", "America/New_York", "Asia/Kathmandu"])
 def test_times_of_any_zone_are_the_same_instants_also_when_the_clocks_change(
     db: TenantStore, site: str, zone: str
