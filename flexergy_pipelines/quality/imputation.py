@@ -121,15 +121,19 @@ class _Estimator:
     similar: bool
     bases: list[Values] | None = None
     _mean: float = 0.0
+    _spread: float = 0.0
+    _plain: Values = field(default_factory=lambda: np.zeros(1))
+    _known: Values = field(default_factory=lambda: np.zeros(1))
     _total: Values = field(default_factory=lambda: np.zeros(1))
     _count: Values = field(default_factory=lambda: np.zeros(1))
     sky: Values | None = None
 
     def __post_init__(self) -> None:
         known = np.isfinite(self.values)
-        self._mean = float(self.values[known].mean())
-        self._total = np.concatenate(([0.0], np.cumsum(np.where(known, self.values, 0.0))))
-        self._count = np.concatenate(([0.0], np.cumsum(known)))
+        self._plain, self._known = np.where(known, self.values, 0.0), known.astype(np.float64)
+        self._mean, self._spread = float(self.values[known].mean()), float(self.values[known].std())
+        self._total = np.concatenate(([0.0], np.cumsum(self._plain)))
+        self._count = np.concatenate(([0.0], np.cumsum(self._known)))
         if self.similar and self.spec.kind != "wind":  # wind knows neither hours nor weekdays
             day = self.spec.steps_per_day
             daily, weekly = self._around([day, -day]), self._around([7 * day, -7 * day])
@@ -146,16 +150,12 @@ class _Estimator:
         """Mean of the values at the given distances, of those that are known."""
         total, count = np.zeros(self.values.size), np.zeros(self.values.size)
         for lag in lags:
-            if abs(lag) >= self.values.size:
-                continue
-            moved = np.full(self.values.size, np.nan)
-            if lag > 0:
-                moved[lag:] = self.values[:-lag]
-            else:
-                moved[:lag] = self.values[-lag:]
-            known = np.isfinite(moved)
-            total[known] += moved[known]
-            count += known
+            if 0 < lag < self.values.size:
+                total[lag:] += self._plain[:-lag]
+                count[lag:] += self._known[:-lag]
+            elif 0 < -lag < self.values.size:
+                total[:lag] += self._plain[-lag:]
+                count[:lag] += self._known[-lag:]
         return np.divide(total, count, out=np.full(total.size, np.nan), where=count > 0)
 
     def fill(self, gaps: list[tuple[int, int]], filled: Values, codes: Codes, uncertainty: Values) -> None:
@@ -244,14 +244,14 @@ class _Estimator:
         weights = np.zeros((bins, width))
         # Before anything is learned: the line for the nearest, the days moved to the edges for the rest.
         weights[:, 0 if width == PLAIN or length <= 2 else PLAIN + 1] = 1.0
-        errors = np.full(bins, float(np.nanstd(self.values)))
+        errors = np.full(bins, self._spread)
         starts = self._trials(length)
         if starts.size < LEAST_TRIALS:
             return weights, errors
         estimates, distance, index = self._candidates(starts, starts + length, self.values)
         truth = self.values[index]
         place = np.searchsorted(DISTANCES, distance, side="right") - 1
-        scale = float(np.nanstd(truth)) or 1.0
+        scale = self._spread or 1.0
         for bin_ in range(bins):
             rows = place == bin_
             if rows.sum() >= LEAST_TRIALS:

@@ -151,5 +151,9 @@ def clean_series(frame: pl.DataFrame, spec: SeriesSpec) -> pl.DataFrame:
 
 def flag_names(codes: Codes) -> pl.Series:
     """Names of flags, null for untouched."""
-    names = pl.Series([None, *FLAGS[1:]], dtype=pl.String)
-    return names.gather(pl.Series(codes))
+    # Few values carry a flag, so only those are written.
+    places = np.flatnonzero(codes)
+    names = pl.repeat(None, codes.size, dtype=pl.String, eager=True)
+    if places.size:
+        names = names.scatter(places, pl.Series([FLAGS[code] for code in codes[places].tolist()], dtype=pl.String))
+    return names

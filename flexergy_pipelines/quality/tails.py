@@ -26,14 +26,18 @@ def natural_limit(scores: NDArray[np.float64], expected: float = 0.2, largest_sh
     What exceeds a first limit, from the largest fifth of the scores, is left out when the limit is made from the
     largest tenth: so even many faults don't raise the limit that they are to be found by.
     """
-    sample = thin(scores)
+    sample = np.sort(thin(scores))
     if sample.size < 100:
         return float("inf")
-    first = _extrapolated(np.quantile(sample, [0.80, 0.90, 0.95]), 0.10, scores.size / expected, largest_shape)
-    rest = sample[sample <= first]
+    first = _extrapolated(_nearest(sample, (0.80, 0.90, 0.95)), 0.10, scores.size / expected, largest_shape)
+    rest = sample[: np.searchsorted(sample, first, side="right")]
     if rest.size < 100:
         return first
-    return _extrapolated(np.quantile(rest, [0.90, 0.95, 0.975]), 0.05, scores.size / expected, largest_shape)
+    return _extrapolated(_nearest(rest, (0.90, 0.95, 0.975)), 0.05, scores.size / expected, largest_shape)
+
+
+def _nearest(ordered: NDArray[np.float64], shares: tuple[float, float, float]) -> NDArray[np.float64]:
+    return ordered[[int(share * (ordered.size - 1)) for share in shares]]
 
 
 def _extrapolated(quantiles: NDArray[np.float64], share: float, times: float, largest_shape: float) -> float:

@@ -59,10 +59,11 @@ def _restlessness(known: Values, size: float) -> Values:
     """Mean step around each value, single large steps cut off; never less than a small share of the usual."""
     step = np.abs(np.diff(known, prepend=known[0]))
     cut = np.minimum(step, np.quantile(thin(step), 0.98))
+    window = min(2 * CALM_WINDOW + 1, known.size)
     total = np.concatenate(([0.0], np.cumsum(cut)))
-    index = np.arange(known.size)
-    low, high = np.maximum(index - CALM_WINDOW, 0), np.minimum(index + CALM_WINDOW + 1, known.size)
-    mean = (total[high] - total[low]) / (high - low)
+    middle = (total[window:] - total[:-window]) / window
+    before = (known.size - middle.size) // 2
+    mean = np.concatenate((np.full(before, middle[0]), middle, np.full(known.size - middle.size - before, middle[-1])))
     return mean + 0.3 * float(np.mean(thin(cut))) + 1e-4 * size
 
 
