@@ -54,6 +54,7 @@ def run(  # noqa: PLR0917 - command-line options are named
     from flexergy_pipelines.settings import load_settings
     from plant_simulator.clock import AcceleratedClock
     from plant_simulator.field import Field
+    from plant_simulator.ports import NoFreePortError
     from plant_simulator.service import serve
 
     settings = load_settings()
@@ -62,9 +63,12 @@ def run(  # noqa: PLR0917 - command-line options are named
         configure_logging("simulate")
         clock = SystemClock() if speed == 1.0 else AcceleratedClock(speed)
         field = Field([(site, load_replay(settings, site)) for site in models], clock, seed)
-        asyncio.run(serve(field, settings, host=host, http_port=http_port))
     except (ValueError, KeyError, OSError) as error:
         _refuse(str(error.args[0]) if isinstance(error, KeyError) else str(error))
+    try:
+        asyncio.run(serve(field, settings, host=host, http_port=http_port))
+    except NoFreePortError as error:
+        _refuse(str(error))
 
 
 @app.command()

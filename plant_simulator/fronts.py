@@ -142,8 +142,9 @@ class WorkerFront:
 
     async def refresh(self) -> None:
         self.image.signals.refresh()
-        if self._backend is not None and (changes := self.image.changes()):
-            self.worker.send({"key": self.image.device.key, "values": changes})
+        changes = self.image.changes() if self._backend is not None else {}
+        if changes and not self.worker.send({"key": self.image.device.key, "values": changes}):
+            self.image.forget_sent()
         await self.line.obey_line()
 
     def statistics(self) -> dict[str, Any]:

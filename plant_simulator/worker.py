@@ -22,6 +22,8 @@ LONGEST_BACKOFF_S = 30.0
 STEADY_S = 60.0
 """A worker that ran this long starts afresh with the shortest backoff."""
 STOP_PATIENCE_S = 3.0
+LARGEST_BACKLOG = 1_000_000
+"""Bytes that may wait for a worker that does not read."""
 
 Message = dict[str, Any]
 
@@ -61,10 +63,13 @@ class Worker:
         """Start the worker and watch over it."""
         self._supervisor = asyncio.create_task(self._supervise())
 
-    def send(self, message: Message) -> None:
-        """Send a message; dropped while the worker is away, it gets fresh values when it is back."""
-        if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+    def send(self, message: Message) -> bool:
+        """Send a message; returns False, and drops it, while the worker is away or does not keep up."""
+        stdin = None if self._process is None else self._process.stdin
+        if stdin is None or stdin.is_closing() or stdin.transport.get_write_buffer_size() > LARGEST_BACKLOG:
+            return False
+        stdin.write(json.dumps(message).encode() + b"\n")
+        return True
 
     async def stop(self) -> None:
         """End the worker: by closing its input, by force if it does not listen."""

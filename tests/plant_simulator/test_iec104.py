@@ -122,3 +122,21 @@ def test_a_cut_and_a_silent_line() -> None:
             writer.close()
 
     asyncio.run(check())
+
+
+def test_a_frozen_worker_gets_no_endless_backlog_and_the_newest_values_later() -> None:
+    async def check() -> None:
+        async with WorkerBench("iec104", iec104_front) as it:
+            pid = it.front.worker.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                big = {"key": "microgrid/esc-1", "values": {}, "padding": "x" * 200_000}
+                taken = [it.front.worker.send(big) for _ in range(20)]
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            assert taken[0]
+            assert not taken[-1]
+            await it.until(lambda: it.front.worker.send(big))
+
+    asyncio.run(check())
