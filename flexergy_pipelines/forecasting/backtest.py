@@ -194,9 +194,8 @@ def serve_rolling(inputs: Inputs, predictions: Predictions) -> Served:
             low, high = quantiles[fresh, band[0]], quantiles[fresh, band[1]]
             if (high > low).sum() >= MIN_JUDGED:
                 width = adapted_width(width, 0.8, coverage(truth[fresh], low, high))
-        spread_now = calibration.widened(width).apply(centre[now], predictions.offsets[now])
-        for j in range(len(levels)):
-            quantiles[now, j] = bounds.clip(spread_now[:, j], rows.valid[now], inputs.target)
+        band_now = calibration.widened(width).apply(centre[now], predictions.offsets[now])
+        quantiles[now] = bounds.clip(band_now, rows.valid[now], inputs.target)
         champions.append(mix.champion)
     return Served(value, quantiles, ensemble, champions, mix, width)
 

@@ -36,7 +36,7 @@ class Bounds:
     dark: np.ndarray | None = None
 
     def clip(self, values: Floats, minutes: Minutes, target: Target) -> Floats:
-        """Bounded `values`, rows by `minutes`; NaN stays."""
+        """Bounded `values`, rows by `minutes`, of one or two dimensions; NaN stays."""
         out = np.clip(values, self.lower, self.upper)
         if target.kind == "pv":
             night = self._night(minutes, target)

@@ -313,7 +313,7 @@ def _summary(
     )
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     """JSON has no NaN: null stands for a score that could not be computed."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

@@ -86,7 +86,7 @@ def fallback_forecast(inputs: Inputs, issue: int) -> Fallback:
     from scipy.stats import norm
 
     band = value[:, None] + sigma * np.asarray(norm.ppf(DEFAULT_QUANTILES))[None, :]
-    band = np.column_stack([bounds.clip(column, rows.valid, target) for column in band.T])
+    band = bounds.clip(band, rows.valid, target)
     return Fallback(forecast_frame(rows.valid, value, band, DEFAULT_QUANTILES), model, level, reasons)
 
 

@@ -27,10 +27,8 @@ CALENDAR_KINDS = ("load", "ev", "controllable_load", "price")
 def new_members(kind: str, *, quick: bool = False) -> list[Model]:
     """Fresh models for a kind of target, naives included; `quick` leaves out the slowest."""
     members: list[Model] = [LightGBMPoint(), LinearByHour(), SimilarDay()]
-    if kind == "price":
-        members.append(Lear())
-        if not quick:
-            members.append(DailyNet())
+    if kind == "price" and not quick:
+        members += [Lear(), DailyNet()]
     if kind in CALENDAR_KINDS:
         members.append(ProphetModel())
     return [*members, *(Naive(name) for name in NAIVE_NAMES)]
@@ -85,6 +83,14 @@ def fit_members(
     only : set of str or None
         Names to fit; None fits all.
     """
+    from threadpoolctl import threadpool_limits
+
+    # small matrices: threads only wait for each other, and other services need the cores
+    with threadpool_limits(1):
+        return _fit_all(table, inputs, cutoff, seed=seed, quick=quick, only=only)
+
+
+def _fit_all(table: Table, inputs: Inputs, cutoff: int, *, seed: int, quick: bool, only: set[str] | None) -> Fitted:
     known = inputs.known_at(cutoff)
     part = training_part(table, inputs, cutoff, 12_000 if quick else 60_000, seed)
     fitted = Fitted({}, LightGBMQuantiles())

@@ -100,7 +100,7 @@ class TrainedTarget:
         value = self.bounds.clip(self.mix.served(forecasts), rows.valid, self.target)
         median, offsets = spread(self.fitted, table, self.calibration.quantiles, self.sigma)
         band = self.calibration.apply(centre_of(value, median, self.target.kind), offsets)
-        band = np.column_stack([self.bounds.clip(column, rows.valid, self.target) for column in band.T])
+        band = self.bounds.clip(band, rows.valid, self.target)
         return forecast_frame(rows.valid, value, band, self.calibration.quantiles)
 
 

@@ -11,6 +11,8 @@ from polars.testing import assert_frame_equal
 
 from flexergy_pipelines.forecasting.fallback import fallback_forecast
 from flexergy_pipelines.forecasting.features import Inputs, Rows, feature_matrix
+from flexergy_pipelines.forecasting.models.base import Table
+from flexergy_pipelines.forecasting.models.lear import Lear
 from flexergy_pipelines.forecasting.models.naive import NAIVE_NAMES, Naive
 from flexergy_pipelines.forecasting.models.similar_day import SimilarDay
 from flexergy_pipelines.forecasting.targets import Target
@@ -82,6 +84,23 @@ def test_rows_of_a_batch_see_each_their_own_past_only(target: Target, load: tupl
 def every_simple_model(rows: Rows, inputs: Inputs) -> np.ndarray:
     naives = [Naive(name).forecast(rows, inputs) for name in NAIVE_NAMES]
     return np.column_stack([*naives, SimilarDay().forecast(rows, inputs)])
+
+
+def test_price_models_of_whole_days_re_estimate_on_known_prices_only() -> None:
+    history = price_series(utc(2016, 1, 1), utc(2016, 5, 1))
+    cutoff, later = to_minute(utc(2016, 4, 1, 9)), utc(2016, 4, 20, 9)
+    valid = to_minute(utc(2016, 4, 20, 22)) + np.arange(24, dtype=np.int64) * 60
+    rows = Rows(np.full(24, to_minute(later), dtype=np.int64), valid)
+    forecasts = []
+    for frame in (history, poisoned(history, utc(2016, 4, 20, 22)), poisoned(history, utc(2016, 4, 10))):
+        inputs = make_inputs(frame, None, PRICE)
+        table = Table(rows, (), np.empty((24, 0)), np.full(24, np.nan))
+        model = Lear()
+        model.fit(table, inputs.known_at(cutoff), seed=1, quick=False)
+        forecasts.append(model.predict(table, inputs))
+    np.testing.assert_array_equal(forecasts[0], forecasts[1])
+    assert np.isfinite(forecasts[0]).all()
+    assert np.abs(forecasts[0] - forecasts[2]).max() > 0
 
 
 def test_the_poison_would_be_noticed(load: tuple[pl.DataFrame, pl.DataFrame]) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MIN_DAYS = 180
 MOST_DAYS = 1460
-NETS = 4
+NETS = 3
 EPOCHS = 40
 
 
@@ -92,7 +92,6 @@ class DailyNet:
 def _fit(days: Days, seed: int) -> _Ensemble:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor
-    from threadpoolctl import threadpool_limits
 
     squash = Squash.of(days.Y)
     squashed = days.X.copy()
@@ -107,7 +106,7 @@ def _fit(days: Days, seed: int) -> _Ensemble:
     Y = np.where(np.isfinite(Y), Y, hour_mean)
     standard = np.clip((X - mean) / scale, -4.0, 4.0)
     nets: list[MLPRegressor] = []
-    with warnings.catch_warnings(), threadpool_limits(1):
+    with warnings.catch_warnings():
         # so few epochs are on purpose: more of them overfit a few years of days
         warnings.simplefilter("ignore", ConvergenceWarning)
         for k in range(NETS):

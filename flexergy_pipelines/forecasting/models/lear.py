@@ -156,10 +156,13 @@ def _fit_windows(inputs: Inputs, lag: int, lead: int, *, quick: bool) -> list[_L
     windows = sorted({*(w for w in WINDOWS_DAYS if w < 0.9 * longest), longest}, reverse=True)
     if quick:
         windows = [longest]
+    from threadpoolctl import threadpool_limits
+
     models: list[_Linear] = []
     noise: Floats | None = None
     for window in windows:
-        model, residual = _fit_window(Days(days.X[-window:], days.Y[-window:]), noise)
+        with threadpool_limits(1):
+            model, residual = _fit_window(Days(days.X[-window:], days.Y[-window:]), noise)
         noise = residual if noise is None else noise
         models.append(model)
     return models
@@ -202,7 +205,13 @@ def _fit_window(days: Days, noise: Floats | None) -> tuple[_Linear, Floats]:
         with warnings.catch_warnings():
             # nearly converged is near enough at the loose end of the path, which is rarely chosen
             warnings.simplefilter("ignore", ConvergenceWarning)
-            options: dict[str, Any] = {"precompute": gram, "Xy": Z.T @ centred, "tol": 1e-3, "max_iter": 300}
+            options: dict[str, Any] = {
+                "precompute": gram,
+                "Xy": Z.T @ centred,
+                "tol": 1e-3,
+                "max_iter": 300,
+                "check_input": False,
+            }
             _, path, _ = lasso_path(Z, centred, alphas=alphas, **options)
         residuals = centred[:, None] - Z @ path
         rss = (residuals**2).sum(axis=0)
