@@ -121,6 +121,7 @@ def figures(db: TenantStore, flows: Flows, site: Site) -> list[Figure]:
     store = hindsight_store(flows, site) if flows.intervals <= LONGEST_HINDSIGHT else None
     return [
         *energy.energy_statistics(flows),
+        *energy.balance(flows),
         *money.values(),
         *economics.emissions(flows, rates),
         *market.shifted_energy(flows),

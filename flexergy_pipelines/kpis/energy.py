@@ -70,6 +70,28 @@ def energy_statistics(flows: Flows, *, zero_band_kw: float = 1.0) -> list[Figure
     return figures
 
 
+def balance(flows: Flows) -> list[Figure]:
+    """Balance report: energy supplied, energy consumed, and the difference as technical losses [kWh].
+
+    Supplied: import, PV, wind, gensets, discharge. Consumed: demand, export, charge. Losses are between the meters;
+    those inside a storage system show in its round trip. Only intervals in which all flows are known enter. Losses that
+    are negative or large tell of a meter that is wrong.
+    """
+    pcc, storage = flows.pcc(), flows.total("ess")
+    supplied = positive(pcc) + positive(storage) + flows.renewable() + flows.total("genset")
+    consumed = flows.demand() + positive(-pcc) + positive(-storage)
+    known = ~np.isnan(supplied + consumed)
+    gave, took = (flows.energy(np.where(known, part, np.nan)) for part in (supplied, consumed))
+    coverage = flows.coverage(*BALANCE)
+    share = ratio(gave - took, gave)
+    told = None if share is None or math.isnan(share) else f"{share:.2%} of the energy supplied"
+    return [
+        Figure("energy_supplied", gave, "kWh", coverage),
+        Figure("energy_consumed", took, "kWh", coverage),
+        Figure("technical_losses", gave - took, "kWh", coverage, reference=told),
+    ]
+
+
 def used_locally(flows: Flows) -> float:
     """RES energy that served the demand, directly or through the store [kWh].
 

@@ -83,6 +83,18 @@ def test_storage_that_follows_the_clouds_smooths_the_park() -> None:
     assert energy.smoothing(flows([0] * 6, [5] * 6, [0] * 6)).value is None
 
 
+def test_losses_are_what_the_meters_do_not_account_for() -> None:
+    day = flows([10, 10, 30], [40, 10, 0], [-20, 0, 18])
+    found = values(energy.balance(day))
+    assert (found["energy_supplied"], found["energy_consumed"]) == (pytest.approx(80), pytest.approx(80))
+    assert found["technical_losses"] == pytest.approx(0)
+    day.power_kw["pcc"][2] = 15.0
+    day.power_kw["load-1"][1] = NAN
+    lossy = energy.balance(day)
+    assert values(lossy)["technical_losses"] == pytest.approx(3)
+    assert lossy[-1].reference == "4.11% of the energy supplied"
+
+
 def test_a_store_that_was_charged_from_the_grid_gives_no_renewable_energy() -> None:
     found = values(energy.energy_statistics(flows([10, 30], [0, 0], [-20, 18])))
     assert found["res_share"] == 0
