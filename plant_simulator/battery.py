@@ -77,7 +77,8 @@ class Battery:
         self.soh = rating.soh
         self.energy_kwh = soc * self.usable_capacity_kwh
         self.ambient_c = ambient_c
-        self.temperature_c = ambient_c
+        self.extra_heat_c = 0.0
+        self._mean_temperature_c = ambient_c
         self.setpoint_kw = 0.0
         self.power_kw = 0.0
         self.tripped = False
@@ -94,6 +95,15 @@ class Battery:
     def soc(self) -> float:
         """State of charge, fraction of usable capacity."""
         return min(1.0, self.energy_kwh / self.usable_capacity_kwh)
+
+    @property
+    def temperature_c(self) -> float:
+        """Temperature of the hottest cells [°C]; `extra_heat_c` is what a failed cooling adds to the mean."""
+        return self._mean_temperature_c + self.extra_heat_c
+
+    @temperature_c.setter
+    def temperature_c(self, value: float) -> None:
+        self._mean_temperature_c = value - self.extra_heat_c
 
     @property
     def available(self) -> bool:
@@ -181,5 +191,5 @@ class Battery:
             0.5 * loss_kw * (dt_s / SECONDS_PER_HOUR)
             / (HEAT_CAPACITY_KWH_PER_K_PER_KWH * self.rating.energy_capacity_kwh)
         )  # fmt: skip
-        cooling_k = (self.temperature_c - self.ambient_c) * min(1.0, dt_s / THERMAL_TIME_CONSTANT_S)
-        self.temperature_c += heating_k - cooling_k
+        cooling_k = (self._mean_temperature_c - self.ambient_c) * min(1.0, dt_s / THERMAL_TIME_CONSTANT_S)
+        self._mean_temperature_c += heating_k - cooling_k

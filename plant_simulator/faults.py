@@ -12,7 +12,8 @@ from flexergy_pipelines.grid.clock import Clock
 
 FaultKind = Literal[
     "down", "silent", "slow", "frozen", "spikes", "nan", "wrong_scale", "ack_without_effect", "stuck_output",
-    "clock_skew", "bms_trip", "frequency", "voltage", "meter_reset", "http_429", "http_500", "truncated", "stale",
+    "clock_skew", "bms_trip", "hot_cells", "frequency", "voltage", "meter_reset",
+    "http_429", "http_500", "truncated", "stale",
 ]  # fmt: skip
 
 DEVICE_FAULTS: tuple[FaultKind, ...] = (
@@ -21,13 +22,13 @@ DEVICE_FAULTS: tuple[FaultKind, ...] = (
 )  # fmt: skip
 SERVICE_FAULTS: tuple[FaultKind, ...] = ("http_429", "http_500", "slow", "truncated", "stale")
 ASSET_FAULTS: dict[str, tuple[FaultKind, ...]] = {
-    "ess": ("bms_trip",),
+    "ess": ("bms_trip", "hot_cells"),
     "pcc": ("frequency", "voltage", "meter_reset"),
     "load": ("meter_reset",),
 }
 """Faults and grid events by kind of asset."""
 SERVICES = ("weather", "market")
-NEEDS_VALUE = {"frequency", "voltage", "clock_skew"}
+NEEDS_VALUE = {"frequency", "voltage", "clock_skew", "hot_cells"}
 DEFAULT_SCALE = 10.0
 
 
@@ -43,15 +44,15 @@ class FaultRequest(BaseModel):
         `delay_s`), *frozen* (old values for ever), *spikes* (now and then ten times the value), *nan* (not-a-number
         sentinels), *wrong_scale* (powers times `value`, default 10), *ack_without_effect* (a write is acknowledged and
         dropped), *stuck_output* (the register takes the write, the power stays), *clock_skew* (time stamps off by
-        `value` s). Of a battery: *bms_trip* (contactors open). Of the grid connection: *frequency* (off by `value` Hz),
-        *voltage* (off by `value` of nominal) and, also of a metered load, *meter_reset* (counters to zero, once). Of
-        services: *http_429*, *http_500*, *slow*, *truncated*, *stale*.
+        `value` s). Of a battery: *bms_trip* (contactors open), *hot_cells* (`value` °C too hot). Of the grid
+        connection: *frequency* (off by `value` Hz), *voltage* (off by `value` of nominal) and, also of a metered load,
+        *meter_reset* (counters to zero, once). Of services: *http_429*, *http_500*, *slow*, *truncated*, *stale*.
     duration_s : float or None
         Seconds until it heals by itself; None lasts until it is cleared.
     delay_s : float
         For *slow*: delay of each answer [s].
     value : float or None
-        For *frequency* [Hz], *voltage* [share of nominal], *wrong_scale* [factor] and *clock_skew* [s].
+        For *frequency* [Hz], *voltage* [share of nominal], *wrong_scale* [factor], *clock_skew* [s] and *hot_cells* [°C].
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

@@ -129,6 +129,8 @@ class Plant:
             genset.setpoint_kw = self._order(asset_id, SETPOINT)
             genset.step(dt_s)
         for asset_id, battery in self.batteries.items():
+            heat = self.faults.find(f"{self.site.id}/{asset_id}", "hot_cells")
+            battery.extra_heat_c = 0.0 if heat is None else heat.value
             battery.tripped = self.faults.has(f"{self.site.id}/{asset_id}", "bms_trip")
             battery.setpoint_kw = self._order(asset_id, SETPOINT)
             battery.step(dt_s)

@@ -32,7 +32,7 @@ commands = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(commands)
 def test_the_busbar_balances_whatever_is_commanded(orders: list[tuple[tuple[str, str], float, int]]) -> None:
     plant, clock = make_plant()
@@ -216,3 +216,14 @@ def test_reactive_power_takes_what_active_power_leaves_and_moves_the_voltage() -
     assert plant.measure("ess-1", "active_power_kw") == pytest.approx(250.0)
     run(plant, clock, 120)
     assert plant.measure("ess-1", "reactive_power_kvar") == 0.0
+
+
+def test_hot_cells_take_back_power() -> None:
+    plant, clock = make_plant()
+    plant.faults.set(FaultRequest(target="microgrid/ess-1", kind="hot_cells", value=30.0, duration_s=60.0))
+    run(plant, clock, 2)
+    assert plant.measure("ess-1", "temperature_c") == pytest.approx(50.0, abs=0.5)
+    assert plant.measure("ess-1", "max_discharge_kw") == pytest.approx(125.0, rel=0.05)
+    run(plant, clock, 62)
+    assert plant.measure("ess-1", "temperature_c") == pytest.approx(20.0, abs=0.5)
+    assert plant.measure("ess-1", "max_discharge_kw") == pytest.approx(250.0)
