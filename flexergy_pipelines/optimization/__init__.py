@@ -15,7 +15,7 @@ from flexergy_pipelines.optimization.specs import (
     Renewable,
 )
 from flexergy_pipelines.optimization.specs_ev import EvBlock, EvSession
-from flexergy_pipelines.optimization.specs_market import DeclaredProfile, Service
+from flexergy_pipelines.optimization.specs_market import DeclaredProfile, Reserve, Service
 from flexergy_pipelines.optimization.specs_wear import CalendarWear, CyclePoint, DepthWear
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Problem",
     "ProblemError",
     "Renewable",
+    "Reserve",
     "Service",
     "SolveError",
     "Violation",

@@ -10,6 +10,7 @@ from flexergy_pipelines.optimization.blocks.genset import add_genset
 from flexergy_pipelines.optimization.blocks.grid_connection import add_grid_connection
 from flexergy_pipelines.optimization.blocks.load import add_last_resort, add_load
 from flexergy_pipelines.optimization.blocks.renewables import add_renewable
+from flexergy_pipelines.optimization.blocks.reserve import add_reserve
 from flexergy_pipelines.optimization.blocks.services import add_services
 from flexergy_pipelines.optimization.board import Board
 from flexergy_pipelines.optimization.problem import Problem
@@ -29,8 +30,7 @@ def assemble(problem: Problem) -> Board:
         add_controllable_load(board, controllable)
     for source in problem.renewables:
         add_renewable(board, source, keep_energy=keep_energy)
-    for genset in problem.gensets:
-        add_genset(board, genset, carbon_price_eur_per_kg=carbon_price)
+    gensets = [add_genset(board, genset, carbon_price_eur_per_kg=carbon_price) for genset in problem.gensets]
     for session in problem.ev_sessions:
         add_ev_session(board, session)
     stores = [
@@ -42,6 +42,8 @@ def assemble(problem: Problem) -> Board:
     if problem.grid is None:
         add_last_resort(board)
     else:
-        add_grid_connection(board, problem.grid, keep_energy=keep_energy, carbon_price_eur_per_kg=carbon_price)
+        add_grid_connection(board, problem.grid, goal=objective.goal, carbon_price_eur_per_kg=carbon_price)
+    if problem.reserve is not None:
+        add_reserve(board, problem.reserve, stores, gensets)
     board.close_busbar()
     return board

@@ -23,7 +23,7 @@ from flexergy_pipelines.optimization.specs import (
     Renewable,
 )
 from flexergy_pipelines.optimization.specs_ev import EvBlock, EvSession
-from flexergy_pipelines.optimization.specs_market import Service
+from flexergy_pipelines.optimization.specs_market import Reserve, Service
 
 StepMinutes = Literal[5, 15, 30, 60]
 MAX_STEPS = 366 * 24 * 12
@@ -56,16 +56,17 @@ class Objective(Spec):
 
     Attributes
     ----------
-    goal : {"cost", "self_consumption"}
+    goal : {"cost", "self_consumption", "zero_flow"}
         ``cost``: least money. ``self_consumption``: first the least renewable energy lost to export and curtailment,
-        then, among those plans, the least money. Keeping the limits always comes first.
+        then, among those plans, the least money. ``zero_flow``: first the least energy exchanged with the grid, then
+        the least money. Keeping the limits always comes first.
     wear_weight : float
         How much of the battery's replacement cost a cycle is charged: 0 ignores wear, 1 charges it in full.
     carbon_price_eur_per_kg : float
         Price of a kilogram of CO2, added to every emitting block.
     """
 
-    goal: Literal["cost", "self_consumption"] = "cost"
+    goal: Literal["cost", "self_consumption", "zero_flow"] = "cost"
     wear_weight: Annotated[float, Field(ge=0)] = 1.0
     carbon_price_eur_per_kg: Annotated[float, Field(ge=0)] = 0.0
 
@@ -91,6 +92,7 @@ class Problem(Spec):
     ev_blocks: Annotated[tuple[EvBlock, ...], Field(strict=False)] = ()
     ev_sessions: Annotated[tuple[EvSession, ...], Field(strict=False)] = ()
     services: Annotated[tuple[Service, ...], Field(strict=False)] = ()
+    reserve: Reserve | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -101,9 +103,9 @@ class Problem(Spec):
 
     def assets(self) -> tuple[Spec, ...]:
         """Every asset of the problem, the grid connection first."""
-        grid = () if self.grid is None else (self.grid,)
+        single = tuple(part for part in (self.grid, self.reserve) if part is not None)
         return (
-            *grid,
+            *single,
             *self.batteries,
             *self.renewables,
             *self.gensets,
@@ -115,9 +117,12 @@ class Problem(Spec):
         )
 
     def without_storage(self) -> Problem:
-        """The same problem with every battery idle: what it is compared with."""
-        idle = tuple(b.model_copy(update={"fixed_power_kw": np.zeros(1)}) for b in self.batteries)
-        return self.model_copy(update={"batteries": idle})
+        """The same problem without batteries: what a plan is compared with.
+
+        Not with idle ones, whose self-discharge and ageing would be counted as a gain of using them.
+        """
+        services = tuple(service.model_copy(update={"providers": ()}) for service in self.services)
+        return self.model_copy(update={"batteries": (), "services": services})
 
     def _double_ids(self) -> list[str]:
         seen: set[str] = set()

@@ -78,6 +78,36 @@ class Service(Spec):
         return self
 
 
+class Reserve(Spec):
+    """Power that must stay available for what load and sources do otherwise than forecast.
+
+    Attributes
+    ----------
+    up_kw, down_kw : series
+        Power to be held in each step; see :func:`margin_from_quantiles`.
+    duration_hours : float
+        For how long it must last from the batteries' energy.
+    with_gensets : bool
+        Count what running gensets can still add or take off; otherwise batteries hold it alone.
+    shortfall_price_eur_per_kwh : float
+        Price of a kilowatt not held, for an hour; a shortfall is a named violation.
+    """
+
+    id: AssetId = "reserve"
+    up_kw: Series = Field(default_factory=lambda: np.zeros(1))
+    down_kw: Series = Field(default_factory=lambda: np.zeros(1))
+    duration_hours: NonNegative = 0.25
+    with_gensets: bool = True
+    shortfall_price_eur_per_kwh: NonNegative = 20.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = [*negative(self.id, "up_kw", self.up_kw), *negative(self.id, "down_kw", self.down_kw)]
+        if problems:
+            raise ProblemError(problems)
+        return self
+
+
 class DeclaredProfile(Spec):
     """What was declared to be delivered at the grid connection, and what deviating from it costs.
 

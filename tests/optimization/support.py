@@ -40,6 +40,12 @@ def grid(price: float | Sequence[float] | np.ndarray, export: object = None, **f
     )
 
 
+def idle(problem: Problem) -> Problem:
+    """The same problem with every battery standing still."""
+    still = tuple(b.model_copy(update={"fixed_power_kw": np.zeros(1)}) for b in problem.batteries)
+    return problem.model_copy(update={"batteries": still})
+
+
 def assert_physical(problem: Problem, plan: Plan) -> None:
     """Energy balance, power limits, SoC window and either-or rules, to 1e-6, or a named violation."""
     steps = problem.horizon.steps

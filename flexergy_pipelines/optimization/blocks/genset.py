@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from flexergy_pipelines.optimization.blocks.commitment import add_min_down, add_min_up, add_starts, steps_of
@@ -10,7 +12,16 @@ from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs import Genset
 
 
-def add_genset(board: Board, genset: Genset, *, carbon_price_eur_per_kg: float) -> None:
+@dataclass(frozen=True, slots=True)
+class GensetVariables:
+    """A genset's variables that other blocks build on; `on` is None for one that needs no commitment."""
+
+    genset: Genset
+    power: Variable
+    on: Variable | None
+
+
+def add_genset(board: Board, genset: Genset, *, carbon_price_eur_per_kg: float) -> GensetVariables:
     """Contribute one genset.
 
     Parameters
@@ -30,7 +41,7 @@ def add_genset(board: Board, genset: Genset, *, carbon_price_eur_per_kg: float) 
     board.output(name, "active_power_kw", lambda x: x[power.columns])
     board.output(name, "active_power_setpoint_kw", lambda x: x[power.columns])
     if not _needs_commitment(genset):
-        return
+        return GensetVariables(genset, power, None)
     lower, upper = _state_bounds(board, genset, available)
     on = board.variable(name, "on", f"{name} runs", lower=lower, upper=upper, integer=True)
     board.constrain(
@@ -57,6 +68,7 @@ def add_genset(board: Board, genset: Genset, *, carbon_price_eur_per_kg: float) 
     add_min_down(board, on, stop, genset.min_down_minutes)
     _add_ramp(board, genset, power, start, stop)
     board.output(name, "running", lambda x: np.round(x[on.columns]))
+    return GensetVariables(genset, power, on)
 
 
 def _needs_commitment(genset: Genset) -> bool:

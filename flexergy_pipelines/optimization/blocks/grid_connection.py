@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from flexergy_pipelines.optimization.blocks.profile import add_profile
@@ -9,16 +11,16 @@ from flexergy_pipelines.optimization.board import Board, IndexArray, Variable
 from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs import DemandCharge, GridConnection
 
+Goal = Literal["cost", "self_consumption", "zero_flow"]
 
-def add_grid_connection(
-    board: Board, grid: GridConnection, *, keep_energy: bool, carbon_price_eur_per_kg: float
-) -> None:
+
+def add_grid_connection(board: Board, grid: GridConnection, *, goal: Goal, carbon_price_eur_per_kg: float) -> None:
     """Contribute the grid connection; must come after every other block, whose largest powers bound it.
 
     Parameters
     ----------
-    keep_energy : bool
-        Count exported energy in the plan's dominating goal (self-consumption).
+    goal : {"cost", "self_consumption", "zero_flow"}
+        The plan's dominating goal: exported energy, or all exchanged energy, counts in it.
     carbon_price_eur_per_kg : float
         Price of the grid's emission.
     """
@@ -41,9 +43,8 @@ def add_grid_connection(
         limit=grid.export_limit_kw,
         emission_eur_per_kw=emission,
     )
-    if keep_energy:
-        for flow in exports:
-            board.goal.append((flow.columns, board.full(board.hours)))
+    for flow in {"cost": [], "self_consumption": exports, "zero_flow": [*imports, *exports]}[goal]:
+        board.goal.append((flow.columns, board.full(board.hours)))
     board.exclude(
         imports[0],
         exports[0],
