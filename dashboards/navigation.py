@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dashboards.roles import COMMANDERS, EVERYBODY
-from dashboards.screens import alarms, battery, forecasts, kpis, log, operation, overview, plan, quality
+from dashboards.roles import ADMINISTRATOR, COMMANDERS, EVERYBODY
+from dashboards.screens import alarms, battery, forecasts, kpis, log, operation, overview, plan, quality, users
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ PAGES: tuple[PageSpec, ...] = (
     PageSpec("alarms", "Alarms", ":material/notifications:", alarms.page),
     PageSpec("operation", "Operation", ":material/tune:", operation.page, COMMANDERS),
     PageSpec("log", "Log", ":material/history:", log.page, COMMANDERS),
+    PageSpec("users", "Users", ":material/group:", users.page, frozenset({ADMINISTRATOR})),
 )
 
 

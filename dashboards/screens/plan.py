@@ -55,12 +55,17 @@ def _figures(record: PlanRecord) -> None:
     gap = "no gap stated" if record.gap is None else f"gap to the best possible {percent(record.gap, 2)}"
     tiles(
         [
-            ("Cost of the plan", euro(record.objective_eur), "battery wear included"),
+            ("Cost of the plan", euro(record.objective_eur), _cost_note(record.objective_eur)),
             ("Without storage", euro(record.no_storage_cost_eur), "same forecasts and prices"),
             ("Saved by storage", euro(gain[0] if gain else None), percent(gain[1]) if gain else ""),
             ("Solution", record.status.replace("_", " "), gap),
         ]
     )
+
+
+def _cost_note(cost_eur: float | None) -> str:
+    note = "battery wear included"
+    return f"{note}; below zero is earned" if cost_eur is not None and cost_eur < 0 else note
 
 
 def _violations(record: PlanRecord) -> None:

@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from dashboards import session
 from dashboards.navigation import PAGES, pages_for
 from dashboards.session import CurrentUser
+from flexergy_pipelines import access
 from flexergy_pipelines.store import Store, TenantStore
 from flexergy_pipelines.store.alarms import list_alarms
 from flexergy_pipelines.store.commands import open_commands, pending_replans
@@ -64,7 +65,7 @@ def test_every_page_of_a_running_site_draws(open_page: Open, db: TenantStore, pa
     open_page(path, "administrator")
 
 
-@pytest.mark.parametrize("path", [spec.path for spec in PAGES if spec.path != "log"])
+@pytest.mark.parametrize("path", [spec.path for spec in PAGES if spec.path not in {"log", "users"}])
 def test_every_page_of_an_empty_site_says_what_will_come(open_page: Open, db: TenantStore, path: str) -> None:
     seed_site(db)
     page = open_page(path, "administrator")
@@ -229,3 +230,35 @@ def test_plans_can_be_compared(open_page: Open, db: TenantStore) -> None:
     write_plan(db, replace(active.record, kind="intraday"), other)
     page = open_page("plan")
     assert "ess-1: 96.0 kWh are planned otherwise" in words(page)
+
+
+def test_an_administrator_adds_a_user_who_can_log_in_and_locks_them(
+    open_page: Open, store: Store, db: TenantStore
+) -> None:
+    seed_site(db)
+    access.create_user(db, "boss", "a long enough passphrase", "administrator")
+    page = open_page("users", "administrator")
+    page.text_input(key="user_name").input("gita")
+    page.selectbox(key="user_role").select("operator")
+    page.button(key="user_add").click().run()
+    token = access.authenticate(store, "gita", page.code[0].value)
+    assert token is not None
+    assert access.get_user(db, "gita").role == "operator"
+
+    page.selectbox(key="user_chosen").select(access.get_user(db, "gita")).run()
+    page.button(key="user_lock").click().run()
+    assert access.resolve_session(store, token) is None
+    assert "locked" in words(open_page("users", "administrator"))
+
+
+def test_users_cannot_be_managed_by_others_nor_badly(open_page: Open, db: TenantStore) -> None:
+    seed_site(db)
+    access.create_user(db, "boss", "a long enough passphrase", "administrator")
+    assert any("Only administrators" in error.value for error in open_page("users", "operator").error)
+    page = open_page("users", "administrator")
+    page.text_input(key="user_name").input("no spaces please")
+    page.button(key="user_add").click().run()
+    assert any("user name" in error.value for error in page.error)
+    page.button(key="user_lock").click().run()
+    assert any("no other administrator" in error.value for error in page.error)
+    assert [user.name for user in access.list_users(db)] == ["boss"]
