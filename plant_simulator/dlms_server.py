@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import struct
 
 from dlms_cosem import dlms_data, enumerations, exceptions
 from dlms_cosem.cosem.selective_access import RangeDescriptor
@@ -40,6 +41,13 @@ ACCEPTED = enumerations.AssociationResult.ACCEPTED
 REJECTED = enumerations.AssociationResult.REJECTED_PERMANENT
 Mechanism = enumerations.AuthenticationMechanism
 Denied = enumerations.DataAccessResult
+
+
+# What the protocol's library raises on bytes that it cannot make sense of.
+UNREADABLE = (
+    ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, NotImplementedError,
+    struct.error, exceptions.DecryptionError, exceptions.CipheringError,
+)  # fmt: skip
 
 
 class Association:
@@ -74,7 +82,7 @@ class Association:
             if apdu[0] == GENERAL_CIPHER:
                 return self._encipher(self._serve(self._decipher(apdu)))
             return _exception(service_not_allowed=True) if self._ciphered else self._serve(apdu)
-        except (ValueError, IndexError, KeyError, NotImplementedError, exceptions.DecryptionError):
+        except UNREADABLE:
             return _exception(service_not_allowed=False)
 
     def _associate(self, request: acse.ApplicationAssociationRequest) -> bytes:

@@ -52,7 +52,7 @@ class FaultRequest(BaseModel):
     delay_s : float
         For *slow*: delay of each answer [s].
     value : float or None
-        For *frequency* [Hz], *voltage* [share of nominal], *wrong_scale* [factor], *clock_skew* [s] and *hot_cells* [°C].
+        For *frequency* [Hz], *voltage* [share of nominal], *wrong_scale* [factor], *clock_skew* [s], *hot_cells* [°C].
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flexergy_pipelines.grid import SimulatedClock, decode, encode
 from flexergy_pipelines.grid.templates import encode_unsigned32
@@ -184,3 +186,33 @@ def test_a_wrong_scale_multiplies_the_power_and_nothing_else() -> None:
     power_kw = rig.plant.measure("load-1", "active_power_kw")
     assert rig.value("active_power_kw") == pytest.approx(power_kw / 1000, abs=0.006)
     assert rig.value("frequency_hz") == pytest.approx(50.0, abs=0.2)
+
+
+writes = st.lists(
+    st.tuples(
+        st.one_of(st.integers(0, 40), st.integers(8_995, 9_001)),
+        st.lists(
+            st.one_of(st.integers(0, 0xFFFF), st.sampled_from([0, 0x7FFF, 0x8000, 0xFFFF])), min_size=1, max_size=8
+        ),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(writes)
+def test_any_write_is_taken_whole_or_refused_whole(orders: list[tuple[int, list[int]]]) -> None:
+    rig = Rig("esc-1")
+    size = rig.registers.sizes["holding"]
+    for address, values in orders:
+        fitting = values[: size - address]
+        before = rig.registers.read("holding", 0, size)
+        held = rig.registers.write(address, fitting)
+        after = rig.registers.read("holding", 0, size)
+        if held is None:
+            assert after == before
+        else:
+            assert after == before[:address] + fitting + before[address + len(fitting) :]
+        rig.run(2)
+        assert 0.0 <= rig.plant.measure("ess-1", "soc") <= 1.0
+        assert abs(rig.plant.measure("ess-1", "active_power_kw")) <= 250.0 + 1e-9

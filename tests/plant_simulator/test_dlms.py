@@ -7,14 +7,16 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from dlms_cosem import cosem, enumerations, exceptions
 from dlms_cosem.client import DataResultError, DlmsClient
+from dlms_cosem.connection import DlmsConnection
 from dlms_cosem.cosem.capture_object import CaptureObject
 from dlms_cosem.cosem.selective_access import RangeDescriptor
 from dlms_cosem.io import BlockingTcpIO, TcpTransport
+from dlms_cosem.protocol import xdlms
 from dlms_cosem.security import (
     HighLevelSecurityGmacAuthentication,
     LowLevelSecurityAuthentication,
@@ -22,10 +24,12 @@ from dlms_cosem.security import (
 )
 from dlms_cosem.time import datetime_from_bytes
 from dlms_cosem.utils import parse_as_dlms_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flexergy_pipelines.grid import SimulatedClock
-from plant_simulator.dlms_meter import PROFILE_ENTRIES
-from plant_simulator.dlms_server import AUTHENTICATION_KEY, ENCRYPTION_KEY, PASSWORD
+from plant_simulator.dlms_meter import PROFILE_ENTRIES, DlmsMeter
+from plant_simulator.dlms_server import AUTHENTICATION_KEY, ENCRYPTION_KEY, PASSWORD, Association
 from plant_simulator.faults import FaultRequest
 from plant_simulator.fronts import DlmsFront
 from plant_simulator.plant import Plant
@@ -234,3 +238,34 @@ def test_garbage_is_answered_or_hung_up_on_and_the_meter_lives() -> None:
         assert await asyncio.to_thread(still_alive, it)
 
     on_the_wire(check)
+
+
+def a_meter() -> DlmsMeter:
+    plant, _ = make_plant()
+    return DlmsMeter(next(d for d in plant.site.devices() if d.id == "load-meter"), plant)
+
+
+METER = a_meter()
+VALID = [
+    xdlms.GetRequestNormal(cosem.CosemAttribute(Interface.REGISTER, cosem.Obis(1, 0, 1, 7, 0, 255), 2)).to_bytes(),
+    xdlms.GetRequestNext(block_number=1).to_bytes(),
+    DlmsConnection(cast(Any, LowLevelSecurityAuthentication(secret=PASSWORD)), b"FLXCLI01").get_aarq().to_bytes(),
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    start=st.sampled_from([*VALID, b""]),
+    cuts=st.tuples(st.integers(0, 80), st.integers(0, 80)),
+    junk=st.binary(max_size=20),
+    trusted=st.booleans(),
+)
+def test_no_message_brings_the_meter_down(start: bytes, cuts: tuple[int, int], junk: bytes, *, trusted: bool) -> None:
+    association = Association(METER)
+    if trusted:
+        association.answer(VALID[2])
+        assert association.trusted
+    low, high = sorted(cuts)
+    message = start[:low] + junk + start[high:]
+    if message:
+        assert association.answer(message)
