@@ -8,7 +8,7 @@ import dagster as dg
 from assets_defs.assets.accounting import kpis, period_kpis
 from assets_defs.assets.forecasts import forecast_models, forecasts
 from assets_defs.assets.market import day_ahead_prices
-from assets_defs.assets.metering import clean_readings, meter_quality, raw_meter_readings
+from assets_defs.assets.metering import bulk_meter_readings, clean_readings, meter_quality, raw_meter_readings
 from assets_defs.assets.planning import day_ahead_plan, dispatch_status, intraday_plan
 from assets_defs.assets.weather import weather_forecast
 from assets_defs.checks import CHECKS
@@ -22,6 +22,7 @@ ASSETS = [
     weather_forecast,
     day_ahead_prices,
     raw_meter_readings,
+    bulk_meter_readings,
     clean_readings,
     meter_quality,
     forecast_models,

@@ -15,6 +15,9 @@ METER_FILES = dg.define_asset_job(
     dg.AssetSelection.assets("raw_meter_readings").without_checks(),
     description="Take meter files from the drop folder.",
 )
+BULK_READING = dg.define_asset_job(
+    "bulk_reading", ["bulk_meter_readings"], description="Ask every meter for its values."
+)
 CLEANING = dg.define_asset_job(
     "cleaning",
     dg.AssetSelection.assets("clean_readings", "meter_quality").without_checks(),
@@ -35,6 +38,6 @@ ACCOUNTING = dg.define_asset_job(
 )
 
 ASSET_JOBS = [
-    WEATHER, MARKET, METER_FILES, CLEANING, VALIDATION, TRAINING, FORECASTING, DAY_AHEAD, INTRADAY, DISPATCH,
-    ACCOUNTING,
+    WEATHER, MARKET, METER_FILES, BULK_READING, CLEANING, VALIDATION, TRAINING, FORECASTING, DAY_AHEAD, INTRADAY,
+    DISPATCH, ACCOUNTING,
 ]  # fmt: skip

@@ -108,6 +108,9 @@ SCHEDULES = [
         "market", ["day_ahead_prices"], 0, _hourly, "Market prices every hour.",
     ),
     site_schedule(
+        "bulk_reading", ["bulk_meter_readings"], 13, _hourly, "Every meter asked for its values, hourly.",
+    ),
+    site_schedule(
         "cleaning", ["clean_readings", "meter_quality"], 1, _cleaning,
         "Today's readings cleansed every hour; yesterday's once more after midnight of the site.",
     ),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.training import TrainingResult
     from flexergy_pipelines.quality import CleanReport
     from flexergy_pipelines.store import TenantStore
+    from ingestion.meters.bulk import BulkReport
     from ingestion.meters.files import FileReport
 
 _PREVIEWED = 4
@@ -68,6 +69,30 @@ def file_metadata(files: Sequence[FileReport]) -> dict[str, Any]:
         "file_table": dg.MetadataValue.table(records),
         "new_data": dg.MetadataValue.json({site: [min(stamps), max(stamps)] for site, stamps in days.items()}),
     }
+
+
+def bulk_facts(report: BulkReport) -> SiteReport:
+    """Statistics of a bulk reading: by data concentrator in the picture, the meters that failed beside it."""
+    lines = ["| concentrator | meters | success | completeness | latency | tries |", "| --- " * 6 + "|"]
+    for row in report.by_concentrator().iter_rows(named=True):
+        latency = "" if row["mean_latency_s"] is None else f"{1000 * row['mean_latency_s']:.0f} ms"
+        complete = row["completeness"]
+        lines.append(
+            f"| {row['concentrator'] or 'none'} | {row['meters']} | {row['success_rate']:.1%} "
+            f"| {'' if complete is None else f'{complete:.1%}'} | {latency} | {row['attempts']} |"
+        )
+    failed = [outcome for outcome in report.outcomes if not outcome.success]
+    lines += [f"- **{outcome.meter}**: {outcome.error}" for outcome in failed]
+    return SiteReport(
+        {
+            "meters": len(report.outcomes),
+            "success rate": report.success_rate,
+            "failed": ", ".join(outcome.meter for outcome in failed),
+            "new readings": report.written,
+        },
+        "\n".join(lines),
+        f"{len(report.outcomes) - len(failed)} of {len(report.outcomes)} meters, {report.written} readings",
+    )
 
 
 def clean_facts(report: CleanReport) -> SiteReport:

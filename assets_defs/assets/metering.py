@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from assets_defs.labels import CLEANING_POOL, FIELD_KINDS, FRAME_KINDS, OWNERS
 from assets_defs.partitions import daily_asset, days_of, local_span
@@ -37,11 +38,49 @@ def raw_meter_readings(
     return dg.MaterializeResult(metadata={**(result.metadata or {}), **file_metadata(files)})
 
 
+class BulkConfig(SitesConfig):
+    """Which meters are read, and how patiently."""
+
+    meters: list[str] = Field(default=[], description="Ids of the meters; none means all of each site.")
+    attempts: int = Field(default=3, ge=1, le=20, description="Tries of each meter.")
+    timeout_s: float = Field(default=1.0, gt=0, le=60, description="Longest wait for one answer, in seconds.")
+
+
+@dg.asset(
+    group_name="ami",
+    owners=OWNERS,
+    kinds={"python", "postgres", "modbus"},
+    tags={"source": "meters"},
+    retry_policy=RETRY,
+    description=(
+        "Every meter asked for all its values, many at once, each with its tries; with success rate, latency and "
+        "completeness by meter and data concentrator. A meter that does not answer costs the others nothing."
+    ),
+)
+def bulk_meter_readings(
+    context: dg.AssetExecutionContext, config: BulkConfig, store: StoreResource
+) -> dg.MaterializeResult:
+    from assets_defs.summaries import bulk_facts
+    from flexergy_pipelines.settings import read_endpoints
+    from flexergy_pipelines.store.sites import load_site
+    from ingestion.meters.bulk import BulkRules, read_in_bulk
+
+    addresses = read_endpoints(store.settings())
+    rules = BulkRules(attempts=config.attempts, timeout_s=config.timeout_s)
+
+    def work(db: "TenantStore", site_id: str) -> SiteReport:
+        site = load_site(db, site_id)
+        meters = [meter.id for meter in site.meters if not config.meters or meter.id in config.meters]
+        return bulk_facts(read_in_bulk(db, site, store.now(), addresses, meters=meters, rules=rules))
+
+    return for_each_site(context, store, config, work)
+
+
 @daily_asset(
     group_name="ami",
     owners=OWNERS,
     kinds=FRAME_KINDS,
-    deps=["raw_meter_readings"],
+    deps=["raw_meter_readings", "bulk_meter_readings"],
     pool=CLEANING_POOL,
     retry_policy=RETRY,
     description=(

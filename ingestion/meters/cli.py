@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from flexergy_pipelines.grid import Site
+    from flexergy_pipelines.settings import Settings
     from flexergy_pipelines.store import TenantStore
 
 app = typer.Typer(add_completion=False)
@@ -31,12 +32,15 @@ def read(
     last: Annotated[
         str | None, typer.Option(help="All values of this long until now: 30min, 1h, 2d. Without it, the latest.")
     ] = None,
+    ask_device: Annotated[bool, typer.Option("--now", help="Ask the device itself, not the store.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show values of a meter or of any other asset."""
     from flexergy_pipelines.settings import load_settings
     from flexergy_pipelines.store import StoreError, open_store
 
+    if ask_device and last:
+        _refuse("--now asks the device itself, which has no past; leave out --last")
     span = parse_period(last) if last else None
     settings = load_settings()
     try:
@@ -44,7 +48,10 @@ def read(
             db = store.tenant(settings.tenant)
             found, asset_id = find_meter(db, meter, site)
             now = datetime.now(UTC)
-            frame = values_of(db, found.id, asset_id, now, span)
+            if ask_device:
+                frame = device_values(settings, found, meter, asset_id, now)
+            else:
+                frame = values_of(db, found.id, asset_id, now, span)
     except StoreError as error:
         _refuse(str(error))
     units = {point.quantity: point.unit for point in found.points() if point.asset_id == asset_id}
@@ -125,6 +132,36 @@ def values_of(db: TenantStore, site_id: str, asset_id: str, now: datetime, span:
         stored = read_readings(db, site_id, newest - timedelta(hours=1), newest + timedelta(microseconds=1), points)
         live = pl.concat([live.cast({"quality": pl.Int64}), stored.select(columns).cast({"quality": pl.Int64})])
     return live.sort("time").group_by("quantity").last().sort("quantity").select(columns)
+
+
+def device_values(settings: Settings, site: Site, meter: str, asset_id: str, now: datetime) -> pl.DataFrame:
+    """Rows ``quantity, time, value, quality`` that the device gives now; exits with code 1 when it gives none."""
+    import asyncio
+
+    import polars as pl
+
+    from flexergy_pipelines.settings import read_endpoints
+    from ingestion.meters.bulk import address_of
+    from ingestion.meters.device import DeviceError, read_device
+
+    devices = [d for d in site.devices() if d.id == meter] or [
+        d for d in site.devices() if any(asset.id == asset_id for asset in d.assets)
+    ]
+    if not devices:
+        _refuse(f"{meter}: no device of {site.id} measures it")
+    host, port = address_of(devices[0], read_endpoints(settings))
+    try:
+        reading = asyncio.run(read_device(devices[0], host, port, max(1.0, devices[0].connection.timeout_s)))
+    except DeviceError as error:
+        print(f"flexergy read: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    rows = [
+        (quantity, now, value, 3 if value is None else 0)
+        for (asset, quantity), value in reading.values.items()
+        if asset == asset_id
+    ]
+    schema = {"quantity": pl.String, "time": pl.Datetime("us", "UTC"), "value": pl.Float64, "quality": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row").sort("quantity")
 
 
 def _table(site_id: str, meter: str, rows: list[dict[str, Any]]) -> None:

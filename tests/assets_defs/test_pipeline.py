@@ -272,3 +272,18 @@ def test_the_instance_is_written_for_this_database_and_prints_its_processes(inst
     with dg.DagsterInstance.from_config(str(home)) as opened:
         assert opened.get_runs(limit=1) == []
         assert not opened.telemetry_enabled
+
+
+@pytest.mark.requirement("infra.02.3", "asset.04.2")
+def test_bulk_reading_tells_how_well_it_went_even_when_every_meter_is_dead(
+    instance: dg.DagsterInstance, installation: Settings
+) -> None:
+    from assets_defs.assets.metering import BulkConfig
+
+    config = dg.RunConfig(ops={"bulk_meter_readings": BulkConfig(sites=["microgrid"], attempts=1, timeout_s=0.2)})
+    publish_endpoints(installation, {"microgrid/pcc-meter": "127.0.0.1:9", "microgrid/load-meter": "127.0.0.1:9"})
+    result = run(instance, "bulk_reading", run_config=config)
+    found = metadata(result, "bulk_meter_readings")
+    assert found["summary"] == "microgrid: 0 of 2 meters, 0 readings"
+    assert "| none | 2 | 0.0% | 0.0% |  | 2 |" in found["preview_microgrid"]
+    assert "**load-meter**: load-meter: no " in found["preview_microgrid"]
