@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dashboards.roles import ADMINISTRATOR, COMMANDERS, EVERYBODY
-from dashboards.screens import alarms, battery, forecasts, kpis, log, operation, overview, plan, quality, users
+from dashboards.screens import alarms, battery, forecasts, history, kpis, log, operation, overview, plan, quality, users
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ PAGES: tuple[PageSpec, ...] = (
     PageSpec("overview", "Overview", ":material/bolt:", overview.page),
     PageSpec("plan", "Plan", ":material/event_note:", plan.page),
     PageSpec("forecasts", "Forecasts", ":material/query_stats:", forecasts.page),
+    PageSpec("history", "History", ":material/show_chart:", history.page),
     PageSpec("kpis", "KPIs", ":material/monitoring:", kpis.page),
     PageSpec("batteries", "Batteries", ":material/battery_charging_full:", battery.page),
     PageSpec("quality", "Data quality", ":material/rule:", quality.page),

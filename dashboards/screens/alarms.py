@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import streamlit as st
 
+from dashboards.guard import guarded
 from dashboards.roles import may_acknowledge
 from dashboards.session import PageContext, page_context
 from dashboards.theme import SEVERITY_NAMES
@@ -22,6 +23,7 @@ def page() -> None:
 
 
 @st.fragment(run_every="2s")
+@guarded
 def _active() -> None:
     context = page_context()
     active = context.data.alarms()

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import streamlit as st
 
+from dashboards.guard import guarded
 from dashboards.roles import may_command
 from dashboards.session import PageContext, page_context
 from dashboards.views.operation import Actuator, actuators, problems, standing
@@ -26,6 +27,7 @@ def page() -> None:
 
 
 @st.fragment(run_every="2s")
+@guarded
 def _standing() -> None:
     context = page_context()
     found = context.data.open_commands()

@@ -8,6 +8,7 @@ import polars as pl
 import streamlit as st
 
 from dashboards.charts.plan import soc_chart, two_lines_chart
+from dashboards.guard import guarded
 from dashboards.roles import may_command
 from dashboards.session import PageContext, page_context
 from dashboards.views.live import Control, controls, in_control, live_image
@@ -31,6 +32,7 @@ def page() -> None:
 
 
 @st.fragment(run_every="1s")
+@guarded
 def _live() -> None:
     context = page_context()
     image = live_image(context.data.live())
@@ -72,6 +74,7 @@ def local_day(now: datetime, context: PageContext) -> tuple[datetime, datetime]:
 
 
 @st.fragment(run_every="60s")
+@guarded
 def _today() -> None:
     context = page_context()
     st.markdown("**Today: plan against what was measured**")

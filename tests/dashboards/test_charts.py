@@ -17,6 +17,7 @@ from dashboards.charts.time_axis import label_expression, local_ticks, offset_st
 from dashboards.synoptic import synoptic
 from dashboards.views.battery import time_by_soc
 from dashboards.views.forecast import accuracy
+from dashboards.views.history import step_for
 from dashboards.views.kpi import kpi_table
 from dashboards.views.live import Node, in_control, live_image, nodes, totals
 from dashboards.views.live import controls as controls_of
@@ -276,3 +277,11 @@ def test_time_by_soc_adds_up(values: list[float | None]) -> None:
 )
 def test_numbers_read_well(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("span", "step"),
+    [(timedelta(hours=6), "1m"), (timedelta(days=3), "5m"), (timedelta(days=14), "15m"), (timedelta(days=800), "1d")],
+)
+def test_history_takes_a_step_that_suits_the_period(span: timedelta, step: str) -> None:
+    assert step_for(span) == step

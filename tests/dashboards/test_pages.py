@@ -12,10 +12,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboards import session
+from dashboards.data import SiteData
 from dashboards.navigation import PAGES, pages_for
 from dashboards.session import CurrentUser
 from flexergy_pipelines import access
-from flexergy_pipelines.store import Store, TenantStore
+from flexergy_pipelines.store import Store, StoreUnavailableError, TenantStore
 from flexergy_pipelines.store.alarms import list_alarms
 from flexergy_pipelines.store.commands import open_commands, pending_replans
 from flexergy_pipelines.store.plans import read_active_plan, write_plan
@@ -262,3 +263,37 @@ def test_users_cannot_be_managed_by_others_nor_badly(open_page: Open, db: Tenant
     page.button(key="user_lock").click().run()
     assert any("no other administrator" in error.value for error in page.error)
     assert [user.name for user in access.list_users(db)] == ["boss"]
+
+
+def test_a_database_that_went_away_is_said_and_the_page_recovers(
+    open_page: Open, db: TenantStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(db)
+    page = open_page("overview")
+    known = session.site_data
+
+    def away(user: CurrentUser, site_id: str) -> SiteData:
+        raise StoreUnavailableError("connection refused")
+
+    monkeypatch.setattr(session, "site_data", away)
+    fragment = AppTest.from_function(_live_part, default_timeout=60).run()
+    assert not fragment.exception
+    assert any("tries again" in warning.value for warning in fragment.warning)
+    monkeypatch.setattr(session, "site_data", known)
+    fragment.run()
+    assert 'data-testid="live-soc"' in words(fragment)
+    assert not page.exception
+
+
+def _live_part() -> None:
+    from dashboards.screens import overview
+
+    overview._live()
+
+
+def test_history_draws_what_is_asked_for_and_leaves_gaps(open_page: Open, db: TenantStore) -> None:
+    seed(db)
+    page = open_page("history")
+    assert len(page.get("vega_lite_chart")) + len(page.get("arrow_vega_lite_chart")) == 2
+    page.multiselect(key="hist_points").set_value([]).run()
+    assert any("Choose at least one" in info.value for info in page.info)
