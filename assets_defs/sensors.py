@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 
 import dagster as dg
 
@@ -11,7 +10,7 @@ from assets_defs.resources import StoreResource
 from assets_defs.schedules import sites_config
 
 _REPAIR_DAYS = 35
-"""A file that reaches further back than this is re-cleansed as one range, not day by day."""
+"""New data of more days than this are cleansed as one range in one run, not day by day."""
 
 
 @dg.sensor(
@@ -62,34 +61,24 @@ def replan_sensor(store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReaso
     description="Late data re-open the days they fall into, and only those.",
 )
 def late_data_sensor(
-    context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry, store: StoreResource
+    context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    from flexergy_pipelines.store.sites import load_site
-
     event = asset_event.asset_materialization
     entry = event.metadata.get("new_data") if event else None
-    spans = entry.value if isinstance(entry, dg.JsonMetadataValue) else None
-    if not isinstance(spans, dict) or not spans:
+    days_of_sites = entry.value if isinstance(entry, dg.JsonMetadataValue) else None
+    if not isinstance(days_of_sites, dict) or not days_of_sites:
         yield dg.SkipReason("no new data came in files")
         return
-    assets = ["clean_readings", "meter_quality"]
-    for site_id, (first, last) in spans.items():
-        zone = load_site(store.db(), site_id).zone
-        first_day, last_day = (datetime.fromisoformat(text).astimezone(zone).date() for text in (first, last))
-        days = [first_day + timedelta(days=i) for i in range((last_day - first_day).days + 1)]
-        spread = {"flexergy/origin": "late_data"}
+    for site_id, days in days_of_sites.items():
+        config = sites_config(["clean_readings", "meter_quality"], [str(site_id)])
+        origin = {"flexergy/origin": "late_data"}
         if len(days) > _REPAIR_DAYS:
-            spread |= range_tags(first_day.isoformat(), last_day.isoformat())
-            yield dg.RunRequest(
-                run_key=f"{context.cursor} {site_id}", run_config=sites_config(assets, [site_id]), tags=spread
-            )
+            span = range_tags(days[0], days[-1])
+            yield dg.RunRequest(run_key=f"{context.cursor} {site_id}", run_config=config, tags=origin | span)
             continue
         for day in days:
             yield dg.RunRequest(
-                run_key=f"{context.cursor} {site_id} {day}",
-                partition_key=day.isoformat(),
-                run_config=sites_config(assets, [site_id]),
-                tags=spread,
+                run_key=f"{context.cursor} {site_id} {day}", partition_key=day, run_config=config, tags=origin
             )
 
 

@@ -58,16 +58,16 @@ def file_metadata(files: Sequence[FileReport]) -> dict[str, Any]:
         )
         for report in files
     ]
-    days: dict[str, list[str]] = {}
+    days: dict[str, set[str]] = {}
     for report in files:
-        for site_id, (first, last) in report.days.items():
-            days.setdefault(site_id, []).extend([first.isoformat(), last.isoformat()])
+        for site_id, found in report.days.items():
+            days.setdefault(site_id, set()).update(day.isoformat() for day in found)
     return {
         "files": len(files),
         "files_refused": counts["refused"],
         "rows_rejected": sum(report.rejected for report in files),
         "file_table": dg.MetadataValue.table(records),
-        "new_data": dg.MetadataValue.json({site: [min(stamps), max(stamps)] for site, stamps in days.items()}),
+        "new_data": dg.MetadataValue.json({site: sorted(found) for site, found in days.items()}),
     }
 
 

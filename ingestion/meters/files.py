@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -50,7 +50,7 @@ class FileReport:
     reason : str or None
         Why it was refused, or the first rejected row.
     days : mapping
-        For each site the UTC span its new readings cover: what has to be cleansed again.
+        For each site the local days its new readings fall into: what has to be cleansed again.
     """
 
     name: str
@@ -58,7 +58,7 @@ class FileReport:
     rows: int = 0
     rejected: int = 0
     reason: str | None = None
-    days: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    days: dict[str, tuple[date, ...]] = field(default_factory=dict)
 
 
 def waiting_files(inbox: Path, wall_time_s: float) -> list[Path]:
@@ -147,7 +147,7 @@ def _take(
 
     rows = rejected = 0
     first_reason: str | None = None
-    days: dict[str, tuple[datetime, datetime]] = {}
+    days: dict[str, set[date]] = {}
     refusals = inbox / QUARANTINE / f"{path.name}.rejected.csv"
     with _RejectedRows(refusals) as quarantine:
         for batch in read_batches(path, points, now, site_id):
@@ -159,11 +159,13 @@ def _take(
             with db.begin():
                 for (site,), part in batch.accepted.group_by("site_id"):
                     write_readings(db, str(site), part.drop("site_id"), source=f"file:{path.name}"[:200])
-                    days[str(site)] = _wider(days.get(str(site)), part)
+                    local = part["time"].dt.convert_time_zone(points[str(site)].time_zone).dt.date()
+                    days.setdefault(str(site), set()).update(local.unique().to_list())
             rows += batch.accepted.height
         if rows == 0:
             raise FileRefusedError(f"no row could be taken; {first_reason or 'the file holds only a header'}")
-    return FileReport(path.name, "partly" if rejected else "ingested", rows, rejected, first_reason, days)
+    sorted_days = {site: tuple(sorted(found)) for site, found in days.items()}
+    return FileReport(path.name, "partly" if rejected else "ingested", rows, rejected, first_reason, sorted_days)
 
 
 class _RejectedRows:
@@ -199,11 +201,6 @@ def _register(db: TenantStore, sites: set[str], report: FileReport, digest: str)
 
     for site_id in sorted(sites):
         record_meter_file(db, site_id, report.name, digest, report.status, report.rows, report.rejected, report.reason)
-
-
-def _wider(span: tuple[datetime, datetime] | None, frame: pl.DataFrame) -> tuple[datetime, datetime]:
-    first, last = frame.select(pl.col("time").min().alias("first"), pl.col("time").max().alias("last")).row(0)
-    return (min(span[0], first), max(span[1], last)) if span else (first, last)
 
 
 def _sha256(path: Path) -> str:

@@ -124,13 +124,13 @@ def test_a_dropped_file_starts_a_run_and_reopens_only_its_days(
     row = "load-meter,active_power_kw,2026-11-{day}T{hour}:30:00Z,5\n"
     # 23:30 UTC is already the next day in Amsterdam.
     path = folder / "late.csv"
-    path.write_text(head + row.format(day=12, hour="23") + row.format(day=14, hour="10"))
+    path.write_text(head + row.format(day=12, hour="23") + row.format(day=15, hour="10"))
     os.utime(path, (0, 0))
     [request] = ticked(meter_file_sensor, instance)
     result = run(instance, "meter_files", run_config=request.run_config)
     assert metadata(result, "raw_meter_readings")["rows_rejected"] == 0
     requests = ticked(late_data_sensor, instance)
-    assert [r.partition_key for r in requests] == ["2026-11-13", "2026-11-14"]
+    assert [r.partition_key for r in requests] == ["2026-11-13", "2026-11-15"]
     assert requests[0].run_config["ops"]["clean_readings"]["config"]["sites"] == ["microgrid"]
 
 
