@@ -25,6 +25,7 @@ LONG_STEPS = 2000
 
 # Pyomo keeps global state while it builds and compiles; solving itself happens outside of it, in HiGHS.
 _pyomo_lock = threading.Lock()
+_loaded = threading.Event()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,23 @@ class Compiled:
     row_of: dict[tuple[str, str], IndexArray]
     build_s: float
     compile_s: float
+
+
+def load_libraries() -> None:
+    """Import what building a model needs. The first time takes seconds on a busy machine: before any clock runs."""
+    import pyomo.environ
+    import scipy.sparse  # noqa: F401
+    from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
+
+    if not _loaded.is_set():
+        with _pyomo_lock:
+            # The compiler loads more of Pyomo when it is first used.
+            tiny = pyomo.environ.ConcreteModel()
+            tiny.x = pyomo.environ.Var()
+            tiny.c = pyomo.environ.Constraint(expr=(0, tiny.x, 1))
+            tiny.o = pyomo.environ.Objective(expr=tiny.x)
+            LinearStandardFormCompiler().write(tiny, mixed_form=True)
+        _loaded.set()
 
 
 def formulate(board: Board) -> tuple[pyo.ConcreteModel, list[Any], list[list[Any]]]:

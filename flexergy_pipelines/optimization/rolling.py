@@ -9,7 +9,7 @@ import numpy as np
 
 from flexergy_pipelines.optimization.assembly import assemble
 from flexergy_pipelines.optimization.board import Board
-from flexergy_pipelines.optimization.formulation import Compiled, compile_board
+from flexergy_pipelines.optimization.formulation import Compiled, compile_board, load_libraries
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.problem import Problem
 from flexergy_pipelines.optimization.solving import solve_board
@@ -38,6 +38,7 @@ class Planner:
 
     def solve(self, problem: Problem) -> Plan:
         """The best plan for `problem`; see :func:`flexergy_pipelines.optimization.solve`."""
+        load_libraries()
         began = time.monotonic()
         board = assemble(problem)
         assembled = time.monotonic()

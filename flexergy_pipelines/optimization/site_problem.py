@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +57,12 @@ class SiteState:
     peak_so_far_kw: float = 0.0
 
 
+def out_of_operation(site: Site, state: SiteState) -> SiteState:
+    """The state with every asset that the site takes out of service counted as unavailable."""
+    idle = frozenset(asset.id for asset in site.assets() if not asset.in_service)
+    return replace(state, unavailable=state.unavailable | idle)
+
+
 def build_problem(
     site: Site,
     horizon: Horizon,
@@ -85,6 +91,7 @@ def build_problem(
     ``tariff_management`` is least cost. For a power plant least cost is greatest revenue at the market price.
     """
     operation = site.operation
+    state = out_of_operation(site, state)
     return Problem(
         id=site.id,
         horizon=horizon,
@@ -161,7 +168,7 @@ def _grid_connection(site: Site, spot_eur_per_kwh: FloatArray, state: SiteState)
 def _batteries(site: Site, state: SiteState) -> tuple[Battery, ...]:
     batteries = []
     for ess in site.ess():
-        usable = ess.in_service and ess.id not in state.unavailable
+        usable = ess.id not in state.unavailable
         charge = min(ess.max_charge_kw, state.max_charge_kw.get(ess.id, ess.max_charge_kw))
         discharge = min(ess.max_discharge_kw, state.max_discharge_kw.get(ess.id, ess.max_discharge_kw))
         batteries.append(
@@ -197,7 +204,7 @@ def _gensets(site: Site, state: SiteState) -> tuple[Genset, ...]:
             id=genset.id,
             min_kw=genset.min_kw,
             max_kw=genset.max_kw,
-            available=0.0 if genset.id in state.unavailable or not genset.in_service else 1.0,
+            available=0.0 if genset.id in state.unavailable else 1.0,
             fuel_cost_eur_per_kwh=genset.fuel_cost_eur_per_kwh,
             start_cost_eur=genset.start_cost_eur,
             min_up_minutes=round(genset.min_up_minutes),

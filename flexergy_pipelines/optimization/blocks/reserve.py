@@ -117,6 +117,6 @@ def _hold_in_genset(board: Board, reserve: Reserve, direction: str, unit: Genset
         f"{direction}_power",
         f"reserve {direction} in {genset.id} while it runs",
         terms,
-        upper=0.0 if unit.on is not None else edge * (unit.power.upper > 0),
+        upper=0.0 if unit.on is not None else np.where(unit.power.upper > 0, edge, 0.0).astype(np.float64),
     )
     return held

@@ -1,0 +1,67 @@
+"""From the grid model to the planning problem: every asset is there, and those out of operation take no part."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flexergy_pipelines.grid import Site, load_site_file, parse_site, site_to_dict
+from flexergy_pipelines.grid.samples import examples_dir
+from flexergy_pipelines.optimization import Problem, solve
+from flexergy_pipelines.optimization.site_problem import SiteState, build_problem
+from tests.optimization.support import assert_physical, hours
+
+
+def microgrid() -> Site:
+    return load_site_file(examples_dir() / "sites" / "microgrid.yaml")
+
+
+def problem_of(site: Site, state: SiteState) -> Problem:
+    names = [a.id for a in (*site.sources(), *site.loads, *site.controllable_loads(), *site.ev_blocks())]
+    power = {name: np.full(48, 30.0) for name in names} | {"load-1": np.full(48, 150.0)}
+    spot = np.where(np.arange(48) < 24, 0.03, 0.12)
+    return build_problem(site, hours(48, 30), power, spot, state)
+
+
+@pytest.mark.requirement("energy.14.3", "oper.01.1")
+def test_every_asset_of_the_site_is_planned():
+    site = microgrid()
+    problem = problem_of(site, SiteState(soc={"ess-1": 0.5}))
+    assert {asset.id for asset in site.assets()} == {str(getattr(asset, "id", "")) for asset in problem.assets()}
+    plan = solve(problem)
+    assert_physical(problem, plan)
+    ess = site.ess()[0]
+    assert problem.batteries[0].energy_capacity_kwh == pytest.approx(ess.energy_capacity_kwh * ess.soh)
+    # What is not held back is not limited to its forecast.
+    assert plan.column("pv-1", "active_power_limit_kw") == pytest.approx(site.sources()[0].rated_kw)
+
+
+@pytest.mark.requirement("oper.01.2", "energy.15.4")
+def test_an_asset_out_of_operation_takes_no_part():
+    site = microgrid()
+    live = problem_of(site, SiteState(soc={"ess-1": 0.5}, unavailable=frozenset({"ess-1", "pv-1", "genset-1"})))
+    tree = site_to_dict(site)
+    for controller in tree["controllers"]:
+        for group in ("ess", "sources", "gensets"):
+            for asset in controller.get(group, ()):
+                asset["in_service"] = asset["id"] == "wind-1"
+    switched = problem_of(parse_site(tree), SiteState(soc={"ess-1": 0.5}))
+    for problem in (live, switched):
+        plan = solve(problem)
+        for name in ("ess-1", "pv-1", "genset-1"):
+            assert np.abs(plan.column(name, "active_power_kw")).max() < 1e-6
+        assert plan.column("wind-1", "active_power_kw").max() == pytest.approx(30.0)
+
+
+def test_reported_limits_and_health_hold_over_the_nameplate():
+    state = SiteState(
+        soc={"ess-1": 0.97}, soh={"ess-1": 0.8}, max_charge_kw={"ess-1": 40.0}, running=frozenset({"genset-1"})
+    )
+    problem = problem_of(microgrid(), state)
+    battery = problem.batteries[0]
+    assert battery.energy_capacity_kwh == pytest.approx(400.0)
+    assert battery.max_charge_kw[0] == pytest.approx(40.0)
+    assert battery.max_discharge_kw[0] == pytest.approx(250.0)
+    assert problem.gensets[0].running_at_start
+    # It starts above its window and returns into it instead of failing.
+    assert solve(problem).column("ess-1", "soc")[-1] <= 0.95 + 1e-6
