@@ -10,7 +10,8 @@ from flexergy_pipelines.kpis.declared import declared_profile, limited_baseline,
 from flexergy_pipelines.kpis.figures import Figure, figures_frame
 from flexergy_pipelines.kpis.flows import Flows
 from flexergy_pipelines.kpis.loading import cost_rates, load_flows, market_price
-from flexergy_pipelines.kpis.storage_figures import battery_figures, hindsight_store, storage_limits
+from flexergy_pipelines.kpis.services import frequency_control
+from flexergy_pipelines.kpis.storage_figures import battery_figures, hindsight_parts, storage_limits
 from flexergy_pipelines.store.errors import InvalidDataError
 from flexergy_pipelines.store.frames import period
 from flexergy_pipelines.store.kpis_table import write_kpis
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from flexergy_pipelines.store.engine import TenantStore
 
 LONGEST: Final = timedelta(days=3 * 366)
-LONGEST_HINDSIGHT: Final = 31 * 25 * 4
 SOURCE_LIFE_YEARS: Final = 25.0
 
 
@@ -117,8 +117,6 @@ def figures(db: TenantStore, flows: Flows, site: Site) -> list[Figure]:
     spot, imbalance = market_price(db, site.id, flows), market_price(db, site.id, flows, "imbalance")
     of_storage = [figure for ess in site.ess() for figure in battery_figures(flows, ess)]
     earned = _earned(money)
-    # The hindsight optimum of a long period takes long and tells no more than its days.
-    store = hindsight_store(flows, site) if flows.intervals <= LONGEST_HINDSIGHT else None
     return [
         *energy.energy_statistics(flows),
         *energy.balance(flows),
@@ -138,8 +136,8 @@ def figures(db: TenantStore, flows: Flows, site: Site) -> list[Figure]:
         *supply.loss_of_load_figures(flows, limits, gensets, assumptions),
         supply.security_of_supply(flows, limits, gensets),
         *supply.congestion(flows),
-        market.allocation(flows, store, earned),
-        Figure("frequency_control", None, "fraction", 0.0, reference="no frequency service is configured"),
+        market.allocation(flows, hindsight_parts(flows, site), earned),
+        *frequency_control(db, site, flows),
         energy.system_efficiency(flows),
         *of_storage,
         _cycle_benefit(of_storage, earned, money["savings"].coverage),

@@ -96,16 +96,17 @@ def used_locally(flows: Flows) -> float:
     """RES energy that served the demand, directly or through the store [kWh].
 
     Directly: ``min(RES, demand)`` in each interval. Through the store: what it gave to the rest of the demand, times
-    the share of its charge that was RES surplus in the period.
+    the share of its charge that was RES surplus in the period, at most that surplus.
     """
     renewable, demand, storage = positive(flows.renewable()), flows.demand(), flows.total("ess")
     direct = np.minimum(renewable, demand)
     charged, surplus = positive(-storage), positive(renewable - demand)
-    green = ratio(flows.energy(np.minimum(charged, surplus)), flows.energy(charged)) or 0.0
+    put_in = flows.energy(np.minimum(charged, surplus))
+    green = ratio(put_in, flows.energy(charged)) or 0.0
     given = np.minimum(positive(storage), positive(demand - renewable))
     if math.isnan(green) or np.all(np.isnan(given)):
         return flows.energy(direct)
-    return flows.energy(direct) + green * flows.energy(given)
+    return flows.energy(direct) + min(green * flows.energy(given), put_in)
 
 
 def smoothing(flows: Flows) -> Figure:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -58,6 +58,25 @@ class Flows:
     @property
     def intervals(self) -> int:
         return len(self.import_price)
+
+    def part(self, first: int, last: int) -> Flows:
+        """The intervals from `first` up to, not including, `last`."""
+
+        def cut(series: dict[str, Array]) -> dict[str, Array]:
+            return {name: values[first:last] for name, values in series.items()}
+
+        return replace(
+            self,
+            start=self.start + timedelta(hours=self.step_hours) * first,
+            power_kw=cut(self.power_kw),
+            good=cut(self.good),
+            import_price=self.import_price[first:last],
+            export_price=self.export_price[first:last],
+            available_kw=cut(self.available_kw),
+            soc=cut(self.soc),
+            available=cut(self.available),
+            soh=cut(self.soh),
+        )
 
     def ids(self, *kinds: str) -> list[str]:
         """Assets of the given kinds, in order."""

@@ -17,15 +17,15 @@ class FrequencyResponse:
     Attributes
     ----------
     share_within : float or None
-        Share of activated samples with delivered power within tolerance; None when never activated.
-    activated : int
-        Samples in which the curve asked for power.
+        Share of the activated time with delivered power within tolerance; None when never activated.
+    activated_hours : float
+        Time in which the curve asked for power [h].
     energy_up_kwh, energy_down_kwh : float
         Energy asked and delivered to raise, and to lower, the frequency [kWh].
     """
 
     share_within: float | None
-    activated: int
+    activated_hours: float
     energy_up_kwh: float
     energy_down_kwh: float
 
@@ -61,20 +61,22 @@ def frequency_response(
     curve: Sequence[tuple[float, float]],
     *,
     tolerance_kw: float,
-    step_hours: float = 1 / 3600,
+    step_hours: float | Array = 1 / 3600,
 ) -> FrequencyResponse:
     """Compare delivered power (beyond its schedule) with what a P(f) curve asked for.
 
-    Samples in which frequency or power is NaN do not count.
+    `step_hours` says how long each sample stands [h]. Samples in which frequency or power is NaN do not count.
     """
+    lengths = np.broadcast_to(np.asarray(step_hours, dtype=float), frequency_hz.shape)
     asked = asked_power(frequency_hz, curve)
     known = ~np.isnan(frequency_hz + delivered_kw)
     active = known & (np.abs(asked) > 1e-9)
     within = active & (np.abs(delivered_kw - asked) <= tolerance_kw)
     up, down = active & (asked > 0), active & (asked < 0)
+    hours = float(lengths[active].sum())
     return FrequencyResponse(
-        share_within=float(within.sum() / active.sum()) if active.any() else None,
-        activated=int(active.sum()),
-        energy_up_kwh=float(np.sum(np.clip(delivered_kw[up], 0, None)) * step_hours),
-        energy_down_kwh=float(np.sum(np.clip(-delivered_kw[down], 0, None)) * step_hours),
+        share_within=float(lengths[within].sum()) / hours if hours > 0 else None,
+        activated_hours=hours,
+        energy_up_kwh=float(np.sum(np.clip(delivered_kw[up], 0, None) * lengths[up])),
+        energy_down_kwh=float(np.sum(np.clip(-delivered_kw[down], 0, None) * lengths[down])),
     )

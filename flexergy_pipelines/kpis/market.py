@@ -124,22 +124,29 @@ def best_value_in_hindsight(flows: Flows, store: Storage) -> float | None:
     return without - float(found.fun)
 
 
-def allocation(flows: Flows, store: Storage | None, earned_eur: float | None) -> Figure:
+def allocation(flows: Flows, stores: list[tuple[Flows, Storage]], earned_eur: float | None) -> Figure:
     """Effectiveness of the BESS allocation: value earned / value of the best allocation in hindsight [fraction].
 
-    All usable capacity is committed to the one service of v1, energy at the site's prices.
+    Parameters
+    ----------
+    flows : Flows
+        The period.
+    stores : list of (Flows, Storage)
+        Its parts (days, weeks), each with the store as it began and ended; hindsight sees no further than its part.
+    earned_eur : float or None
+        What storage earned in the period [EUR].
+
+    Notes
+    -----
+    All usable capacity is committed to one service, energy at the site's prices.
     """
     coverage = flows.coverage(*BALANCE)
-    best = best_value_in_hindsight(flows, store) if store is not None else None
-    if best is None or earned_eur is None or best < 0.01:
+    found = [best_value_in_hindsight(part, store) for part, store in stores]
+    best = sum(value for value in found if value is not None)
+    if not found or None in found or earned_eur is None or best < 0.01:
         return Figure("allocation", None, "fraction", coverage, reference="no best value could be told")
-    return Figure(
-        "allocation",
-        earned_eur / best,
-        "fraction",
-        coverage,
-        reference=f"earned {earned_eur:.2f} EUR, best in hindsight {best:.2f} EUR",
-    )
+    told = f"earned {earned_eur:.2f} EUR, best in hindsight {best:.2f} EUR; whole capacity for energy"
+    return Figure("allocation", earned_eur / best, "fraction", coverage, reference=told)
 
 
 def shifted_energy(flows: Flows) -> list[Figure]:

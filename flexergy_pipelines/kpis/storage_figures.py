@@ -129,6 +129,19 @@ def storage_limits(site: Site) -> dict[str, StorageLimits]:
     }
 
 
+def hindsight_parts(flows: Flows, site: Site) -> list[tuple[Flows, Storage]]:
+    """A period in parts of at most a week, each with the store as it began and ended; empty where that is not known."""
+    week = round(7 * 24 / flows.step_hours)
+    parts = []
+    for first in range(0, flows.intervals, week):
+        part = flows.part(first, min(first + week, flows.intervals))
+        store = hindsight_store(part, site)
+        if store is None:
+            return []
+        parts.append((part, store))
+    return parts
+
+
 def hindsight_store(flows: Flows, site: Site) -> Storage | None:
     """The only ESS of a site for the hindsight optimum; None with several, or where its SoC is not known."""
     if len(site.ess()) != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -9,11 +10,17 @@ import pytest
 
 from flexergy_pipelines.grid import Site
 from flexergy_pipelines.grid.samples import sample_site
-from flexergy_pipelines.kpis import account_day, account_month, account_period
+from flexergy_pipelines.kpis import account_day, account_month, account_period, account_year
 from flexergy_pipelines.kpis.accounting import local_day
 from flexergy_pipelines.store import InvalidDataError, TenantStore
 from flexergy_pipelines.store.clean import write_clean
+from flexergy_pipelines.store.frequency_curves import (
+    FrequencyCurve,
+    read_frequency_curves,
+    write_frequency_curve,
+)
 from flexergy_pipelines.store.kpis_table import read_kpis
+from flexergy_pipelines.store.plans import PlanRecord, write_plan
 from flexergy_pipelines.store.prices import write_prices
 from flexergy_pipelines.store.readings import write_readings
 from flexergy_pipelines.store.setpoints import write_setpoints
@@ -144,7 +151,7 @@ INDICATORS = {
 }  # fmt: skip
 
 
-@pytest.mark.requirement("energy.05.1", "energy.05.3")
+@pytest.mark.requirement("energy.05.1", "energy.05.3", "energy.06.1")
 def test_a_month_has_its_bill_and_every_statistic_for_the_site_and_its_assets(db: TenantStore, site: Site) -> None:
     start, end = local_day(date(2026, 5, 5), site.zone)
     write_readings(db, site.id, steady(start, end), "test")
@@ -168,6 +175,9 @@ def test_a_month_has_its_bill_and_every_statistic_for_the_site_and_its_assets(db
     told = set(month["kpi"])
     assert told >= STATISTICS
     assert told >= INDICATORS
+    year = account_year(db, site.id, 2026)
+    assert set(year["kpi"]) >= INDICATORS | STATISTICS
+    assert figure(year, "grid_import")["value"] == pytest.approx(figure(month, "grid_import")["value"])
     tariff = site.tariff
     bill = 45 * 24 * (0.1 + tariff.import_adder_eur_per_kwh) + tariff.standing_charge_eur_per_day * 31
     assert figure(month, "cost")["value"] == pytest.approx(bill)
@@ -179,3 +189,50 @@ def test_a_month_has_its_bill_and_every_statistic_for_the_site_and_its_assets(db
     assert figure(month, "saifi")["value"] == 1
     assert figure(month, "saidi")["value"] == pytest.approx(1.5)
     assert figure(month, "asai")["value"] == pytest.approx(1 - 1.5 / (31 * 24))
+
+
+def test_frequency_control_is_accounted_against_the_curve_that_held(db: TenantStore, site: Site) -> None:
+    """Half an hour at 49.9 Hz: 50 kW are owed beyond the plan's 20; delivered for 20 of the 30 minutes."""
+    day = date(2026, 5, 5)
+    start, end = local_day(day, site.zone)
+    begin = start + timedelta(hours=10)
+    times = pl.Series([begin + k * timedelta(minutes=1) for k in range(60)]).cast(pl.Datetime("us", "UTC"))
+    frequency = pl.DataFrame({"time": times, "value": [49.9] * 30 + [50.0] * 30}).with_columns(
+        asset_id=pl.lit("pcc"), quantity=pl.lit("frequency_hz")
+    )
+    power = pl.DataFrame({"time": times, "value": [70.0] * 20 + [20.0] * 40}).with_columns(
+        asset_id=pl.lit("ess-1"), quantity=pl.lit("active_power_kw")
+    )
+    write_readings(db, site.id, pl.concat([frequency, power]), "test")
+    values = pl.DataFrame({"time": times[:1], "value": [20.0]}).with_columns(
+        asset_id=pl.lit("ess-1"), quantity=pl.lit("active_power_setpoint_kw")
+    )
+    write_plan(db, PlanRecord(site.id, "intraday", start, start, end, 60, "optimal"), values)
+    told = figure(account_day(db, site.id, day, NOW), "frequency_control")
+    assert (told["value"], told["reference"]) == (None, "no P(f) curve is configured")
+    old = FrequencyCurve("ess-1", start - timedelta(days=9), ((49.5, 500.0), (50.5, -500.0)), 1.0)
+    write_frequency_curve(db, site.id, old)
+    write_frequency_curve(db, site.id, replace(old, valid_from=start, points=((49.8, 100.0), (50.0, 0.0))))
+    frame = account_day(db, site.id, day, NOW)
+    found = figure(frame, "frequency_control", "ess-1")
+    assert (found["value"], found["reference"]) == (pytest.approx(2 / 3), "activated for 0.5 h")
+    assert found["coverage"] == pytest.approx((59 * 60 + 90) / 86400)
+    assert figure(frame, "frequency_energy_up", "ess-1")["value"] == pytest.approx(50 / 3)
+
+
+@pytest.mark.parametrize(
+    ("points", "complaint"),
+    [
+        (((50.0, 0.0),), "at least two"),
+        (((50.2, 0.0), (50.0, 10.0)), "rising frequency"),
+        (((49.8, 0.0), (50.2, 10.0)), "power rises"),
+        (((0.0, 0.0), (50.2, -10.0)), "outside 40 to 70 Hz"),
+        (((49.8, float("nan")), (50.2, -10.0)), "not finite"),
+    ],
+)
+def test_a_curve_that_would_drive_the_frequency_away_is_refused(
+    db: TenantStore, site: Site, points: tuple, complaint: str
+) -> None:
+    with pytest.raises(InvalidDataError, match=complaint):
+        write_frequency_curve(db, site.id, FrequencyCurve("ess-1", NOW, points, 1.0))
+    assert read_frequency_curves(db, site.id, NOW - timedelta(days=1), NOW + timedelta(days=1)) == []

@@ -194,6 +194,6 @@ def test_frequency_response_counts_activated_samples_only() -> None:
     frequency = np.array([49.9, 49.95, 50.0, 50.1, math.nan, 50.2])
     delivered = np.array([50.0, 40.0, 7.0, -52.0, 10.0, math.nan])
     found = frequency_response(frequency, delivered, curve, tolerance_kw=5.0, step_hours=0.5)
-    assert (found.activated, found.share_within) == (3, pytest.approx(2 / 3))
+    assert (found.activated_hours, found.share_within) == (1.5, pytest.approx(2 / 3))
     assert (found.energy_up_kwh, found.energy_down_kwh) == (pytest.approx(45.0), pytest.approx(26.0))
     assert frequency_response(np.array([50.0]), np.array([0.0]), curve, tolerance_kw=5.0).share_within is None

@@ -91,10 +91,23 @@ def test_the_best_schedule_in_hindsight_by_hand() -> None:
     """One cheap and one dear hour: 50 kWh bought, 45 stored, 40.5 given back."""
     period = flows([60, 60], [0, 0], [0, 0], price=[0.1, 0.5], export_price=0.0)
     assert market.best_value_in_hindsight(period, STORE) == pytest.approx(40.5 * 0.5 - 50 * 0.1)
-    assert market.allocation(period, STORE, 7.625).value == pytest.approx(0.5)
+    assert market.allocation(period, [(period, STORE)], 7.625).value == pytest.approx(0.5)
+    assert market.allocation(period, [(period, STORE)] * 2, 7.625).value == pytest.approx(0.25)
     flat = flows([60, 60], [0, 0], [0, 0], price=0.3, export_price=0.0)
-    assert market.allocation(flat, STORE, 0.0).value is None
-    assert market.best_value_in_hindsight(flows([NAN], [0], [0]), STORE) is None
+    assert market.allocation(flat, [(flat, STORE)], 0.0).value is None
+    blind = flows([NAN], [0], [0])
+    assert market.best_value_in_hindsight(blind, STORE) is None
+    assert market.allocation(period, [(period, STORE), (blind, STORE)], 1.0).value is None
+    assert market.allocation(period, [], 1.0).value is None
+
+
+def test_the_parts_of_a_period_are_the_period() -> None:
+    whole = flows([1, 2, 3, 4], [5, 6, 7, 8], [0, 1, 0, 1], price=[0.1, 0.2, 0.3, 0.4], soc=[0.1, 0.2, 0.3, 0.4])
+    first, second = whole.part(0, 3), whole.part(3, 4)
+    assert (first.intervals, second.intervals) == (3, 1)
+    assert second.start == whole.start + timedelta(hours=3)
+    assert np.concatenate([first.pcc(), second.pcc()]).tolist() == whole.pcc().tolist()
+    assert second.soc["ess-1"].tolist() == [0.4]
 
 
 @settings(max_examples=30, deadline=None)

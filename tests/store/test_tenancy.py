@@ -23,6 +23,11 @@ from flexergy_pipelines.store.commands import (
 )
 from flexergy_pipelines.store.events import list_events
 from flexergy_pipelines.store.forecasts import ForecastRun, list_forecast_runs, read_forecast, write_forecast
+from flexergy_pipelines.store.frequency_curves import (
+    FrequencyCurve,
+    read_frequency_curves,
+    write_frequency_curve,
+)
 from flexergy_pipelines.store.kpis_table import read_kpis, write_kpis
 from flexergy_pipelines.store.live import read_live, write_live
 from flexergy_pipelines.store.meter_files import find_meter_file, list_meter_files, record_meter_file
@@ -67,6 +72,7 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
     plan_id = write_plan(db, plan, row(value=value))
     write_setpoints(db, SITE, row(sent=value, status="ok"))
     write_live(db, SITE, row(value=value, quality=0))
+    write_frequency_curve(db, SITE, FrequencyCurve(PV[0], T0, ((49.8, value), (50.2, -value)), 1.0))
     write_kpis(
         db,
         SITE,
@@ -106,6 +112,7 @@ def everything(db: TenantStore, plan_id: int) -> dict[str, Any]:
         "setpoints": read_setpoints(db, SITE, T0, END)["sent"].to_list(),
         "latest_setpoints": latest_setpoints(db, SITE)["sent"].to_list(),
         "live": read_live(db, SITE)["value"].to_list(),
+        "curves": [curve.points[0][1] for curve in read_frequency_curves(db, SITE, T0, END)],
         "kpis": read_kpis(db, SITE)["value"].to_list(),
         "alarms": list_alarms(db, SITE, active_only=False)["message"].to_list(),
         "replans": [request.reason for request in pending_replans(db)],
