@@ -8,7 +8,11 @@
 | 1-0:1.7.0, 1-0:2.7.0, 1-0:16.7.0 | register | active power imported, exported, and their difference [W] |
 | 1-0:3.7.0, 1-0:14.7.0, 1-0:32.7.0, 1-0:52.7.0, 1-0:72.7.0 | register | reactive power, frequency, phase voltages |
 | 1-0:1.8.0, 1-0:2.8.0 | register | energy imported and exported [Wh] |
-| 1-0:99.1.0 | profile | quarter hours: stamp of their *end*, status, energy imported and exported in them [Wh] |
+| 1-0:21.7.0 … 1-0:24.7.0, and +20, +40 | register | per phase: power imported, exported [W], reactive likewise [var] |
+| 1-0:99.1.0 | profile | one row for each of the meter's integration periods |
+
+A row of the profile is the stamp of its period's *end*, a status, and the energy imported and exported in it [Wh]
+(increments 1-0:1.29.0 and 1-0:2.29.0).
 
 References
 ----------
@@ -27,14 +31,13 @@ from dlms_cosem import time as dlms_time
 from dlms_cosem.cosem.selective_access import RangeDescriptor
 
 from flexergy_pipelines.grid import Device
+from plant_simulator.pcc import PHASE_SHARES
 from plant_simulator.plant import Plant
 from plant_simulator.signals import DeviceSignals
 
 DATA, REGISTER, PROFILE, CLOCK = 1, 3, 7, 8
 WATT, VAR, WATT_HOUR, VOLT, HERTZ = 27, 29, 30, 35, 44
-CAPTURE_PERIOD = timedelta(minutes=15)
 PROFILE_DAYS = 35
-PROFILE_ENTRIES = PROFILE_DAYS * 96
 CLOCK_OBIS, COUNTER_OBIS, PROFILE_OBIS = "0.0.1.0.0.255", "0.0.43.1.0.255", "1.0.99.1.0.255"
 LOGICAL_NAME_OBIS = "0.0.42.0.0.255"
 INTERVAL_IMPORT_OBIS, INTERVAL_EXPORT_OBIS = "1.0.1.29.0.255", "1.0.2.29.0.255"
@@ -57,8 +60,15 @@ class _Register:
     scaler: int
     factor: float
     part: str = "all"
+    share: float = 1.0
 
 
+PHASE_POWERS = (
+    ("active_power_kw", WATT, "positive"),
+    ("active_power_kw", WATT, "negative"),
+    ("reactive_power_kvar", VAR, "positive"),
+    ("reactive_power_kvar", VAR, "negative"),
+)
 REGISTERS = {
     "1.0.1.7.0.255": _Register("active_power_kw", WATT, 0, 1000.0, "positive"),
     "1.0.2.7.0.255": _Register("active_power_kw", WATT, 0, 1000.0, "negative"),
@@ -72,9 +82,13 @@ REGISTERS = {
     "1.0.2.8.0.255": _Register("export_energy_kwh", WATT_HOUR, 0, 1000.0),
 }
 
+for _phase, _share in enumerate(PHASE_SHARES, start=1):
+    for _offset, (_quantity, _unit, _part) in enumerate(PHASE_POWERS, start=1):
+        REGISTERS[f"1.0.{20 * _phase + _offset}.7.0.255"] = _Register(_quantity, _unit, 0, 1000.0, _part, _share)
+
 
 @dataclass(frozen=True, slots=True)
-class Quarter:
+class Interval:
     """One entry of the load profile; `end` is its stamp."""
 
     end: datetime
@@ -100,8 +114,10 @@ class DlmsMeter:
         self.plant = plant
         self.signals = DeviceSignals(device, plant, seed)
         self.client_counter = 0
-        self.profile: deque[Quarter] = deque(maxlen=PROFILE_ENTRIES)
-        self._quarter = _floor(plant.clock.now())
+        meter = next((meter for meter in plant.site.meters if meter.id == device.id), None)
+        self.period = timedelta(minutes=15 if meter is None else meter.integration_period_minutes)
+        self.profile: deque[Interval] = deque(maxlen=timedelta(days=PROFILE_DAYS) // self.period)
+        self._begun = self._floor(plant.clock.now())
         self._fill_past()
         self._counters_kwh = self._read_counters()
 
@@ -116,14 +132,14 @@ class DlmsMeter:
         return self.serial.encode().ljust(8, b"0")[:8]
 
     def refresh(self) -> None:
-        """Show the plant's present values, and close the quarter of an hour that has ended."""
+        """Show the plant's present values, and close the interval that has ended."""
         self.signals.refresh()
-        quarter = _floor(self.plant.clock.now())
-        if quarter > self._quarter:
+        begun = self._floor(self.plant.clock.now())
+        if begun > self._begun:
             counters = self._read_counters()
             moved = [max(0.0, now - before) for now, before in zip(counters, self._counters_kwh, strict=True)]
-            self.profile.append(Quarter(quarter, round(1000 * moved[0]), round(1000 * moved[1])))
-            self._quarter, self._counters_kwh = quarter, counters
+            self.profile.append(Interval(begun, round(1000 * moved[0]), round(1000 * moved[1])))
+            self._begun, self._counters_kwh = begun, counters
 
     def read(self, obis: str, attribute: int, selection: RangeDescriptor | None = None) -> bytes:
         """Value of an attribute in the protocol's encoding.
@@ -154,29 +170,29 @@ class DlmsMeter:
             return _structure(dlms_data.IntegerData(register.scaler), dlms_data.EnumData(register.unit))
         if attribute != SINGLE_VALUE:
             raise KeyError(f"attribute {attribute}")
-        value = self._value(register.quantity)
+        value = register.share * self._value(register.quantity)
         if register.part != "all":
             value = max(0.0, value if register.part == "positive" else -value)
         return dlms_data.DoubleLongData(round(register.factor * value)).to_bytes()
 
     def _read_profile(self, attribute: int, selection: RangeDescriptor | None) -> bytes:
         if attribute == 2:
-            rows = [q for q in self.profile if selection is None or _within(q.end, selection)]
-            return b"\x01" + _length(len(rows)) + b"".join(self._row(q) for q in rows)
+            rows = [row for row in self.profile if selection is None or _within(row.end, selection)]
+            return b"\x01" + _length(len(rows)) + b"".join(self._row(row) for row in rows)
         if attribute == 3:
             columns = ((CLOCK, CLOCK_OBIS), (DATA, STATUS_OBIS), (REGISTER, INTERVAL_IMPORT_OBIS),
                        (REGISTER, INTERVAL_EXPORT_OBIS))  # fmt: skip
             return b"\x01" + _length(len(columns)) + b"".join(_column(*column) for column in columns)
-        counts = {4: int(CAPTURE_PERIOD.total_seconds()), 7: len(self.profile), 8: PROFILE_ENTRIES}
+        counts = {4: int(self.period.total_seconds()), 7: len(self.profile), 8: self.profile.maxlen or 0}
         return dlms_data.DoubleLongUnsignedData(counts[attribute]).to_bytes()
 
-    def _row(self, quarter: Quarter) -> bytes:
+    def _row(self, interval: Interval) -> bytes:
         return (
             b"\x02\x04"
-            + _octets(self._stamp(quarter.end))
+            + _octets(self._stamp(interval.end))
             + dlms_data.UnsignedIntegerData(0).to_bytes()
-            + dlms_data.DoubleLongUnsignedData(quarter.import_wh).to_bytes()
-            + dlms_data.DoubleLongUnsignedData(quarter.export_wh).to_bytes()
+            + dlms_data.DoubleLongUnsignedData(interval.import_wh).to_bytes()
+            + dlms_data.DoubleLongUnsignedData(interval.export_wh).to_bytes()
         )
 
     def _stamp(self, time: datetime) -> bytes:
@@ -205,16 +221,17 @@ class DlmsMeter:
 
     def _fill_past(self) -> None:
         """The last weeks as the series tell them; a grid connection as if storage and gensets had been at rest."""
+        hours = self.period / timedelta(hours=1)
         for asset in self.device.assets[:1]:
-            for number in range(PROFILE_ENTRIES, 0, -1):
-                end = self._quarter - (number - 1) * CAPTURE_PERIOD
-                power_kw = self.plant.uncontrolled_kw(asset.id, end - CAPTURE_PERIOD / 2)
-                energy_wh = round(250.0 * power_kw)
-                self.profile.append(Quarter(end, max(0, energy_wh), max(0, -energy_wh)))
+            for number in range(self.profile.maxlen or 0, 0, -1):
+                end = self._begun - (number - 1) * self.period
+                power_kw = self.plant.uncontrolled_kw(asset.id, end - self.period / 2)
+                energy_wh = round(1000.0 * hours * power_kw)
+                self.profile.append(Interval(end, max(0, energy_wh), max(0, -energy_wh)))
 
-
-def _floor(time: datetime) -> datetime:
-    return time.replace(minute=time.minute // 15 * 15, second=0, microsecond=0)
+    def _floor(self, time: datetime) -> datetime:
+        minutes = int(self.period.total_seconds() // 60)
+        return time.replace(minute=time.minute // minutes * minutes, second=0, microsecond=0)
 
 
 def _within(end: datetime, selection: RangeDescriptor) -> bool:

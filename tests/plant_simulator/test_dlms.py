@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flexergy_pipelines.grid import SimulatedClock
-from plant_simulator.dlms_meter import PROFILE_ENTRIES, DlmsMeter
+from plant_simulator.dlms_meter import PROFILE_DAYS, DlmsMeter
 from plant_simulator.dlms_server import AUTHENTICATION_KEY, ENCRYPTION_KEY, PASSWORD, Association
 from plant_simulator.faults import FaultRequest
 from plant_simulator.fronts import DlmsFront
@@ -112,6 +112,7 @@ def test_registers_and_clock_by_password() -> None:
             return {
                 "power_w": read(client, Interface.REGISTER, "1.0.1.7.0.255"),
                 "unit": read(client, Interface.REGISTER, "1.0.1.7.0.255", 3),
+                "by_phase_w": [read(client, Interface.REGISTER, f"1.0.{20 * n + 1}.7.0.255") for n in (1, 2, 3)],
                 "frequency": read(client, Interface.REGISTER, "1.0.14.7.0.255"),
                 "voltage": read(client, Interface.REGISTER, "1.0.32.7.0.255"),
                 "energy_wh": read(client, Interface.REGISTER, "1.0.1.8.0.255"),
@@ -123,6 +124,7 @@ def test_registers_and_clock_by_password() -> None:
         got = await asyncio.to_thread(ask, it)
         assert got["power_w"] == pytest.approx(1000 * it.plant.measure("load-1", "active_power_kw"), abs=1)
         assert got["unit"] == [0, 27]
+        assert sum(got["by_phase_w"]) == pytest.approx(got["power_w"], abs=2)
         assert got["frequency"] == pytest.approx(50_000, abs=200)
         assert got["voltage"] == pytest.approx(2300, rel=0.05)
         assert got["energy_wh"] == pytest.approx(1000 * it.plant.measure("load-1", "import_energy_kwh"), abs=1)
@@ -153,7 +155,7 @@ def test_a_load_profile_by_range_and_as_a_whole_in_blocks() -> None:
         assert (stamps[0], stamps[-1]) == (begin, end)
         wanted = PlainSeries(it.plant.site).value("load-1", begin)
         assert one_day[0][2] == pytest.approx(250 * wanted, abs=1)
-        assert len(everything) == PROFILE_ENTRIES
+        assert len(everything) == PROFILE_DAYS * 96
         assert datetime_from_bytes(bytes(everything[-1][0]))[0] == START + timedelta(minutes=30)
         assert everything[-1][2] == pytest.approx(250 * wanted, rel=0.05)
         assert [column[0] for column in columns] == [8, 1, 3, 3]
@@ -269,3 +271,16 @@ def test_no_message_brings_the_meter_down(start: bytes, cuts: tuple[int, int], j
     message = start[:low] + junk + start[high:]
     if message:
         assert association.answer(message)
+
+
+def test_the_load_profile_has_the_meters_own_integration_period() -> None:
+    plant, clock = make_plant()
+    meters = tuple(meter.model_copy(update={"integration_period_minutes": 5}) for meter in plant.site.meters)
+    plant.site = plant.site.model_copy(update={"meters": meters})
+    meter = DlmsMeter(next(d for d in plant.site.devices() if d.id == "pcc-meter"), plant)
+    assert len(meter.profile) == PROFILE_DAYS * 288
+    run(plant, clock, 330)
+    meter.refresh()
+    assert meter.profile[-1].end == START + timedelta(minutes=5)
+    assert meter.profile[-1].end - meter.profile[-2].end == timedelta(minutes=5)
+    assert meter.profile[-1].export_wh > 0
