@@ -151,7 +151,7 @@ INDICATORS = {
 }  # fmt: skip
 
 
-@pytest.mark.requirement("energy.05.1", "energy.05.3", "energy.06.1")
+@pytest.mark.requirement("energy.05.1", "energy.05.3")
 def test_a_month_has_its_bill_and_every_statistic_for_the_site_and_its_assets(db: TenantStore, site: Site) -> None:
     start, end = local_day(date(2026, 5, 5), site.zone)
     write_readings(db, site.id, steady(start, end), "test")
@@ -218,6 +218,36 @@ def test_frequency_control_is_accounted_against_the_curve_that_held(db: TenantSt
     assert (found["value"], found["reference"]) == (pytest.approx(2 / 3), "activated for 0.5 h")
     assert found["coverage"] == pytest.approx((59 * 60 + 90) / 86400)
     assert figure(frame, "frequency_energy_up", "ess-1")["value"] == pytest.approx(50 / 3)
+
+
+@pytest.mark.requirement("energy.06.1")
+def test_all_23_indicators_of_a_measured_month_have_values(db: TenantStore, site: Site) -> None:
+    """Every second hour PV gives 260 kW instead of 60 and the battery takes 100 instead of giving 20."""
+    start, end = local_day(date(2026, 5, 1), site.zone)[0], local_day(date(2026, 5, 31), site.zone)[1]
+    sunny = (pl.col("time").dt.hour() % 2 == 0).alias("sunny")
+    changed = {"pv-1": 260.0, "ess-1": -100.0, "pcc": -35.0}
+    frame = steady(start, end).with_columns(
+        value=pl.when(sunny & (pl.col("quantity") == "active_power_kw"))
+        .then(pl.col("asset_id").replace_strict(changed, default=pl.col("value"), return_dtype=pl.Float64))
+        .otherwise(pl.col("value"))
+    )
+    swing = pl.when(sunny).then(0.3).otherwise(0.5) + pl.col("time").dt.minute() / 400
+    frame = frame.with_columns(value=pl.when(pl.col("quantity") == "soc").then(swing).otherwise(pl.col("value")))
+    hertz = frame.filter(pl.col("asset_id") == "pcc").with_columns(quantity=pl.lit("frequency_hz"), value=pl.lit(49.92))
+    write_readings(db, site.id, pl.concat([frame, hertz]), "test")
+    dear = prices(start, end).with_columns(price_eur_per_kwh=pl.when(sunny).then(0.05).otherwise(0.3))
+    write_prices(db, site.id, "day_ahead", dear, start - timedelta(days=1))
+    declared = frame.filter(
+        pl.col("asset_id").is_in(["pv-1", "wind-1", "ess-1"]) & (pl.col("quantity") == "active_power_kw")
+    ).with_columns(value=pl.col("value") + 5)
+    write_plan(db, PlanRecord(site.id, "day_ahead", start, start, end, 15, "optimal"), declared)
+    write_frequency_curve(db, site.id, FrequencyCurve("ess-1", start, ((49.8, 50.0), (50.0, 0.0)), 1.0))
+    for frame_of_period in (account_month(db, site.id, 2026, 5), account_period(db, site.id, start, end)):
+        told = frame_of_period.filter(pl.col("value").is_not_null())
+        assert set(told["kpi"]) >= INDICATORS
+        assert told.filter(pl.col("kpi").is_in(list(INDICATORS)))["unit"].str.len_chars().min() > 0
+    assert set(account_year(db, site.id, 2026)["kpi"]) >= INDICATORS
+    assert len(INDICATORS) == 23
 
 
 @pytest.mark.parametrize(
