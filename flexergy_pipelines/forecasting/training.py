@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from flexergy_pipelines.forecasting.challenge import Verdict, judge
 from flexergy_pipelines.forecasting.registry import CHAMPION, ModelMissingError, ModelRegistry
 from flexergy_pipelines.forecasting.scoreboard import record_scores
 from flexergy_pipelines.forecasting.site_data import read_histories, read_weather
 from flexergy_pipelines.forecasting.targets import Target, targets_of
-from flexergy_pipelines.forecasting.trained import TooLittleHistoryError, TrainedTarget, train_models
+from flexergy_pipelines.forecasting.timegrid import to_minute
+from flexergy_pipelines.forecasting.trained import TooLittleHistoryError, TrainedTarget, make_inputs, train_models
 from flexergy_pipelines.forecasting.weather import WeatherPanel, build_panel
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from flexergy_pipelines.forecasting.features import Inputs
     from flexergy_pipelines.store import TenantStore
-
-# a challenger may be this much worse, relative to the naive of its own backtest, before the champion is kept
-TOLERANCE = 1.05
 
 
 @dataclass(frozen=True)
@@ -128,29 +127,20 @@ def _train_one(
         trained = train_models(history, weather, target, now, quick, seed=seed)
     except TooLittleHistoryError as error:
         return TrainingResult(target.name, None, "", False, str(error), seconds=time.perf_counter() - began)
-    promote, reason = _judge(trained, registry)
-    version = registry.log(trained, promote=promote, note=reason)
+    verdict = _judge(trained, registry, make_inputs(history, weather, target).known_at(to_minute(now)))
+    version = registry.log(trained, promote=verdict.promote, note=verdict.reason)
+    seconds = time.perf_counter() - began
     return TrainingResult(
-        target.name, version, trained.champion, promote, reason, trained.metrics, time.perf_counter() - began
+        target.name, version, trained.champion, verdict.promote, verdict.reason, trained.metrics, seconds
     )
 
 
-def _judge(challenger: TrainedTarget, registry: ModelRegistry) -> tuple[bool, str]:
-    """Whether the challenger takes over, and why."""
+def _judge(challenger: TrainedTarget, registry: ModelRegistry, inputs: Inputs) -> Verdict:
     try:
         champion = registry.load(challenger.target.name, CHAMPION)
     except ModelMissingError:
-        return True, "first model of this target"
-    if champion.trained.features != challenger.features:
-        return True, "its inputs changed, so the champion can no longer be served in full"
-    old, new = _relative(champion.trained.metrics), _relative(challenger.metrics)
-    if not math.isfinite(new):
-        return False, "its backtest has no score"
-    if new <= old * TOLERANCE or not math.isfinite(old):
-        return True, f"error against naive {new:.2f}, champion {old:.2f}"
-    return False, f"error against naive {new:.2f} is worse than the champion's {old:.2f}"
-
-
-def _relative(metrics: dict[str, float]) -> float:
-    naive = metrics.get("naive_mae", math.nan)
-    return metrics.get("mae", math.nan) / naive if naive else math.nan
+        return Verdict(True, "first model of this target")
+    try:
+        return judge(challenger, champion.trained, inputs)
+    except Exception as error:  # a champion that fails, with whatever, must not keep its place
+        return Verdict(True, f"the champion {champion.version} cannot forecast any more ({error})")
