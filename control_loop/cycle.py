@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
@@ -79,6 +79,8 @@ class ControlCycle:
         Source of monotonic time.
     epoch : int
         Lease of this loop.
+    may_command : callable
+        Asked right before each command goes out: whether this loop still holds the lease.
     controllers : sequence of Controller, optional
         Rules with a memory; by default the one that holds the exchange at an operator's value.
     read_deadline_s, write_deadline_s : float, optional
@@ -93,6 +95,7 @@ class ControlCycle:
         clock: Clock,
         *,
         epoch: int = 1,
+        may_command: Callable[[], bool] = lambda: True,
         supervisor: PlanSupervisor | None = None,
         controllers: Sequence[Controller] | None = None,
         read_deadline_s: float | None = None,
@@ -109,6 +112,7 @@ class ControlCycle:
         self.commands: Sequence[ManualCommand] = ()
         self.grid_limits: Sequence[GridOperatorLimit] = ()
         self._clock = clock
+        self._may_command = may_command
         self._drivers = {driver.device: driver for driver in drivers}
         self._device_of = {asset: driver.device for driver in drivers for asset in driver.assets}
         self._read_deadline_s = read_deadline_s if read_deadline_s is not None else 0.35 * model.cycle_s
@@ -225,7 +229,7 @@ class ControlCycle:
 
     async def _write_device(self, driver: Driver, setpoints: Sequence[Setpoint]) -> None:
         for setpoint in setpoints:
-            if not self.dispatcher.may_send(setpoint, self._clock.monotonic()):
+            if not (self._may_command() and self.dispatcher.may_send(setpoint, self._clock.monotonic())):
                 continue
             try:
                 await driver.write(setpoint.actuator.asset_id, setpoint.actuator.quantity, setpoint.value)
@@ -260,6 +264,8 @@ class ControlCycle:
         self, driver: Driver, schedules: Sequence[HourSchedule], version: int, taken: list[HourSchedule]
     ) -> None:
         for schedule in schedules:
+            if not self._may_command():
+                return
             try:
                 await driver.write_schedule(schedule.asset_id, schedule.start, schedule.values)
             except Exception as error:

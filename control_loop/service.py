@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import socket
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from control_loop.cycle import ControlCycle
 from control_loop.gateway import Gateway, StoredCommand, StoreGateway
+from control_loop.lease import CounterLease, FileLeaseStore
 from control_loop.outbox import Outbox
 from control_loop.plan_view import PlanView
 from control_loop.protocols.backoff import Backoff
@@ -30,12 +34,12 @@ LOOK_S = 5.0
 
 @dataclass
 class RunningSite:
-    """A site under control."""
+    """A site under control, or watched as a standby."""
 
     site: Site
-    outbox: Outbox
     stop: asyncio.Event
-    task: asyncio.Task[None]
+    outbox: Outbox | None = None
+    task: asyncio.Task[None] | None = None
 
 
 class ControlService:
@@ -60,6 +64,8 @@ class ControlService:
     ) -> None:
         self.settings = settings
         self.only = tuple(only)
+        self._instance = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.started = False
         self.running: dict[str, RunningSite] = {}
         self._gateway_of = gateway_of
         self._log = get_logger(__name__)
@@ -78,6 +84,7 @@ class ControlService:
             ears = threading.Event()
             listener = threading.Thread(target=self._listen, args=(db, ears), name="listener", daemon=True)
             listener.start()
+            self.started = True
             try:
                 while not stop.is_set():
                     try:
@@ -127,9 +134,10 @@ class ControlService:
                 self._log.error("site cannot be loaded", site=site_id, error=str(error))
                 continue
             running = self.running.get(site_id)
-            if running is not None and running.task.done():
-                problem = running.task.exception()
-                self._log.error("control loop died; it is started again", site=site_id, error=repr(problem))
+            if running is not None and running.task is not None and running.task.done():
+                problem = None if running.task.cancelled() else running.task.exception()
+                if problem is not None:
+                    self._log.error("control loop died; it is started again", site=site_id, error=repr(problem))
                 await self._end(site_id)
                 running = None
             if running is not None and running.site != site:
@@ -140,39 +148,87 @@ class ControlService:
                 self.running[site_id] = self._start(site, gateway)
 
     def _start(self, site: Site, gateway: Gateway) -> RunningSite:
-        clock = SystemClock()
+        running = RunningSite(site, asyncio.Event())
+        running.task = asyncio.create_task(self._run_site(running, gateway), name=f"site {site.id}")
+        return running
+
+    async def _run_site(self, running: RunningSite, gateway: Gateway) -> None:
+        """Stand by until the lease is ours, then run the site's loop until it is told to stop or loses the lease."""
+        site, clock = running.site, SystemClock()
         event_loop = asyncio.get_running_loop()
-        cycle = ControlCycle(model_of(site), drivers_of(site, self.settings), clock)
-        spool = Spool(self.settings.spool_dir / f"{self.settings.tenant}-{site.id}.sqlite")
+        name = f"{self.settings.tenant}-{site.id}"
+        store = FileLeaseStore(self.settings.run_dir / f"control-{name}.lease")
+        lease = CounterLease(store, self._instance, clock.monotonic)
+        if not await self._hold(lease, running.stop, site.id):
+            return
+        with contextlib.closing(Spool(self.settings.spool_dir / f"{name}.sqlite")) as spool:
+            cycle = ControlCycle(
+                model_of(site),
+                drivers_of(site, self.settings),
+                clock,
+                epoch=lease.epoch,
+                may_command=lambda: lease.held,
+            )
 
-        def news(plan: PlanView | None, commands: list[StoredCommand]) -> None:
-            event_loop.call_soon_threadsafe(loop.take_news, plan, commands)
+            def news(plan: PlanView | None, commands: list[StoredCommand]) -> None:
+                event_loop.call_soon_threadsafe(loop.take_news, plan, commands)
 
-        outbox = Outbox(gateway, spool, clock, news, site_id=site.id)
-        loop = SiteLoop(cycle, outbox, telemetry_filter(site), clock)
-        stop = asyncio.Event()
-        outbox.start()
-
-        async def guarded() -> None:
+            outbox = Outbox(gateway, spool, clock, news, site_id=site.id)
+            loop = SiteLoop(cycle, outbox, telemetry_filter(site), clock)
+            renewing = asyncio.create_task(self._renew(lease, running.stop, site.id))
+            running.outbox = outbox
+            outbox.start()
+            self._log.info(
+                "control loop started",
+                site=site.id,
+                epoch=lease.epoch,
+                cycle_s=cycle.model.cycle_s,
+                devices=sorted(cycle.drivers),
+                actuators=[a.asset_id for a in cycle.model.actuators],
+            )
             try:
-                await loop.run(stop)
+                await loop.run(running.stop)
             finally:
+                running.outbox = None
+                renewing.cancel()
+                await asyncio.gather(renewing, return_exceptions=True)
                 await asyncio.to_thread(outbox.stop)
-                spool.close()
+                await asyncio.to_thread(lease.release)
 
-        task = asyncio.create_task(guarded(), name=f"site {site.id}")
-        self._log.info(
-            "control loop started",
-            site=site.id,
-            cycle_s=cycle.model.cycle_s,
-            devices=sorted(cycle.drivers),
-            actuators=[a.asset_id for a in cycle.model.actuators],
-        )
-        return RunningSite(site, outbox, stop, task)
+    async def _hold(self, lease: CounterLease, stop: asyncio.Event, site_id: str) -> bool:
+        """Wait until the lease is ours, as a standby watches the one that commands; false when told to stop."""
+        waiting = False
+        while not stop.is_set():
+            if await asyncio.to_thread(lease.step):
+                self._log.info("holds the lease", site=site_id, epoch=lease.epoch)
+                return True
+            if not waiting:
+                waiting = True
+                self._log.info("stands by: another instance holds the lease, or did a moment ago", site=site_id)
+            await _pause(stop, lease.ttl_s / 8)
+        return False
+
+    async def _renew(self, lease: CounterLease, stop: asyncio.Event, site_id: str) -> None:
+        """Keep the lease; a loop that has lost it ends, and watches again from the service's next look on."""
+        epoch = lease.epoch
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(lease.step)
+                taken = lease.epoch != epoch or await asyncio.to_thread(lease.lost)
+            except OSError as error:
+                self._log.error("the lease cannot be renewed; nothing is commanded", site=site_id, error=str(error))
+                taken = False
+            if taken:
+                self._log.error("the lease was taken over; this loop stops commanding", site=site_id, epoch=epoch)
+                stop.set()
+                return
+            await _pause(stop, lease.ttl_s / 8)
 
     async def _end(self, site_id: str) -> None:
         running = self.running.pop(site_id)
         running.stop.set()
+        if running.task is None:
+            return
         done, pending = await asyncio.wait([running.task], timeout=10.0)
         for task in pending:
             task.cancel()
@@ -195,8 +251,9 @@ class ControlService:
 
     def _look(self, site_id: str | None) -> None:
         for name, running in list(self.running.items()):
-            if site_id is None or name == site_id:
-                running.outbox.look()
+            outbox = running.outbox
+            if outbox is not None and (site_id is None or name == site_id):
+                outbox.look()
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

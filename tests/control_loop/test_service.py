@@ -1,0 +1,114 @@
+"""The service: finds the tenant's sites, follows their configuration, stands by for another instance, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from control_loop import service as service_module
+from control_loop.service import ControlService
+from flexergy_pipelines.grid import Site
+from flexergy_pipelines.grid.samples import sample_site
+from flexergy_pipelines.settings import Settings, publish_endpoints
+from flexergy_pipelines.store import Store
+from flexergy_pipelines.store.sites import save_site
+
+NOWHERE = "127.0.0.1:9"
+
+
+def faster(site: Site, cycle_s: float) -> Site:
+    return site.model_copy(update={"operation": site.operation.model_copy(update={"control_cycle_s": cycle_s})})
+
+
+class Bench:
+    """A store with one tenant, and services that look at it often."""
+
+    def __init__(self, store: Store, home: Path) -> None:
+        self.db = store.tenant("demo")
+        self.settings = Settings(home=home, database_url=store.app_url, tenant="demo")
+        self.site = faster(sample_site("microgrid"), 0.2)
+        publish_endpoints(self.settings, {device.key: NOWHERE for device in self.site.devices()})
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+    def commanding(self, service: ControlService) -> bool:
+        running = service.running.get("microgrid")
+        return running is not None and running.outbox is not None
+
+
+@pytest.fixture
+def bench(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(service_module, "LOOK_S", 0.1)
+    assert make_url(store.app_url).database
+    return Bench(store, tmp_path)
+
+
+async def running(services: list[ControlService], talk: Callable[[], Awaitable[None]]) -> None:
+    """Run services while a conversation lasts, then end them."""
+    stops = [asyncio.Event() for _ in services]
+    tasks = [asyncio.create_task(s.run(stop)) for s, stop in zip(services, stops, strict=True)]
+    try:
+        await talk()
+    finally:
+        for stop in stops:
+            stop.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+
+
+def test_a_site_is_found_when_it_appears_and_started_again_when_it_changes(bench: Bench) -> None:
+    service = ControlService(bench.settings)
+
+    async def talk() -> None:
+        await bench.until(lambda: service.started)
+        assert service.running == {}
+        await asyncio.to_thread(save_site, bench.db, bench.site)
+        await bench.until(lambda: bench.commanding(service))
+        first = service.running["microgrid"]
+        changed = faster(bench.site, 0.4)
+        await asyncio.to_thread(save_site, bench.db, changed)
+        await bench.until(lambda: service.running.get("microgrid", first) is not first and bench.commanding(service))
+        assert service.running["microgrid"].site.operation.control_cycle_s == 0.4
+        assert first.task is not None
+        assert first.task.done()
+
+    asyncio.run(running([service], talk))
+    assert service.running == {}
+    assert (bench.settings.spool_dir / "demo-microgrid.sqlite").exists()
+
+
+@pytest.mark.requirement("sysavailability.01.1")
+def test_a_second_instance_stands_by_and_takes_over(bench: Bench) -> None:
+    save_site(bench.db, bench.site)
+    first, second = ControlService(bench.settings), ControlService(bench.settings)
+
+    async def talk() -> None:
+        services = [first, second]
+        await bench.until(lambda: any(bench.commanding(s) for s in services))
+        await bench.until(lambda: all("microgrid" in s.running for s in services))
+        master = next(s for s in services if bench.commanding(s))
+        standby = second if master is first else first
+        assert not bench.commanding(standby)
+        master.running["microgrid"].stop.set()
+        await bench.until(lambda: bench.commanding(standby))
+        assert not bench.commanding(master)
+
+    asyncio.run(running([first, second], talk))
+
+
+def test_only_the_sites_that_were_named_are_run(bench: Bench) -> None:
+    save_site(bench.db, bench.site)
+    service = ControlService(bench.settings, ["another-site"])
+
+    async def talk() -> None:
+        await bench.until(lambda: service.started)
+        await asyncio.sleep(0.3)
+        assert service.running == {}
+
+    asyncio.run(running([service], talk))
