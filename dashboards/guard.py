@@ -24,8 +24,6 @@ def guarded(draw: Callable[P, None]) -> Callable[P, None]:
             draw(*args, **kwargs)
         except StoreError as error:
             _log.warning("page part not drawn", part=draw.__qualname__, error=str(error))
-            st.warning(
-                "The database does not answer now. This part tries again by itself.", icon=":material/sync:"
-            )
+            st.warning("The database does not answer now. This part tries again by itself.", icon=":material/sync:")
 
     return safely

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -82,3 +83,8 @@ def duration(seconds: float) -> str:
             rest = whole % unit_s // small_s
             return f"{whole // unit_s} {unit}" + (f" {rest} {small}" if rest else "")
     return f"{whole} s"
+
+
+def plain(text: str) -> str:
+    """Text of people as it stands, where Markdown is drawn: none of it becomes a link, a picture or bold."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$:-])", r"\\\1", text)

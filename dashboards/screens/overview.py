@@ -14,7 +14,7 @@ from dashboards.session import PageContext, page_context
 from dashboards.views.live import Control, controls, in_control, live_image
 from dashboards.views.overview_html import CSS, control_html, live_html
 from dashboards.widgets import alarm_list, empty
-from dashboards.words import local_time
+from dashboards.words import local_time, plain
 
 
 def page() -> None:
@@ -43,11 +43,16 @@ def _live() -> None:
             "They come once a second as soon as the control loop (`flexergy control`) reaches the site's devices.",
         )
     else:
-        st.markdown(live_html(context.site, image, in_control(rows, context.now), context.now), unsafe_allow_html=True)
+        turn = st.session_state.get("_turn", 0) + 1
+        st.session_state["_turn"] = turn
+        html = live_html(context.site, image, in_control(rows, context.now), context.now, turn)
+        st.markdown(html, unsafe_allow_html=True)
     stop = context.data.standing_stop()
     if stop is not None:
         since = local_time(stop.created_at, context.site.zone)
-        st.error(f"**Emergency stop** by {stop.user} since {since}: {stop.reason}", icon=":material/emergency_home:")
+        st.error(
+            f"**Emergency stop** by {stop.user} since {since}: {plain(stop.reason)}", icon=":material/emergency_home:"
+        )
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.markdown("**Active alarms**")

@@ -33,11 +33,31 @@ def measured_points(site: Site) -> list[tuple[str, str, str]]:
 
 
 def by_unit(frame: pl.DataFrame, points: list[tuple[str, str, str]]) -> dict[str, pl.DataFrame]:
-    """Series of a readings frame by unit: ``series, time, value``; what was not measured stays a gap."""
+    """Series of a readings frame by unit: ``series, time, value``; a time without measurements stays a gap."""
     units = {(asset, quantity): unit for asset, quantity, unit in points}
     result: dict[str, list[pl.DataFrame]] = {}
     for (asset, quantity), part in frame.group_by("asset_id", "quantity", maintain_order=True):
         unit = units[str(asset), str(quantity)]
-        named = part.select(pl.lit(f"{asset} {quantity}").alias("series"), "time", "value")
-        result.setdefault(unit, []).append(named)
+        result.setdefault(unit, []).append(_with_gaps(part, f"{asset} {quantity}"))
     return {unit: pl.concat(parts) for unit, parts in result.items()}
+
+
+LONGEST_BRIDGED = timedelta(minutes=30)
+"""Values further apart than this (or than two steps) are not joined by a line."""
+
+
+def _with_gaps(part: pl.DataFrame, series: str) -> pl.DataFrame:
+    """One series without empty steps between values that belong together, and with one empty step in each real gap."""
+    step = part["time"].diff().min()
+    bridged = max(LONGEST_BRIDGED, 2 * step) if isinstance(step, timedelta) else LONGEST_BRIDGED
+    known = part.drop_nulls("value").sort("time").select("time", "value")
+    gaps = (
+        known.with_columns(pl.col("time").shift(1).alias("before"))
+        .filter(pl.col("time") - pl.col("before") > bridged)
+        .select(
+            (pl.col("before") + (pl.col("time") - pl.col("before")) / 2).alias("time"),
+            pl.lit(None, dtype=pl.Float64).alias("value"),
+        )
+    )
+    joined = pl.concat([known, gaps]).sort("time")
+    return joined.select(pl.lit(series).alias("series"), "time", "value")

@@ -42,6 +42,12 @@ CSS = """
 .fx-table td,.fx-table th{padding:.3rem .6rem .3rem 0;vertical-align:top;
  border-bottom:1px solid color-mix(in srgb,currentColor 14%,transparent)}
 .fx-nw{white-space:nowrap}.fx-scroll{overflow-x:auto}
+.fx-late{max-height:0;overflow:hidden;border-radius:.5rem;background:#C9252F;color:#fff;font-weight:600;padding:0 .8rem}
+.fx-late-0{animation:fx-late0 .01s 6s forwards}.fx-late-1{animation:fx-late1 .01s 6s forwards}
+@keyframes fx-late0{to{max-height:6rem;padding:.4rem .8rem}}@keyframes fx-late1{to{max-height:6rem;padding:.4rem .8rem}}
+.fx-fresh-0{animation:fx-old0 .01s 6s forwards}.fx-fresh-1{animation:fx-old1 .01s 6s forwards}
+@keyframes fx-old0{to{opacity:.25;text-decoration:line-through}}
+@keyframes fx-old1{to{opacity:.25;text-decoration:line-through}}
 .fx-narrow{display:none}
 @media(max-width:640px){.fx-wide{display:none}.fx-narrow{display:block}.fx-s{max-height:none}
  .fx-tiles,.fx-dense{grid-template-columns:1fr 1fr;gap:.5rem}.fx-tile{padding:.6rem .65rem}.fx-big{font-size:1.35rem}}
@@ -51,8 +57,12 @@ CSS = """
 """
 
 
-def strip(site: Site, image: LiveImage, control: tuple[str, str] | None, now: datetime) -> str:
-    """One line: fresh or stale, the time in the site's zone, the mode, who is in control."""
+def strip(site: Site, image: LiveImage, control: tuple[str, str] | None, now: datetime, turn: int = 0) -> str:
+    """One line: fresh or stale, the time in the site's zone, the mode, who is in control.
+
+    A server that hangs cannot say so. So the warning is sent ahead, and the browser shows it by itself 6 s later unless
+    a new picture came: each `turn` names another animation, which starts the wait anew.
+    """
     age = image.age_s(now)
     stale = image.is_stale(now)
     colour = SEVERITY_COLOURS[1] if stale else GOOD
@@ -69,7 +79,10 @@ def strip(site: Site, image: LiveImage, control: tuple[str, str] | None, now: da
     )
     mode = escape(str(site.operation.mode).replace("_", " "))
     return (
-        f'<div class="fx-strip"><span class="fx-pill" data-testid="live-state"><span class="fx-dot" '
+        f'<div class="fx-late fx-late-{turn % 2}">'
+        "No news from the server for some seconds: what stands here is old.</div>"
+        f'<div class="fx-strip"><span class="fx-pill fx-fresh-{turn % 2}" data-testid="live-state">'
+        '<span class="fx-dot" '
         f'style="background:{colour}"></span>{escape(word)}</span>'
         f'<span data-testid="site-time"><b>{clock_time(now, site.zone)}</b> {escape(zone_label(now, site.zone))}</span>'
         f'<span>Mode: <b>{mode}</b></span><span data-testid="control-layer">{layer}</span></div>'
@@ -127,8 +140,8 @@ def grid_tile(site: Site, sums: Totals) -> str:
     return tile("Grid connection", power(value), sub, body, "live-pcc")
 
 
-def live_html(site: Site, image: LiveImage, control: tuple[str, str] | None, now: datetime) -> str:
-    """Everything that changes each second."""
+def live_html(site: Site, image: LiveImage, control: tuple[str, str] | None, now: datetime, turn: int = 0) -> str:
+    """Everything that changes each second; `turn` counts the pictures."""
     sums = totals(site, image)
     stale = image.is_stale(now)
     green = sum(1 for asset in site.assets() if asset.kind in {"pv", "wind"})
@@ -146,7 +159,7 @@ def live_html(site: Site, image: LiveImage, control: tuple[str, str] | None, now
     wide = synoptic(drawn, busbar=site.name, clock_s=clock_s, stale=stale, narrow=False)
     narrow = synoptic(drawn, busbar=site.name, clock_s=clock_s, stale=stale, narrow=True)
     return (
-        strip(site, image, control, now)
+        strip(site, image, control, now, turn)
         + f'<div class="fx-tiles">{"".join(tiles)}</div>'
         + f'<div class="fx-wide">{wide}</div><div class="fx-narrow">{narrow}</div>'
     )

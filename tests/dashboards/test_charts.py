@@ -17,14 +17,14 @@ from dashboards.charts.time_axis import label_expression, local_ticks, offset_st
 from dashboards.synoptic import synoptic
 from dashboards.views.battery import time_by_soc
 from dashboards.views.forecast import accuracy
-from dashboards.views.history import step_for
+from dashboards.views.history import by_unit, step_for
 from dashboards.views.kpi import kpi_table
 from dashboards.views.live import Node, in_control, live_image, nodes, totals
 from dashboards.views.live import controls as controls_of
-from dashboards.views.overview_html import live_html
+from dashboards.views.overview_html import CSS, live_html
 from dashboards.views.plan import cost_frame, next_hour, saving
 from dashboards.views.quality import completeness, day_bounds, flag_counts
-from dashboards.words import duration, number, percent, power, with_unit
+from dashboards.words import duration, number, percent, plain, power, with_unit
 from tests.dashboards.seeding import live_frame, microgrid, plan_values
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
@@ -285,3 +285,32 @@ def test_numbers_read_well(shown: str, expected: str) -> None:
 )
 def test_history_takes_a_step_that_suits_the_period(span: timedelta, step: str) -> None:
     assert step_for(span) == step
+
+
+def test_values_that_come_more_rarely_than_the_step_are_joined_and_real_gaps_are_not() -> None:
+    minutes = [0, 5, 10, 15, 20, 25, 30, 35, 120, 125]
+    values = [1.0, None, None, 2.0, None, None, 3.0, None, 4.0, None]
+    frame = pl.DataFrame(
+        {
+            "asset_id": ["pcc"] * 10,
+            "quantity": ["active_power_kw"] * 10,
+            "time": [NOON + timedelta(minutes=m) for m in minutes],
+            "value": values,
+        }
+    )
+    drawn = by_unit(frame, [("pcc", "active_power_kw", "kW")])["kW"]
+    assert drawn["value"].to_list() == [1.0, 2.0, 3.0, None, 4.0]
+
+
+def test_the_browser_is_told_to_warn_by_itself_when_no_new_picture_comes() -> None:
+    site = microgrid()
+    image = live_image(live_frame(site, NOON))
+    pictures = [live_html(site, image, None, NOON, turn) for turn in range(3)]
+    names = [re.findall(r'class="fx-late (fx-late-[01])"', picture) for picture in pictures]
+    assert names == [["fx-late-0"], ["fx-late-1"], ["fx-late-0"]]
+    for name in ("fx-late0", "fx-late1"):
+        assert f"@keyframes {name}" in CSS
+
+
+def test_a_reason_stays_text_where_markdown_is_drawn() -> None:
+    assert plain("![x](http://evil.example)") == r"\!\[x\]\(http\://evil.example\)"
