@@ -145,27 +145,43 @@ QUICK_CHECKS = [
 ]  # fmt: skip
 
 
-@dg.asset_check(
-    asset="raw_meter_readings",
-    name="raw_readings_expectations",
-    description="Great Expectations on the last day as it came: keys, ordered times, qualities, plausible ranges.",
-)
-def raw_readings_expectations(store: StoreResource) -> dg.AssetCheckResult:
-    from assets_defs.expectations import raw_day, raw_suite, validate_sites
+def expectations_check(asset: str, name: str, description: str) -> dg.AssetChecksDefinition:
+    """A check by Great Expectations with what the quality room expects of the source."""
 
-    return validate_sites(store, raw_day, raw_suite)
+    @dg.asset_check(asset=asset, name=name, description=description)
+    def _check(store: StoreResource) -> dg.AssetCheckResult:
+        from assets_defs import expectations as gx
+        from flexergy_pipelines.quality import expectations as expected
 
+        read, suite = {
+            "raw_meter_readings": (gx.raw_day, expected.raw_readings),
+            "clean_readings": (gx.clean_day_frame, expected.clean_readings),
+            "weather_forecast": (gx.weather_ahead, expected.weather),
+            "day_ahead_prices": (gx.prices_around, expected.day_ahead_prices),
+        }[asset]
+        return gx.validate_sites(store, read, suite)
 
-@dg.asset_check(
-    asset="clean_readings",
-    name="clean_readings_expectations",
-    description="Great Expectations on the last day of clean readings: 15-minute grid, no repeats, ranges, flags.",
-)
-def clean_readings_expectations(store: StoreResource) -> dg.AssetCheckResult:
-    from assets_defs.expectations import clean_day_frame, clean_suite, validate_sites
-
-    return validate_sites(store, clean_day_frame, clean_suite)
+    return _check
 
 
-EXPECTATIONS = [raw_readings_expectations, clean_readings_expectations]
+def consistency_problems(db: "TenantStore", site_id: str, now: datetime) -> list[str]:
+    """Days on which registers and power, or the parts and the main meter, do not agree."""
+    from flexergy_pipelines.quality import consistency
+
+    found = consistency(db, site_id, now - timedelta(days=2), now).filter(~pl.col("fits"))
+    return [
+        f"{row['check']} of {row['day']:%d %b}: {row['found']:.1f} kWh found, {row['expected']:.1f} expected"
+        for row in found.iter_rows(named=True)
+    ]
+
+
+_OF_THE_LAST_DAY = "Great Expectations on the last day: columns, keys, missing values, plausible ranges."
+EXPECTATIONS = [
+    expectations_check("raw_meter_readings", "raw_readings_expectations", _OF_THE_LAST_DAY),
+    expectations_check("clean_readings", "clean_readings_expectations", _OF_THE_LAST_DAY),
+    expectations_check("weather_forecast", "weather_expectations", "Great Expectations on the weather ahead."),
+    expectations_check("day_ahead_prices", "price_expectations", "Great Expectations on the prices around now."),
+    site_check("clean_readings", "meters_agree", "Registers agree with integrated power, and the parts with the main "
+               "meter, on the last two days.", consistency_problems),
+]  # fmt: skip
 CHECKS = [*QUICK_CHECKS, *EXPECTATIONS]
