@@ -72,11 +72,10 @@ def strip(site: Site, image: LiveImage, control: tuple[str, str] | None, now: da
         word = f"Stale: last value {duration(age)} ago"
     else:
         word = f"Live, {age:.0f} s old"
-    layer = (
-        f"Control: <b>{escape(control[0])}</b>" + (f" ({escape(control[1])})" if control[1] else "")
-        if control
-        else "Control: <b>nobody</b> (no setpoint in force)"
-    )
+    layer = "Control: <b>nobody</b> (no setpoint in force)"
+    if control:
+        why = escape(" ".join(control[1].split()))  # a reason with an empty line must not end the block of HTML
+        layer = f"Control: <b>{escape(control[0])}</b>" + (f" ({why})" if why else "")
     mode = escape(str(site.operation.mode).replace("_", " "))
     return (
         f'<div class="fx-late fx-late-{turn % 2}">'
