@@ -313,11 +313,15 @@ def _end_orphans(data_dir: Path) -> None:
 def _stop(data_dir: Path) -> None:
     if _postmaster_pid(data_dir) is None:
         return
+    socket_dir = _running_socket_dir(data_dir)
     command = ["pg_ctl", "-w", "-t", "60", "-m", "fast", "-D", str(data_dir), "stop"]
     try:
         _run(command, _server_user(data_dir))
     except StoreError:
         _run(["pg_ctl", "-w", "-m", "immediate", "-D", str(data_dir), "stop"], _server_user(data_dir))
+    if socket_dir is not None and socket_dir != data_dir:
+        with suppress(OSError):
+            socket_dir.rmdir()
 
 
 def _run(command: list[str], user: str | None) -> None:

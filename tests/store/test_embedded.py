@@ -77,6 +77,7 @@ def test_it_starts_from_nothing_and_children_use_it_by_url(home: Path) -> None:
     finally:
         server.stop()
     assert not server.is_running()
+    assert not server.socket_dir.exists()
     assert database_status(settings) == ("ok", "embedded, not running", "")
 
 
