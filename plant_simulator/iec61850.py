@@ -10,6 +10,7 @@ node `GGIOn`; its points in the template's order are numbered by kind:
 | `Indk.stVal` | SPS | k-th yes or no (`available`, `running`) |
 | `AnOut1` | APC, direct | the asset's setpoint or limit; `mxVal.f` is the one in force |
 | `AnOut2`, `AnOut3`, `AnOut4` | APC | the same, select before operate; direct enhanced; select enhanced |
+| `AnOut5` .. `AnOut8` | APC | the asset's second order in the template, if it has one, in the same four ways |
 | `AnOut11` .. `AnOut14` | APC, direct | slots of the next hour's schedule |
 | `ISCSO1` | INC, direct | start of the schedule, seconds since 1970 |
 
@@ -31,6 +32,10 @@ YES_OR_NO = {"available", "running"}
 DIRECT, SELECT, DIRECT_ENHANCED, SELECT_ENHANCED = "direct", "select", "direct_enhanced", "select_enhanced"
 CONTROL_MODELS = (DIRECT, SELECT, DIRECT_ENHANCED, SELECT_ENHANCED)
 FIRST_SLOT = 11
+FIRST_ORDERS = (1, 5)
+"""Number of the first control object of an asset's first and second order; the schedule's slots come between them and
+what follows."""
+LATER_ORDERS = 21
 DEVICE_NODE = "GGIO90"
 
 
@@ -129,7 +134,9 @@ class Iec61850Device:
 
     def _add_order(self, node: str, index: int) -> None:
         names = []
-        for number, model in enumerate(CONTROL_MODELS, start=1):
+        earlier = sum(name.startswith(f"{node}.AnOut") for name in self._orders) // len(CONTROL_MODELS)
+        first = FIRST_ORDERS[earlier] if earlier < len(FIRST_ORDERS) else LATER_ORDERS + 4 * earlier
+        for number, model in enumerate(CONTROL_MODELS, start=first):
             self._add(node, f"AnOut{number}", model)
             self._orders[f"{node}.AnOut{number}"] = index
             names.append(f"{node}.AnOut{number}")
