@@ -24,7 +24,6 @@ def serve(
     from flexergy_pipelines.store import open_store
     from flexergy_pipelines.store.errors import StoreError
 
-    configure_logging("api")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -33,6 +32,7 @@ def serve(
         except OSError as error:
             typer.echo(f"api: cannot listen on {address}:{port}: {error.strerror}; choose another --port", err=True)
             raise typer.Exit(2) from None
+        configure_logging("api")
         try:
             settings = load_settings()
             store = open_store(settings)

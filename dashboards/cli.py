@@ -62,8 +62,8 @@ def serve(
     from flexergy_pipelines.store import open_store
     from flexergy_pipelines.store.errors import StoreError
 
-    configure_logging("dashboards")
     _refuse_taken_port(address, port)
+    configure_logging("dashboards")
     settings = load_settings()
     try:
         store = open_store(settings)
