@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 PlanKind = Literal["day_ahead", "intraday"]
 ALARM = "optimization_failed"
 ALARM_SEVERITY = 2
-TIME_LIMIT_S = 20.0
-MIP_GAP = 5e-4
+TIME_LIMIT_S = 10.0
+MIP_GAP = 1e-3
 SHORTEST_INTRADAY = timedelta(hours=24)
 
 _WRITTEN = ("active_power_kw", "active_power_setpoint_kw", "active_power_limit_kw", "soc")

@@ -122,8 +122,8 @@ def _solve_exactly(solver: Solver, board: Board) -> Answer:
         clashes = [_clashes(board, index, answer.values) & ~separated[index] for index in range(len(board.pairs))]
         if not fractional and not any(clash.any() for clash in clashes):
             return answer
-        # Where other whole-number decisions exist, and after some rounds, the complete formulation is the faster one.
-        everything = fractional or attempt >= ROUNDS - 2
+        # After some rounds the complete formulation ends the search.
+        everything = attempt >= ROUNDS - 2
         if fractional:
             solver.require_integers()
         for index, pair in enumerate(board.pairs):
