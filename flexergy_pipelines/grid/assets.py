@@ -13,6 +13,9 @@ from pydantic import Field, model_validator
 
 from flexergy_pipelines.grid.base import Efficiency, Fraction, Many, Model, Name, NonNegative, Positive, Slug
 
+# Apparent over active power of an inverter whose nameplate does not say: enough for a power factor of 0.91.
+USUAL_OVERSIZE = 1.1
+
 PhaseConnection = Literal["L1", "L2", "L3", "three_phase"]
 
 
@@ -103,6 +106,11 @@ class ESS(AssetBase):
         return self
 
     @property
+    def rated_kva(self) -> float:
+        """Apparent power of the inverter [kVA]; without a nameplate a tenth above the active power."""
+        return self.apparent_power_kva or USUAL_OVERSIZE * max(self.max_charge_kw, self.max_discharge_kw)
+
+    @property
     def usable_kwh(self) -> float:
         """Energy between the SoC limits at the present health [kWh]."""
         return self.energy_capacity_kwh * self.soh * (self.soc_max - self.soc_min)
@@ -135,6 +143,7 @@ class PVPlant(AssetBase):
     kind: Literal["pv"] = "pv"
     peak_kw: Positive
     inverter_kw: Positive | None = None
+    apparent_power_kva: Positive | None = None
     tilt_deg: float = Field(default=30.0, ge=0, le=90)
     azimuth_deg: float = Field(default=180.0, ge=0, lt=360)
     curtailable: bool = True
@@ -143,6 +152,11 @@ class PVPlant(AssetBase):
     def rated_kw(self) -> float:
         """Largest AC power [kW]."""
         return min(self.peak_kw, self.inverter_kw) if self.inverter_kw else self.peak_kw
+
+    @property
+    def rated_kva(self) -> float:
+        """Apparent power of the inverter [kVA]; without a nameplate a tenth above the active power."""
+        return self.apparent_power_kva or USUAL_OVERSIZE * self.rated_kw
 
 
 class PowerCurvePoint(Model):

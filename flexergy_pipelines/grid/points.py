@@ -62,6 +62,12 @@ def points_of(asset: Asset) -> tuple[Point, ...]:
         margin = 1.0 if writable else MEASURING_MARGIN
         return Point(asset.id, quantity, unit, writable, low * margin, high * margin, is_power=True)
 
+    def reactive(limit_kvar: float) -> tuple[Point, ...]:
+        return (
+            power("reactive_power_kvar", -limit_kvar, limit_kvar, unit="kvar"),
+            power("reactive_power_setpoint_kvar", -limit_kvar, limit_kvar, writable=True, unit="kvar"),
+        )
+
     def other(quantity: str, unit: str, low: float, high: float) -> Point:
         return Point(asset.id, quantity, unit, False, low, high, is_power=False)
 
@@ -75,6 +81,7 @@ def points_of(asset: Asset) -> tuple[Point, ...]:
             power("max_discharge_kw", 0.0, asset.max_discharge_kw),
             other("available", "1", 0.0, 1.0),
             power("active_power_setpoint_kw", -asset.max_charge_kw, asset.max_discharge_kw, writable=True),
+            *reactive(asset.rated_kva),
         )
     if isinstance(asset, PVPlant | WindTurbine):
         return (

@@ -1,8 +1,8 @@
 """Unusual days, by a learned model: days whose level, shape or restlessness is like no other day of the series.
 
-An isolation forest (Liu, Ting, Zhou 2008) looks at features of each day against the usual course of its weekday; what
-it isolates far more easily than the bulk is told. Nothing is changed: an unusual day may be a holiday, and is for people
-to judge.
+An isolation forest (Liu, Ting, Zhou 2008) looks at features of each day against the usual course of its
+weekday; what it isolates far more easily than the bulk is told. Nothing is changed: an unusual day may be a
+holiday, and is for people to judge.
 """
 
 from __future__ import annotations
