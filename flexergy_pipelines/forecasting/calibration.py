@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.timegrid import Floats
 
 MIN_SCORES = 96
-ADAPT_RATE = 0.12
+ADAPT_RATE = 0.18
 
 
 @dataclass(frozen=True)

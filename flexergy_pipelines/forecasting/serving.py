@@ -94,7 +94,7 @@ def serve_target(
         if model is None:
             continue
         try:
-            frame = model.trained.predict(inputs, issue)
+            frame = _generation(model.trained.predict(inputs, issue), target)
         except Exception as error:  # whatever a model fails with, the site needs a forecast
             reasons.append(f"{alias} {model.version} failed: {type(error).__name__}: {error}")
             continue
@@ -106,7 +106,9 @@ def serve_target(
             target, model.trained.champion, model.version, level, "; ".join([*reasons, *missing]), frame
         )
     found = fallback_forecast(inputs, issue)
-    return ServedForecast(target, found.model, "", found.level, "; ".join([*reasons, *found.reasons]), found.frame)
+    return ServedForecast(
+        target, found.model, "", found.level, "; ".join([*reasons, *found.reasons]), _generation(found.frame, target)
+    )
 
 
 def _model(registry: ModelRegistry, name: str, alias: str, reasons: list[str]) -> RegisteredModel | None:
@@ -122,6 +124,13 @@ def _model(registry: ModelRegistry, name: str, alias: str, reasons: list[str]) -
     except ModelMissingError as error:
         reasons.append(str(error))
         return None
+
+
+def _generation(frame: pl.DataFrame, target: Target) -> pl.DataFrame:
+    """Plans take a source's forecast as available power, so its own consumption at standstill counts as nothing."""
+    if target.kind not in ("pv", "wind"):
+        return frame
+    return frame.with_columns(pl.exclude("time").clip(lower_bound=0.0))
 
 
 def _complete(frame: pl.DataFrame) -> bool:
