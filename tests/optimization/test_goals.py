@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flexergy_pipelines.optimization import (
+    EvBlock,
     EvSession,
     Genset,
     Load,
@@ -35,9 +36,11 @@ def test_zero_flow_exchanges_nothing_where_storage_and_sources_suffice():
             ),
         ),
         renewables=(Renewable(id="pv", available_kw=PV),),
-        loads=(Load(id="load", power_kw=15.0),),
+        loads=(Load(id="load", power_kw=10.0),),
+        ev_blocks=(EvBlock(id="ev", power_kw=5.0),),
     )
     plan = solve(problem)
+    assert plan.column("ev", "active_power_kw") == pytest.approx(5.0)
     assert np.abs(plan.column("pcc", "active_power_kw")).max() < 1e-4
     assert_physical(problem, plan)
     greedy = solve(problem.model_copy(update={"objective": Objective()}))

@@ -108,7 +108,6 @@ def test_day_ahead_plan_starts_from_the_soc_that_the_active_plan_expects(db: Ten
     assert soc(second.values) == pytest.approx(soc(first.values), abs=1e-5)
 
 
-@pytest.mark.requirement("energy.04.1")
 def test_price_not_yet_published_comes_from_its_forecast_or_last_week(db: TenantStore):
     site = sample("microgrid")
     give_inputs(db, site, price_hours=24)

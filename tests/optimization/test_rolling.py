@@ -36,7 +36,6 @@ def changed(seed: int) -> Problem:
     )
 
 
-@pytest.mark.requirement("energy.12.2", "energy.04.4")
 def test_new_numbers_give_the_same_plan_as_a_fresh_solve_and_compile_once():
     planner = Planner(30.0, mip_gap=0.0)
     for seed in range(12):

@@ -23,7 +23,7 @@ def problem_of(site: Site, state: SiteState) -> Problem:
     return build_problem(site, hours(48, 30), power, spot, state)
 
 
-@pytest.mark.requirement("energy.14.3", "oper.01.1")
+@pytest.mark.requirement("uc.3")
 def test_every_asset_of_the_site_is_planned():
     site = microgrid()
     problem = problem_of(site, SiteState(soc={"ess-1": 0.5}))

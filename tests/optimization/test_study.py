@@ -99,7 +99,7 @@ def test_windows_carry_the_state_and_look_ahead_pays(tmp_path: Path):
     assert seeing["objective_eur"] == pytest.approx(whole["objective_eur"]) == pytest.approx(3.0)
 
 
-@pytest.mark.requirement("energy.04.5", "energy.16.2")
+@pytest.mark.requirement("energy.04.5")
 def test_plan_on_a_forecast_is_priced_at_what_happened(tmp_path: Path):
     case = base() | {"actual": {"pcc": {"import_price_eur_per_kwh": [0.4, 0.3, 0.2, 0.1]}}}
     out = json.loads(study(tmp_path, case, "--json", "--compare").output)
