@@ -33,7 +33,8 @@ class Iec61850Addressing:
         counts = {"AnIn": 0, "Ind": 0}
         for point in template.points:
             if point.writable:
-                self._names[point.quantity] = "AnOut1"
+                if "AnOut1" not in self._names.values():
+                    self._names[point.quantity] = "AnOut1"
                 continue
             kind = "Ind" if point.quantity in SINGLE_POINTS else "AnIn"
             counts[kind] += 1
@@ -50,8 +51,9 @@ class Iec61850Addressing:
         return f"{self._prefix}90.AnOut2"
 
     def measured(self, point: TemplatePoint, index: int) -> str:
-        """See `Addressing.measured`."""
-        return f"{self._prefix}{index + 1}.{self._names[point.quantity]}"
+        """See `Addressing.measured`; only the first order of an asset has an object."""
+        name = self._names.get(point.quantity)
+        return f"{self._prefix}{index + 1}.{name}" if name else ""
 
     def order(self, point: TemplatePoint, index: int) -> str:
         """See `Addressing.order`."""

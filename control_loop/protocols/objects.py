@@ -34,11 +34,11 @@ class Addressing(Protocol):
         ...
 
     def measured(self, point: TemplatePoint, index: int) -> str:
-        """Object that shows a point of asset number `index`: what is measured, or the order in force."""
+        """Object that shows a point of asset number `index`: what is measured, or the order in force; empty: none."""
         ...
 
     def order(self, point: TemplatePoint, index: int) -> str:
-        """Object that takes an order."""
+        """Object that takes an order; empty when there is none."""
         ...
 
     def slot(self, schedule: Schedule, slot: int, index: int) -> str:
@@ -124,8 +124,9 @@ class ObjectDriver:
         self._points: dict[str, PointKey] = {}
         for i, asset in enumerate(assets):
             for point in template.points:
-                if point.quantity in quantities[asset]:
-                    self._points[addressing.measured(point, i)] = (asset, point.quantity)
+                name = addressing.measured(point, i)
+                if name and point.quantity in quantities[asset]:
+                    self._points[name] = (asset, point.quantity)
         self._arrived = asyncio.Event()
         hub.add(self)
 
@@ -139,6 +140,7 @@ class ObjectDriver:
         host, port = self._address()
         names, template = self._addressing, self._template
         orders = [names.order(p, i) for i in self._index.values() for p in template.points if p.writable]
+        orders = [name for name in orders if name]
         starts: list[str] = []
         if template.schedule is not None:
             for i in self._index.values():
@@ -193,6 +195,8 @@ class ObjectDriver:
             self._greeted = True
         self._heartbeat = (self._heartbeat + 1) % 1000
         index = self._index[asset_id]
+        if not self._addressing.order(point, index):
+            raise DriverError(f"{self.device}: {quantity} of {asset_id} has no object to command")
         await self._command(self._addressing.order(point, index), value, self._addressing.measured(point, index))
         await self._command(self._addressing.heartbeat, float(self._heartbeat))
 

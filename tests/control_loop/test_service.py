@@ -50,9 +50,11 @@ def bench(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Benc
     return Bench(store, tmp_path)
 
 
-async def running(services: list[ControlService], talk: Callable[[], Awaitable[None]]) -> None:
+async def running(
+    services: list[ControlService], talk: Callable[[], Awaitable[None]], stops: list[asyncio.Event] | None = None
+) -> None:
     """Run services while a conversation lasts, then end them."""
-    stops = [asyncio.Event() for _ in services]
+    stops = stops or [asyncio.Event() for _ in services]
     tasks = [asyncio.create_task(s.run(stop)) for s, stop in zip(services, stops, strict=True)]
     try:
         await talk()
@@ -87,6 +89,7 @@ def test_a_site_is_found_when_it_appears_and_started_again_when_it_changes(bench
 def test_a_second_instance_stands_by_and_takes_over(bench: Bench) -> None:
     save_site(bench.db, bench.site)
     first, second = ControlService(bench.settings), ControlService(bench.settings)
+    stops: list[asyncio.Event] = []
 
     async def talk() -> None:
         services = [first, second]
@@ -95,11 +98,15 @@ def test_a_second_instance_stands_by_and_takes_over(bench: Bench) -> None:
         master = next(s for s in services if bench.commanding(s))
         standby = second if master is first else first
         assert not bench.commanding(standby)
-        master.running["microgrid"].stop.set()
+        stops[services.index(master)].set()
         await bench.until(lambda: bench.commanding(standby))
         assert not bench.commanding(master)
 
-    asyncio.run(running([first, second], talk))
+    async def both() -> None:
+        stops.extend(asyncio.Event() for _ in range(2))
+        await running([first, second], talk, stops)
+
+    asyncio.run(both())
 
 
 def test_only_the_sites_that_were_named_are_run(bench: Bench) -> None:

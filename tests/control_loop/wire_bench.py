@@ -28,7 +28,9 @@ class Bench:
 
     def __init__(self, protocol: str) -> None:
         self.plant, self.clock = make_plant()
-        device = next(d for d in self.plant.site.devices() if d.id == "esc-1")
+        self.device_id = "esc-1" if protocol == "iec104" else "load-ctl-1"
+        self.order = "active_power_setpoint_kw" if protocol == "iec104" else "active_power_limit_kw"
+        device = next(d for d in self.plant.site.devices() if d.id == self.device_id)
         connection = device.connection.model_copy(update={"protocol": protocol, "port": 25_104})
         device = dataclasses.replace(device, connection=connection)
         template = load_template(connection.template)
@@ -37,14 +39,14 @@ class Bench:
             module, addressing = iec104.WORKER, iec104.Iec104Addressing(template.asset_stride)
         else:
             self.front = iec61850_front(device, self.plant, 1)
-            module, addressing = iec61850.WORKER, iec61850.Iec61850Addressing("esc-1", template)
+            module, addressing = iec61850.WORKER, iec61850.Iec61850Addressing(self.device_id, template)
         names: Addressing = addressing
         self.hub = ObjectHub(module)
         self.hub.worker = Worker(module, lambda: [self.driver.spec()], self.hub.take, backoff=Backoff(0.05, 0.2))
         self.driver = ObjectDriver(
             self.hub,
             names,
-            "esc-1",
+            self.device_id,
             address=self.address,
             template=template,
             assets=[asset.id for asset in device.assets],
@@ -68,7 +70,9 @@ class Bench:
             while True:
                 with contextlib.suppress(DriverError):
                     read = {quantity: value for (_, quantity), value in (await self.driver.read()).items()}
-                    if len(read) == 8 and condition(read):
+                    if {"soc", "active_power_kw", "active_power_setpoint_kw", "max_charge_kw"} <= set(
+                        read
+                    ) and condition(read):
                         return read
                 await asyncio.sleep(0.05)
 
