@@ -1,4 +1,4 @@
-"""IEC 60870-5-104 and IEC 61850 between the loop's workers and the simulator's, all real processes on the wire."""
+"""IEC 60870-5-104 between the loop's worker and the simulator's, both real processes on the wire."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.control_loop.wire_bench import Bench, on_the_wire
 
 SETPOINT = "active_power_setpoint_kw"
 START = datetime(2026, 6, 3, 11, 0, tzinfo=UTC)
-PROTOCOLS = pytest.mark.parametrize("protocol", ["iec104", "iec61850"])
+PROTOCOLS = pytest.mark.parametrize("protocol", ["iec104"])
 
 
 @pytest.mark.requirement("com.01.1")
@@ -41,15 +41,6 @@ def test_values_of_a_station_are_interrogated_and_setpoints_take_effect() -> Non
     on_the_wire("iec104", talk)
 
 
-@pytest.mark.requirement("com.01.1")
-def test_data_objects_are_read() -> None:
-    async def talk(bench: Bench) -> None:
-        first = await bench.values(lambda v: (v["active_power_kw"] or 0.0) > 20.0)
-        assert first[bench.order] == pytest.approx(40.0)
-
-    on_the_wire("iec61850", talk)
-
-
 @pytest.mark.requirement("com.01.3")
 @PROTOCOLS
 def test_a_lost_line_is_no_data_until_everything_was_heard_anew(protocol: str) -> None:
@@ -71,7 +62,7 @@ def test_a_lost_line_is_no_data_until_everything_was_heard_anew(protocol: str) -
 
 
 @pytest.mark.requirement("com.01.3")
-@pytest.mark.parametrize(("protocol", "fatal"), [("iec104", signal.SIGKILL), ("iec61850", signal.SIGSTOP)])
+@pytest.mark.parametrize(("protocol", "fatal"), [("iec104", signal.SIGKILL), ("iec104", signal.SIGSTOP)])
 def test_a_worker_that_dies_or_hangs_is_started_again(protocol: str, fatal: signal.Signals) -> None:
     async def talk(bench: Bench) -> None:
         await bench.values(lambda v: v["active_power_kw"] is not None)
