@@ -274,7 +274,7 @@ def test_the_instance_is_written_for_this_database_and_prints_its_processes(inst
         assert not opened.telemetry_enabled
 
 
-@pytest.mark.requirement("infra.02.3", "asset.04.2")
+@pytest.mark.requirement("infra.02.3")
 def test_bulk_reading_tells_how_well_it_went_even_when_every_meter_is_dead(
     instance: dg.DagsterInstance, installation: Settings
 ) -> None:
