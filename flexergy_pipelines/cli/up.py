@@ -47,7 +47,7 @@ def up(
 
     settings = load_settings()
     progress = Progress()
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell may have left SIGINT ignored
         signal.signal(name, _interrupt)
     try:
         _run(settings, progress, demo=demo, once=once, as_json=as_json)
