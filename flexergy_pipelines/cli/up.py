@@ -17,8 +17,11 @@ import typer
 
 from flexergy_pipelines.cli import services
 from flexergy_pipelines.cli.chain import ChainFailedError, run_chain
+from flexergy_pipelines.cli.errors import CannotStartError
 from flexergy_pipelines.cli.home_lock import HomeBusyError, acquire, end_leftovers
 from flexergy_pipelines.cli.progress import Progress
+from flexergy_pipelines.cli.samples import import_samples
+from flexergy_pipelines.cli.starting import Starting
 from flexergy_pipelines.cli.supervisor import ServiceFailedError, ServiceSpec, Supervisor
 from flexergy_pipelines.settings import Settings, load_settings
 
@@ -28,12 +31,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 FIRST_DISPATCH_TIMEOUT_S = 90.0
-READY_TIMEOUT_S = 120.0
 NEEDED_DISK_BYTES = 1_500_000_000
-
-
-class CannotStartError(RuntimeError):
-    """The platform cannot start here; the message says why and what to do."""
 
 
 @app.command()
@@ -79,24 +77,25 @@ def _run(settings: Settings, progress: Progress, *, demo: bool, once: bool, as_j
         store, env = stack.enter_context(_database(settings, progress))
         db, password = _tenant(store, settings)
         if demo:
-            _import_samples(db, settings, progress)
+            import_samples(db, settings, env, progress)
         supervisor = Supervisor(settings.run_dir, settings.logs_dir, env)
         stack.callback(_stop, supervisor, progress)
         addresses = services.choose_ports()
-        early = [services.simulator(settings)] if demo else []
-        _start(supervisor, [*early, services.control()], progress)
-        warm = not once and _has_plan(db)
-        if warm:
+        field = [services.simulator(settings), services.control()] if demo else [services.control()]
+        screens = [] if once else [services.api(addresses), services.dashboards(addresses)]
+        watch = Starting(supervisor, progress)
+        watch.start(*field, *screens)
+        models = services.mlflow(addresses, store.url("mlflow"), settings.artifacts_dir)
+        if not once and _has_plan(db):
+            watch.start(models)
             _request_replans(db)
         elif demo:
+            watch.wait(field)
             run_chain({**os.environ, **env}, settings.logs_dir / "pipeline.log", progress)
         if not once:
-            dagster = _dagster_services(addresses, env)
-            backend = store.url("mlflow")
-            screens = [services.api(addresses), services.dashboards(addresses)]
-            _start(
-                supervisor, [*screens, *dagster, services.mlflow(addresses, backend, settings.artifacts_dir)], progress
-            )
+            # After the chain: two that make the same tables for the first time would get in each other's way.
+            watch.start(*_dagster_services(addresses, env), models)
+        watch.wait()
         if demo:
             with progress.step("first setpoints of the plan dispatched"):
                 _wait_for_dispatch(db, begun)
@@ -167,29 +166,6 @@ def _tenant(store: Store, settings: Settings) -> tuple[TenantStore, str | None]:
         store.create_tenant(settings.tenant)
     db = store.tenant(settings.tenant)
     return db, ensure_admin(db)
-
-
-def _import_samples(db: TenantStore, settings: Settings, progress: Progress) -> None:
-    from flexergy_pipelines.grid.samples import sample_sites
-    from flexergy_pipelines.store.sample import import_sample
-    from flexergy_pipelines.store.sites import list_sites
-
-    known = set(list_sites(db))
-    for site in sample_sites():
-        if site.id not in known:
-            with progress.step(f"sample site {site.id} with its history"):
-                import_sample(db, settings, site, datetime.now(UTC))
-
-
-def _start(supervisor: Supervisor, specs: list[ServiceSpec], progress: Progress) -> None:
-    begun = time.monotonic()
-    for spec in specs:
-        supervisor.start(spec)
-    supervisor.wait_ready(
-        [spec.name for spec in specs],
-        READY_TIMEOUT_S,
-        lambda name: progress.done(f"{name} ready", time.monotonic() - begun),
-    )
 
 
 def _dagster_services(addresses: services.Addresses, env: dict[str, str]) -> list[ServiceSpec]:
