@@ -34,6 +34,7 @@ def run_chain(env: Mapping[str, str], log_path: Path, progress: Progress) -> Non
             stderr=log,
             text=True,
         ) as process,
+        progress.running("pipeline") as show,
     ):
         if process.stdout is None:
             raise ChainFailedError("the pipeline has no output to read")
@@ -43,7 +44,9 @@ def run_chain(env: Mapping[str, str], log_path: Path, progress: Progress) -> Non
                 if row is None:
                     log.write(line.encode())
                     continue
-                if row["status"] == "failed":
+                if row["status"] == "started":
+                    show(f"pipeline: {row['step']}")
+                elif row["status"] == "failed":
                     failed.append(f"{row['step']}: {row.get('detail', '')}")
                     progress.failed(row["step"], row.get("detail", ""))
                 elif row["status"] == "done":

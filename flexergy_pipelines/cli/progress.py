@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -23,12 +23,18 @@ class Progress:
     def step(self, what: str) -> Iterator[None]:
         """Show `what` as running, then as done with its duration."""
         begun = time.monotonic()
-        if self.console.is_terminal:
-            with self.console.status(escape(what)):
-                yield
-        else:
+        with self.running(what):
             yield
         self.done(what, time.monotonic() - begun)
+
+    @contextmanager
+    def running(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Show `what` as running on a terminal; yields a function that shows something else instead."""
+        if not self.console.is_terminal:
+            yield lambda _: None
+            return
+        with self.console.status(escape(what)) as status:
+            yield lambda now: status.update(escape(now))
 
     def done(self, what: str, seconds: float, detail: str = "") -> None:
         self.timings_s[what] = round(seconds, 2)
