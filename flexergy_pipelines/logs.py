@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import TextIO
 
 import structlog
 
@@ -30,7 +31,7 @@ def configure_logging(service: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -56,3 +57,14 @@ def configure_logging(service: str) -> None:
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """A logger for one module."""
     return structlog.stdlib.get_logger(name)
+
+
+class _StandardError(logging.StreamHandler):
+    """Writes to whatever standard error is at the time of writing, not to what it was at the start."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr

@@ -100,7 +100,7 @@ def shown_soc(page: Page) -> float:
 
 def command_battery(stack: Stack, power_kw: float) -> None:
     """Positive discharges."""
-    until = datetime.now(UTC) + timedelta(minutes=2)
+    until = datetime.now(UTC) + timedelta(seconds=60)
     body = {
         "asset_id": "ess-1",
         "quantity": "active_power_setpoint_kw",
