@@ -92,10 +92,8 @@ def cycle_alarms(
     for actuator in model.actuators:
         asset_id = actuator.asset_id
         if context.blind(asset_id):
-            message = (
-                f"{asset_id}: no reading for {context.image.age(asset_id, 'active_power_kw', context.monotonic):.0f} s"
-            )
-            found.append(Alarm("telemetry_stale", asset_id, HIGH, message))
+            age_s = context.image.age(asset_id, "active_power_kw", context.monotonic)
+            found.append(Alarm("telemetry_stale", asset_id, HIGH, f"{asset_id}: {silence(age_s)}"))
         if asset_id in without_effect:
             found.append(Alarm("setpoint_without_effect", asset_id, HIGH, without_effect[asset_id]))
         if undelivered.get(asset_id, 0) >= 3 and running_s > START_S:
@@ -108,3 +106,8 @@ def cycle_alarms(
     if context.plan is None or not context.plan.covers(context.now):
         found.append(Alarm("no_plan", None, MEDIUM, "no plan covers this moment; storage idles"))
     return {alarm.key: alarm for alarm in found}
+
+
+def silence(age_s: float) -> str:
+    """How long nothing was read, in words; an infinite age means never since the loop started."""
+    return f"no reading for {age_s:.0f} s" if math.isfinite(age_s) else "no reading yet"
