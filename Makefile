@@ -24,7 +24,7 @@ demo: install
 	@$(BIN)/flexergy up --demo $(if $(ONCE),--once) $(if $(JSON),--json)
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: install
 	$(BIN)/ruff check .
