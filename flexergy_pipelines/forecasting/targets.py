@@ -111,7 +111,7 @@ def targets_of(site: Site) -> list[Target]:
     Parameters
     ----------
     site : Site
-        The configured site; its `forecasts` settings give granularity and horizon.
+        The configured site; its `forecasts` settings give granularity and horizon, of the site or of one asset.
 
     Returns
     -------
@@ -138,7 +138,14 @@ def targets_of(site: Site) -> list[Target]:
         if asset.id in site.forecasts.excluded_assets:
             continue
         plant = sources.get(asset.id)
-        power = replace(base, asset_id=asset.id, quantity=POWER_QUANTITY)
+        own = site.forecasts.of(asset.id)
+        power = replace(
+            base,
+            asset_id=asset.id,
+            quantity=POWER_QUANTITY,
+            step_minutes=own.granularity_minutes or base.step_minutes,
+            horizon_hours=own.horizon_hours or base.horizon_hours,
+        )
         if isinstance(plant, PVPlant):
             targets.append(
                 replace(
@@ -153,4 +160,7 @@ def targets_of(site: Site) -> list[Target]:
             targets.append(replace(power, kind="wind", capacity=plant.rated_kw, hub_height_m=plant.hub_height_m))
         elif asset.kind in ("load", "ev", "controllable_load"):
             targets.append(replace(power, kind=asset.kind))
-    return [*targets, replace(base, step_minutes=60)]
+    if PRICE_ASSET not in site.forecasts.excluded_assets:
+        own = site.forecasts.of(PRICE_ASSET)
+        targets.append(replace(base, step_minutes=60, horizon_hours=own.horizon_hours or base.horizon_hours))
+    return targets

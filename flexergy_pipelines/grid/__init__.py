@@ -25,6 +25,7 @@ from flexergy_pipelines.grid.controllers import (
     Meter,
     ResController,
 )
+from flexergy_pipelines.grid.forecast_settings import ForecastMonitoring, ForecastSettings, ForecastTarget
 from flexergy_pipelines.grid.loading import (
     SiteError,
     dump_site,
@@ -34,7 +35,7 @@ from flexergy_pipelines.grid.loading import (
     site_json_schema,
     site_to_dict,
 )
-from flexergy_pipelines.grid.operation import ForecastSettings, History, HistoryRule, Operation
+from flexergy_pipelines.grid.operation import History, HistoryRule, Operation
 from flexergy_pipelines.grid.points import Point, points_of
 from flexergy_pipelines.grid.site import Device, Location, Site
 from flexergy_pipelines.grid.tariff import Emissions, Tariff
@@ -63,7 +64,9 @@ __all__ = [
     "Emissions",
     "EnergyStorageController",
     "EvChargingManager",
+    "ForecastMonitoring",
     "ForecastSettings",
+    "ForecastTarget",
     "Genset",
     "GensetController",
     "GridConnection",

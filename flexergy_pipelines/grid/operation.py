@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from flexergy_pipelines.grid.base import Model, NonNegative, Positive
 
-Minutes = Literal[5, 10, 15, 20, 30, 60]
-
 
 class Operation(Model):
     """Mode, planning and control settings.
@@ -32,25 +30,6 @@ class Operation(Model):
     control_cycle_s: float = Field(default=1.0, ge=0.1, le=60)
     max_ramp_kw_per_s: Positive = 50.0
     setpoint_ttl_s: Positive = 60.0
-
-
-class ForecastSettings(Model):
-    """Forecast and weather periods, granularities and horizons.
-
-    Attributes
-    ----------
-    excluded_assets : tuple of str
-        Assets that are not to be forecast.
-    """
-
-    granularity_minutes: Minutes = 15
-    horizon_hours: int = Field(default=48, ge=2, le=48)
-    period_minutes: int = Field(default=60, ge=5, le=1440)
-    weather_period_minutes: int = Field(default=60, ge=5, le=1440)
-    weather_granularity_minutes: Minutes = 60
-    weather_horizon_hours: int = Field(default=48, ge=2, le=48)
-    training_period_days: int = Field(default=7, ge=1, le=366)
-    excluded_assets: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class HistoryRule(Model):

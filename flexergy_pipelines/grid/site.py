@@ -33,8 +33,9 @@ from flexergy_pipelines.grid.controllers import (
     Meter,
     ResController,
 )
+from flexergy_pipelines.grid.forecast_settings import ForecastSettings
 from flexergy_pipelines.grid.network import Network
-from flexergy_pipelines.grid.operation import ForecastSettings, History, Operation
+from flexergy_pipelines.grid.operation import History, Operation
 from flexergy_pipelines.grid.points import REQUIRED_QUANTITIES, Point, points_of
 from flexergy_pipelines.grid.replay_source import ReplaySource
 from flexergy_pipelines.grid.tariff import Emissions, Tariff
@@ -206,9 +207,7 @@ class Site(Model):
         for i, meter in enumerate(self.meters):
             if meter.asset is not None and meter.asset not in ids:
                 problems.append(f"meters[{i}] {meter.id}: asset {meter.asset} is unknown")
-        problems += [
-            f"forecasts.excluded_assets: asset {a} is unknown" for a in self.forecasts.excluded_assets if a not in ids
-        ]
+        problems += self.forecasts.problems({asset.id: asset.kind for asset in self.assets()})
         problems += [
             f"history.rules[{i}]: asset {rule.asset} is unknown"
             for i, rule in enumerate(self.history.rules)

@@ -15,7 +15,7 @@ from flexergy_pipelines.store.sites import require_site
 if TYPE_CHECKING:
     from flexergy_pipelines.store.engine import TenantStore
 
-PERIOD_KINDS: Final = ("day", "month", "year", "period", "training")
+PERIOD_KINDS: Final = ("day", "month", "year", "period", "training", "monitoring")
 _COLUMNS: Final = {
     "period_kind": Column("text"),
     "period_start": Column("time"),
