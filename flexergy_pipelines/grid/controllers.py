@@ -8,25 +8,7 @@ from pydantic import Field, model_validator
 
 from flexergy_pipelines.grid.assets import ESS, ControllableLoad, EVBlock, Genset, PhaseConnection, PVPlant, WindTurbine
 from flexergy_pipelines.grid.base import Many, Model, Name, NonNegative, Positive, Slug
-
-
-class Connection(Model):
-    """Address of a device.
-
-    Attributes
-    ----------
-    template : str
-        Name of the register map (see `flexergy_pipelines.grid.templates`).
-    timeout_s : float
-        Longest wait for one answer [s].
-    """
-
-    protocol: Literal["modbus_tcp", "iec104", "iec61850", "ocpp16", "dlms", "talq"] = "modbus_tcp"
-    host: str = Field(default="127.0.0.1", min_length=1)
-    port: int = Field(ge=1, le=65535)
-    unit_id: int = Field(default=1, ge=0, le=247)
-    template: Slug
-    timeout_s: float = Field(default=0.3, gt=0, le=60)
+from flexergy_pipelines.grid.connection import Connection
 
 
 class ControllerBase(Model):
