@@ -197,13 +197,12 @@ class Site(Model):
     def _reference_problems(self) -> list[str]:
         problems = []
         ids = {asset.id for asset in self.assets()}
-        addresses: dict[tuple[str, int, int], str] = {}
+        addresses: dict[str, str] = {}
         for where, device in self._located_devices():
-            address = (device.connection.host, device.connection.port, device.connection.unit_id)
-            other = addresses.setdefault(address, device.id)
+            place = device.connection.place
+            other = addresses.setdefault(place, device.id)
             if other != device.id:
-                shown = f"{address[0]}:{address[1]} unit {address[2]}"
-                problems.append(f"{where} {device.id}: {shown} is already the address of {other}")
+                problems.append(f"{where} {device.id}: {place} is already the address of {other}")
         for i, meter in enumerate(self.meters):
             if meter.asset is not None and meter.asset not in ids:
                 problems.append(f"meters[{i}] {meter.id}: asset {meter.asset} is unknown")
