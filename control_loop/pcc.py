@@ -16,6 +16,7 @@ from control_loop.requests import Layer, Request
 
 _IMPORT_ORDER = ("ess", "genset", "controllable_load", "ev")
 _EXPORT_ORDER = ("ess", "genset", "pv", "wind")
+_SMALL_KW = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +51,33 @@ def pcc_limits(context: Context, margin_fraction: float = 0.01) -> PccLimits:
     )
 
 
-def expected_power_kw(context: Context, actuator: Actuator, value: float) -> float:
-    """Power an actuator will show when told `value` [kW], in its own sign.
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Power an actuator may show when told a value, in its own sign: it lies between `least_kw` and `most_kw`."""
 
-    A setpoint is expected to be followed. Below a limit a source gives what is available, and a consumer what it
-    takes now, or up to the limit when the last limit held it back.
+    least_kw: float
+    most_kw: float
+
+
+def reach_of(context: Context, actuator: Actuator, value: float) -> Reach:
+    """Range of power in which an actuator may answer `value` [kW].
+
+    A setpoint is expected to be followed. Below a limit nobody knows what a consumer or a source will do that the last
+    limit held back: it may take all that it is now allowed, or stay where it is.
     """
     if actuator.steered:
-        return value
+        return Reach(value, value)
     measured = context.fresh(actuator.asset_id, "active_power_kw")
     if measured is None:
-        return value
+        return Reach(value, value)
+    stays = min(measured, value)
+    if not actuator.consumes:
+        available = context.fresh(actuator.asset_id, "available_power_kw")
+        if available is not None:
+            return Reach(stays, min(max(available, measured), value))
     last = context.last_value(actuator)
     held_back = measured >= 0.98 * last - 1e-9 and last < actuator.maximum_kw - 1e-9
-    if actuator.consumes:
-        return value if held_back else min(measured, value)
-    available = context.fresh(actuator.asset_id, "available_power_kw")
-    if available is not None:
-        return min(max(available, measured), value)
-    return value if held_back else min(measured, value)
+    return Reach(stays, value if held_back else stays)
 
 
 def pcc_requests(context: Context, tentative: Mapping[str, Decision]) -> list[Request]:
@@ -83,27 +92,72 @@ def pcc_requests(context: Context, tentative: Mapping[str, Decision]) -> list[Re
     -------
     list of Request
         Nothing when the meter is lost: then the fail-safe rule holds control.
+
+    Notes
+    -----
+    Both limits hold for the worst that may come: import is reckoned with all that consumers may take and sources
+    may fail to give, export with the opposite. Where that breaks both, whoever makes the answer uncertain is
+    held back, as one setpoint of a storage cannot serve both.
     """
     measured = context.fresh(context.model.pcc_id, "active_power_kw")
     if measured is None:
         return []
     limits = pcc_limits(context)
-    predicted = measured
-    expected: dict[str, float] = {}
+    most = least = measured
+    reaches: dict[str, Reach] = {}
     for actuator in context.model.actuators:
         now_kw = context.fresh(actuator.asset_id, "active_power_kw")
         if now_kw is None:
             continue
-        expected[actuator.asset_id] = expected_power_kw(context, actuator, tentative[actuator.asset_id].value)
-        change = expected[actuator.asset_id] - now_kw
-        predicted += change if actuator.consumes else -change
-    if predicted > limits.upper_kw:
-        excess_kw = predicted - limits.upper_kw
-        return _shed(context, tentative, expected, excess_kw=excess_kw, order=_IMPORT_ORDER, reason=limits.reason)
-    if predicted < limits.lower_kw:
-        excess_kw = predicted - limits.lower_kw
-        return _shed(context, tentative, expected, excess_kw=excess_kw, order=_EXPORT_ORDER, reason=limits.reason)
-    return []
+        reach = reach_of(context, actuator, tentative[actuator.asset_id].value)
+        reaches[actuator.asset_id] = reach
+        up, down = (reach.most_kw, reach.least_kw) if actuator.consumes else (-reach.least_kw, -reach.most_kw)
+        own = now_kw if actuator.consumes else -now_kw
+        most += up - own
+        least += down - own
+    over, under = max(0.0, most - limits.upper_kw), max(0.0, limits.lower_kw - least)
+    requests: list[Request] = []
+    if over > 0 and under > 0:
+        requests = _hold_back(context, reaches, over, consumers=True, reason=limits.reason)
+        over -= sum(reaches[r.asset_id].most_kw - r.maximum for r in requests if r.maximum is not None)
+        sources = _hold_back(context, reaches, under + max(0.0, over), consumers=False, reason=limits.reason)
+        under -= sum(reaches[r.asset_id].most_kw - r.maximum for r in sources if r.maximum is not None)
+        requests += sources
+        reaches = {name: Reach(r.least_kw, r.least_kw) for name, r in reaches.items()}
+    if over > _SMALL_KW:
+        expected = _expected(context, reaches, importing=True)
+        requests += _shed(context, tentative, expected, excess_kw=over, order=_IMPORT_ORDER, reason=limits.reason)
+    elif under > _SMALL_KW:
+        expected = _expected(context, reaches, importing=False)
+        requests += _shed(context, tentative, expected, excess_kw=-under, order=_EXPORT_ORDER, reason=limits.reason)
+    return requests
+
+
+def _hold_back(
+    context: Context, reaches: Mapping[str, Reach], excess_kw: float, *, consumers: bool, reason: str
+) -> list[Request]:
+    """Take from what consumers (or sources) may newly do as much as `excess_kw`, those of lowest rank first."""
+    requests: list[Request] = []
+    for actuator in sorted(_known(context, reaches), key=lambda a: (-a.priority, a.asset_id)):
+        reach = reaches[actuator.asset_id]
+        cut = min(excess_kw, reach.most_kw - reach.least_kw)
+        if actuator.steered or actuator.consumes != consumers or cut <= _SMALL_KW:
+            continue
+        excess_kw -= cut
+        requests.append(Request(Layer.PCC, actuator.asset_id, maximum=reach.most_kw - cut, reason=reason))
+    return requests
+
+
+def _expected(context: Context, reaches: Mapping[str, Reach], *, importing: bool) -> dict[str, float]:
+    """The end of each actuator's range that is worst for import, or for export."""
+    return {
+        a.asset_id: reaches[a.asset_id].most_kw if a.consumes == importing else reaches[a.asset_id].least_kw
+        for a in _known(context, reaches)
+    }
+
+
+def _known(context: Context, reaches: Mapping[str, Reach]) -> list[Actuator]:
+    return [a for a in context.model.actuators if a.asset_id in reaches]
 
 
 def _shed(
@@ -123,7 +177,7 @@ def _shed(
     )
     left = excess_kw
     for actuator in ranked:
-        if abs(left) < 1e-9:
+        if abs(left) < _SMALL_KW:
             break
         decision = tentative[actuator.asset_id]
         if decision.source is Layer.EMERGENCY_STOP:
