@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from control_loop.context import Context
 from control_loop.pcc import pcc_limits
@@ -21,7 +22,9 @@ ALARM_CODES = frozenset(
         "rule_failed",
         "setpoint_not_delivered",
         "setpoint_without_effect",
+        "setpoint_not_followed",
         "soc_out_of_range",
+        "telemetry_frozen",
         "telemetry_stale",
     }
 )
@@ -61,6 +64,8 @@ def cycle_alarms(
     undelivered: Mapping[str, int],
     *,
     running_s: float = math.inf,
+    frozen: Mapping[str, str] = MappingProxyType({}),
+    not_followed: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[AlarmKey, Alarm]:
     """All conditions that stand in this cycle.
 
@@ -74,38 +79,56 @@ def cycle_alarms(
         Actuators with the number of times in a row that a setpoint could not be delivered.
     running_s : float
         How long the loop runs; links that are only just being made are no news.
+    frozen : mapping
+        Assets whose measurements stand still, with what gave them away.
+    not_followed : mapping
+        Actuators whose power is not what their device was told, with a message.
     """
     model = context.model
     found: list[Alarm] = [Alarm("rule_failed", None, CRITICAL, f"rule {n}: {m}") for n, m in faults.items()]
     if any(c.quantity == "emergency_stop" and c.value for c in context.commands):
         found.append(Alarm("emergency_stop", None, CRITICAL, "an emergency stop stands"))
-    pcc_kw = context.fresh(model.pcc_id, "active_power_kw")
-    if pcc_kw is None and (running_s > START_S or context.image.sample(model.pcc_id, "active_power_kw")):
-        found.append(
-            Alarm("meter_lost", model.pcc_id, CRITICAL, f"{model.pcc_id}: no reading; actuators go to safe values")
-        )
-    elif pcc_kw is not None:
-        limits = pcc_limits(context, margin_fraction=0.0)
-        if not limits.lower_kw - 1e-6 <= pcc_kw <= limits.upper_kw + 1e-6:
-            message = f"{model.pcc_id}: {pcc_kw:.1f} kW is outside {limits.lower_kw:.1f}..{limits.upper_kw:.1f} kW"
-            found.append(Alarm("pcc_limit_exceeded", model.pcc_id, HIGH, message))
-    for actuator in model.actuators:
-        asset_id = actuator.asset_id
-        if context.blind(asset_id):
-            age_s = context.image.age(asset_id, "active_power_kw", context.monotonic)
-            found.append(Alarm("telemetry_stale", asset_id, HIGH, f"{asset_id}: {silence(age_s)}"))
-        if asset_id in without_effect:
-            found.append(Alarm("setpoint_without_effect", asset_id, HIGH, without_effect[asset_id]))
-        if undelivered.get(asset_id, 0) >= 3 and running_s > START_S:
-            message = f"{asset_id}: {undelivered[asset_id]} setpoints in a row were not delivered"
+    if context.plan is None or not context.plan.covers(context.now):
+        found.append(Alarm("no_plan", None, MEDIUM, "no plan covers this moment; storage idles"))
+    for asset_id, why in frozen.items():
+        meter = asset_id == model.pcc_id
+        message = f"{asset_id}: {why}; actuators go to safe values" if meter else f"{asset_id}: {why}"
+        found.append(Alarm("telemetry_frozen", asset_id, CRITICAL if meter else HIGH, message))
+    for texts, code in ((without_effect, "setpoint_without_effect"), (not_followed, "setpoint_not_followed")):
+        found += [Alarm(code, asset_id, HIGH, message) for asset_id, message in texts.items()]
+    late = running_s > START_S
+    for asset_id in (model.pcc_id, *(a.asset_id for a in model.actuators)):
+        if context.blind(asset_id) and asset_id not in frozen and (late or context.was_fresh(asset_id)):
+            found.append(_silent(context, asset_id))
+    for asset_id, times in undelivered.items():
+        if times >= 3 and late:
+            message = f"{asset_id}: {times} setpoints in a row were not delivered"
             found.append(Alarm("setpoint_not_delivered", asset_id, HIGH, message))
-        storage, soc = actuator.storage, context.fresh(asset_id, "soc")
+    return {alarm.key: alarm for alarm in [*found, *_out_of_range(context)]}
+
+
+def _silent(context: Context, asset_id: str) -> Alarm:
+    if asset_id == context.model.pcc_id:
+        return Alarm("meter_lost", asset_id, CRITICAL, f"{asset_id}: no reading; actuators go to safe values")
+    age_s = context.image.age(asset_id, "active_power_kw", context.monotonic)
+    return Alarm("telemetry_stale", asset_id, HIGH, f"{asset_id}: {silence(age_s)}")
+
+
+def _out_of_range(context: Context) -> list[Alarm]:
+    """Measured values outside what is allowed."""
+    found: list[Alarm] = []
+    pcc_id = context.model.pcc_id
+    pcc_kw = context.fresh(pcc_id, "active_power_kw")
+    limits = pcc_limits(context, margin_fraction=0.0)
+    if pcc_kw is not None and not limits.lower_kw - 1e-6 <= pcc_kw <= limits.upper_kw + 1e-6:
+        message = f"{pcc_id}: {pcc_kw:.1f} kW is outside {limits.lower_kw:.1f}..{limits.upper_kw:.1f} kW"
+        found.append(Alarm("pcc_limit_exceeded", pcc_id, HIGH, message))
+    for actuator in context.model.actuators:
+        asset_id, storage, soc = actuator.asset_id, actuator.storage, context.fresh(actuator.asset_id, "soc")
         if storage is not None and soc is not None and not storage.soc_min - 0.01 <= soc <= storage.soc_max + 0.01:
             message = f"{asset_id}: state of charge {soc:.3f} is outside {storage.soc_min:g}..{storage.soc_max:g}"
             found.append(Alarm("soc_out_of_range", asset_id, HIGH, message))
-    if context.plan is None or not context.plan.covers(context.now):
-        found.append(Alarm("no_plan", None, MEDIUM, "no plan covers this moment; storage idles"))
-    return {alarm.key: alarm for alarm in found}
+    return found
 
 
 def silence(age_s: float) -> str:

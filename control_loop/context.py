@@ -144,6 +144,10 @@ class Context:
             return 0.0
         return min(max(measured, actuator.minimum_kw), actuator.maximum_kw)
 
+    def was_fresh(self, asset_id: str) -> bool:
+        """Whether the asset's power was ever read since the loop started."""
+        return asset_id in self.last_fresh
+
     def blind(self, asset_id: str) -> bool:
         """Whether the asset's telemetry is stale."""
         return self.fresh(asset_id, "active_power_kw") is None

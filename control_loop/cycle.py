@@ -14,6 +14,8 @@ from control_loop.context import Context, GridOperatorLimit, LoadState, ManualCo
 from control_loop.dispatch import Dispatcher, Setpoint
 from control_loop.engine import decide
 from control_loop.exchange import ExchangeController
+from control_loop.following import FollowWatch
+from control_loop.frozen import FrozenWatch
 from control_loop.image import PointKey, ProcessImage
 from control_loop.load_rules import next_load_states
 from control_loop.model import SiteModel
@@ -121,6 +123,8 @@ class ControlCycle:
         self._writes: dict[str, asyncio.Task[None]] = {}
         self._last_fresh: dict[str, float] = {}
         self._loads: dict[str, LoadState] = {}
+        self._frozen = FrozenWatch(model)
+        self._follow = FollowWatch()
         self._last_monotonic: float | None = None
         self._began = clock.monotonic()
         self._scheduled: dict[str, tuple[int, datetime]] = {}
@@ -140,6 +144,7 @@ class ControlCycle:
         """
         self.cycle += 1
         late, errors = await self._read(now)
+        frozen = self._look_for_frozen()
         context = self._context(now)
         readbacks = {a.asset_id: context.fresh(a.asset_id, a.quantity) for a in self.model.actuators}
         without_effect = self.dispatcher.check(readbacks, self.cycle)
@@ -157,7 +162,13 @@ class ControlCycle:
             decisions=outcome.decisions,
             sent=sent,
             alarms=cycle_alarms(
-                context, outcome.faults, without_effect, undelivered, running_s=context.monotonic - self._began
+                context,
+                outcome.faults,
+                without_effect,
+                undelivered,
+                running_s=context.monotonic - self._began,
+                frozen=frozen,
+                not_followed=self._follow.update(context),
             ),
             replan_reason=self.supervisor.update(context),
             late=late,
@@ -190,11 +201,17 @@ class ControlCycle:
             last_fresh=self._last_fresh,
             loads=self._loads,
         )
-        for actuator in self.model.actuators:
-            if not context.blind(actuator.asset_id):
-                sample = self.image.sample(actuator.asset_id, "active_power_kw")
-                self._last_fresh[actuator.asset_id] = monotonic if sample is None else sample.monotonic
+        for asset_id in (self.model.pcc_id, *(a.asset_id for a in self.model.actuators)):
+            if not context.blind(asset_id):
+                sample = self.image.sample(asset_id, "active_power_kw")
+                self._last_fresh[asset_id] = monotonic if sample is None else sample.monotonic
         return context
+
+    def _look_for_frozen(self) -> dict[str, str]:
+        told = {asset_id: state.value for asset_id, state in self.dispatcher.state().items()}
+        frozen = self._frozen.update(self.image, told, self._clock.monotonic())
+        self.image.distrust(frozen)
+        return frozen
 
     async def _read(self, now: datetime) -> tuple[tuple[str, ...], dict[str, str]]:
         for device, driver in self._drivers.items():

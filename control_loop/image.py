@@ -6,7 +6,7 @@ Ages are measured on the monotonic clock, so that a jump of the wall clock makes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,6 +44,7 @@ class ProcessImage:
 
     def __init__(self) -> None:
         self._samples: dict[PointKey, Sample] = {}
+        self._distrusted: frozenset[str] = frozenset()
 
     def update(self, values: Mapping[PointKey, float | None], time: datetime, monotonic: float) -> None:
         """Take over what a device answered.
@@ -61,6 +62,10 @@ class ProcessImage:
             usable = value is not None and math.isfinite(value)
             self._samples[key] = Sample(value if usable else None, GOOD if usable else MISSING, monotonic, time)
 
+    def distrust(self, assets: Iterable[str]) -> None:
+        """Let no value of these assets count from now on, fresh as it may look; of all others they do."""
+        self._distrusted = frozenset(assets)
+
     def sample(self, asset_id: str, quantity: str) -> Sample | None:
         """The last sample of a point, however old, or None when it was never read."""
         return self._samples.get((asset_id, quantity))
@@ -71,9 +76,11 @@ class ProcessImage:
         return math.inf if sample is None else monotonic - sample.monotonic
 
     def value(self, asset_id: str, quantity: str, monotonic: float, max_age_s: float) -> float | None:
-        """A point's value if it is good and at most `max_age_s` old, else None: missing is not zero."""
+        """A point's value if it is good, trusted and at most `max_age_s` old, else None: missing is not zero."""
         sample = self._samples.get((asset_id, quantity))
-        if sample is None or sample.quality != GOOD or monotonic - sample.monotonic > max_age_s:
+        if asset_id in self._distrusted or sample is None or sample.quality != GOOD:
+            return None
+        if monotonic - sample.monotonic > max_age_s:
             return None
         return sample.value
 

@@ -20,7 +20,8 @@ from control_loop.telemetry import TelemetryFilter
 from flexergy_pipelines.grid.clock import Clock
 from flexergy_pipelines.logs import get_logger
 
-SETPOINT_LOG_S = 60.0
+SETPOINT_LOG_S = 45.0
+"""Standing setpoints are logged anew at least so often, and well before the last row of theirs ends."""
 FIRST_NEWS_S = 5.0
 STATISTICS_S = 60.0
 
@@ -68,6 +69,7 @@ class SiteLoop:
         self._unlogged: dict[str, tuple[datetime, Setpoint]] = {}
         self._logged_at: float | None = None
         self._values: dict[str, float] = {}
+        self._log_period_s = min(SETPOINT_LOG_S, 0.75 * cycle.model.setpoint_ttl_s)
         self._log = get_logger(__name__).bind(site=cycle.model.site_id)
 
     def take_news(self, plan: PlanView | None, stored: Sequence[StoredCommand]) -> None:
@@ -151,7 +153,7 @@ class SiteLoop:
             if self._values.get(asset_id) != setpoint.value:
                 self._values[asset_id] = setpoint.value
                 self._unlogged[asset_id] = (report.now, setpoint)
-        if self._logged_at is None or monotonic - self._logged_at >= SETPOINT_LOG_S:
+        if self._logged_at is None or monotonic - self._logged_at >= self._log_period_s:
             self._logged_at = monotonic
             for actuator in self.cycle.model.actuators:
                 last = self.cycle.dispatcher.last(actuator.asset_id)
