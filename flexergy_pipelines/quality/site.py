@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from flexergy_pipelines.grid import Point, Site
+from flexergy_pipelines.quality import flags
 from flexergy_pipelines.quality.series import clean_series
 from flexergy_pipelines.quality.spec import SeriesKind, SeriesSpec
 
@@ -79,12 +80,16 @@ def clean_period(db: TenantStore, site_id: str, start: datetime, end: datetime) 
     within a longer period, as far as its neighbours are known.
     """
     from flexergy_pipelines.store.clean import write_clean
+    from flexergy_pipelines.store.open_days import close_days, marks_within
+    from flexergy_pipelines.store.quality import write_quality
     from flexergy_pipelines.store.readings import read_readings
     from flexergy_pipelines.store.sites import load_site
 
     site = load_site(db, site_id)
     start, end = _floor(start), _ceil(end)
     context = timedelta(days=CONTEXT_DAYS)
+    # Asked for before the readings: what comes in meanwhile keeps its day open.
+    marks = marks_within(db, site_id, site.time_zone, start, end)
     raw = read_readings(db, site_id, start - context, end + context, step=f"{STEP_MINUTES}m")
     specs = {(p.asset_id, p.quantity): spec_of(site, p) for p in site.points() if not p.writable}
     counts: Counter[str] = Counter()
@@ -104,8 +109,51 @@ def clean_period(db: TenantStore, site_id: str, start: datetime, end: datetime) 
         counts.update(clean["flag"].drop_nulls().to_list())
         coverage[f"{asset_id}/{quantity}"] = 1 - clean["flag"].count() / clean.height
         parts.append(clean.select(pl.lit(asset_id).alias("asset_id"), pl.lit(quantity).alias("quantity"), pl.all()))
-    written = write_clean(db, site_id, pl.concat(parts)) if parts else 0
+    with db.begin():
+        written = write_clean(db, site_id, pl.concat(parts)) if parts else 0
+        if parts:
+            write_quality(db, site_id, quality_by_day(pl.concat(parts), site.time_zone, start, end))
+        close_days(db, marks)
     return CleanReport(dict(counts), coverage, written)
+
+
+def quality_by_day(clean: pl.DataFrame, time_zone: str, start: datetime, end: datetime) -> pl.DataFrame:
+    """How much of each local day each point was measured, wrong, estimated or empty.
+
+    Parameters
+    ----------
+    clean : pl.DataFrame
+        asset_id, quantity, time, flag of the period.
+    time_zone : str
+        IANA name of the site's zone.
+    start, end : datetime
+        The period; a day that it only cuts is left out at its start, and counted so far at its end.
+
+    Returns
+    -------
+    pl.DataFrame
+        asset_id, quantity, day, expected, measured, wrong, estimated, empty (quarters of an hour). Quarters before a
+        point's first value count as empty on the day on which it began.
+    """
+    local = pl.col("time").dt.convert_time_zone(time_zone)
+    flag = pl.col("flag")
+    begin = pl.col("day").cast(pl.Datetime("us")).dt.replace_time_zone(time_zone).dt.convert_time_zone("UTC")
+    midnight = (pl.col("day").cast(pl.Datetime("us")) + pl.duration(days=1)).dt.replace_time_zone(time_zone)
+    after = pl.min_horizontal(midnight.dt.convert_time_zone("UTC"), pl.lit(end, dtype=pl.Datetime("us", "UTC")))
+    return (
+        clean.group_by("asset_id", "quantity", local.dt.date().alias("day"))
+        .agg(
+            pl.len().alias("values"),
+            flag.is_null().sum().alias("measured"),
+            flag.is_in(list(flags.DETECTED)).sum().alias("wrong"),
+            flag.is_in(list(flags.IMPUTED)).sum().alias("estimated"),
+        )
+        .with_columns(((after - begin).dt.total_minutes() // STEP_MINUTES).alias("expected"), begin.alias("begin"))
+        .filter((pl.col("begin") >= start) & (pl.col("expected") > 0))
+        .with_columns((pl.col("expected") - pl.sum_horizontal("measured", "wrong", "estimated")).alias("empty"))
+        .select("asset_id", "quantity", "day", "expected", "measured", "wrong", "estimated", "empty")
+        .sort("asset_id", "quantity", "day")
+    )
 
 
 def _trim(frame: pl.DataFrame, end: datetime) -> pl.DataFrame | None:

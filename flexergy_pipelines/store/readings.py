@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -11,6 +11,7 @@ import polars as pl
 from flexergy_pipelines.store.copying import copy_in_binary, copy_out_series
 from flexergy_pipelines.store.errors import InvalidDataError
 from flexergy_pipelines.store.frames import TIME, Column, conform, frame_of, period
+from flexergy_pipelines.store.open_days import days_of, mark_days, zone_of
 from flexergy_pipelines.store.sites import cyclic_periods, select_points, with_point_ids
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ WITH fresh AS MATERIALIZED (
   ON CONFLICT (tenant_id, point_id, time) DO UPDATE
   SET value = excluded.value, quality = excluded.quality, source_id = excluded.source_id
 )
-SELECT count(*), count(held) FROM fresh
+SELECT count(*), count(held), (SELECT jsonb_object_agg(day, readings) FROM (
+  SELECT (time AT TIME ZONE %(zone)s)::date AS day, count(*) AS readings FROM fresh GROUP BY 1) AS d)
+FROM fresh
 """
 _INSERT: Final = """
 INSERT INTO readings (point_id, time, value, quality, source_id)
@@ -201,7 +204,8 @@ def _upsert(connection: Connection, site_id: str, staged: pl.DataFrame, source_i
     )
     connection.exec_driver_sql("TRUNCATE staged_readings")
     copy_in_binary(connection, "staged_readings", staged, _STAGED)
-    bounds = {"first": first, "last": last, "source": source_id}
+    zone = zone_of(connection, site_id)
+    bounds = {"first": first, "last": last, "source": source_id, "zone": zone}
     known = connection.exec_driver_sql(
         "SELECT EXISTS (SELECT 1 FROM readings "
         "WHERE point_id = ANY(%(points)s) AND time BETWEEN %(first)s AND %(last)s)",
@@ -209,8 +213,11 @@ def _upsert(connection: Connection, site_id: str, staged: pl.DataFrame, source_i
     ).scalar_one()
     if not known:
         connection.exec_driver_sql(_INSERT, bounds)
+        mark_days(connection, site_id, days_of(staged["time"], zone))
         return staged.height, 0
-    written, changed = connection.exec_driver_sql(_MERGE, bounds).one()
+    written, changed, days = connection.exec_driver_sql(_MERGE, bounds).one()
+    if days:
+        mark_days(connection, site_id, {date.fromisoformat(day): count for day, count in days.items()})
     return written, changed
 
 

@@ -81,6 +81,7 @@ def import_sample(
     ValueError
         The site is no sample, or `now` has no time zone.
     """
+    from flexergy_pipelines.metering import energy_of_site
     from flexergy_pipelines.quality import clean_period
     from flexergy_pipelines.store.prices import write_prices
     from flexergy_pipelines.store.readings import latest_reading_time, write_readings
@@ -109,6 +110,7 @@ def import_sample(
         weather = write_weather_issues(db, site.id, WEATHER_PROVIDER, sample_weather(replayed, start, end))
         tell("cleansing", 0.75)
         clean = clean_period(db, site.id, start, end)
+        energy_of_site(db, site.id, start, end)
     tell("done", 1.0)
     return ImportResult(site.id, False, readings.written, priced, weather, clean.written)
 

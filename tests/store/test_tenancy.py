@@ -12,6 +12,14 @@ from sqlalchemy.exc import DBAPIError
 from flexergy_pipelines.access import create_user, open_session
 from flexergy_pipelines.store import InvalidDataError, NotFoundError, Store, StoreError, TenantStore
 from flexergy_pipelines.store.alarms import acknowledge_alarm, clear_alarm, list_alarms, raise_alarm
+from flexergy_pipelines.store.bulk import (
+    BulkJob,
+    MeterRead,
+    list_bulk_jobs,
+    reading_statistics,
+    save_bulk_job,
+    write_meter_reads,
+)
 from flexergy_pipelines.store.clean import read_clean, write_clean
 from flexergy_pipelines.store.commands import (
     acknowledge_command,
@@ -21,6 +29,7 @@ from flexergy_pipelines.store.commands import (
     request_replan,
     write_command,
 )
+from flexergy_pipelines.store.energy import read_energy, write_energy
 from flexergy_pipelines.store.events import list_events
 from flexergy_pipelines.store.forecasts import ForecastRun, list_forecast_runs, read_forecast, write_forecast
 from flexergy_pipelines.store.frequency_curves import (
@@ -31,6 +40,7 @@ from flexergy_pipelines.store.frequency_curves import (
 from flexergy_pipelines.store.kpis_table import read_kpis, write_kpis
 from flexergy_pipelines.store.live import read_live, write_live
 from flexergy_pipelines.store.meter_files import find_meter_file, list_meter_files, record_meter_file
+from flexergy_pipelines.store.open_days import open_days
 from flexergy_pipelines.store.plans import (
     PlanRecord,
     list_plans,
@@ -40,6 +50,7 @@ from flexergy_pipelines.store.plans import (
     write_plan,
 )
 from flexergy_pipelines.store.prices import read_prices, write_prices
+from flexergy_pipelines.store.quality import read_findings, read_quality, replace_findings, write_quality
 from flexergy_pipelines.store.readings import latest_reading_time, read_corrections, read_readings, write_readings
 from flexergy_pipelines.store.setpoints import latest_setpoints, read_setpoints, write_setpoints
 from flexergy_pipelines.store.sites import list_sites
@@ -58,6 +69,16 @@ def row(**values: Any) -> pl.DataFrame:
     return pl.DataFrame([{"asset_id": PV[0], "quantity": PV[1], "time": T0} | values])
 
 
+def energy_row(value: float) -> pl.DataFrame:
+    rest = {"forward_kwh": value, "reverse_kwh": 0.0, "basis": 0, "estimated": False}
+    return pl.DataFrame([{"asset_id": PV[0], "time": T0} | rest])
+
+
+def quality_row() -> dict[str, Any]:
+    counts = {"expected": 96, "measured": 90, "wrong": 1, "estimated": 3, "empty": 2}
+    return {"asset_id": PV[0], "quantity": PV[1], "day": T0.date()} | counts
+
+
 def fill(db: TenantStore, value: float) -> dict[str, int]:
     """Write one of everything for the site that both tenants call by the same name."""
     plain_site(db, SITE, [PV])
@@ -73,6 +94,13 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
     write_setpoints(db, SITE, row(sent=value, status="ok"))
     write_live(db, SITE, row(value=value, quality=0))
     write_frequency_curve(db, SITE, FrequencyCurve(PV[0], T0, ((49.8, value), (50.2, -value)), 1.0))
+    write_energy(db, SITE, energy_row(value))
+    write_quality(db, SITE, pl.DataFrame([quality_row()]))
+    finding = {"check_name": "balance", "day": T0.date(), "subject": "all", "expected": value, "found": 0.0}
+    findings = pl.DataFrame([finding | {"deviation": 1.0, "detail": "off"}])
+    replace_findings(db, SITE, ["balance"], T0.date(), T0.date(), findings)
+    save_bulk_job(db, BulkJob(SITE, f"every {value:g}"), actor="ann")
+    write_meter_reads(db, SITE, "hourly", [MeterRead("m", None, T0, True, 1, value, 2, 2)])
     write_kpis(
         db,
         SITE,
@@ -100,6 +128,12 @@ def everything(db: TenantStore, plan_id: int) -> dict[str, Any]:
         "newest": latest_reading_time(db, SITE),
         "corrections": read_corrections(db, SITE, T0, END)["old_value"].to_list(),
         "clean": read_clean(db, SITE, T0, END)["value"].to_list(),
+        "energy": read_energy(db, SITE, T0, END)["forward_kwh"].to_list(),
+        "quality": read_quality(db, SITE, T0.date(), T0.date())["coverage"].to_list(),
+        "findings": read_findings(db, SITE, T0.date(), T0.date())["expected"].to_list(),
+        "bulk_jobs": [job.name for job in list_bulk_jobs(db, SITE)],
+        "meter_reads": reading_statistics(db, SITE, T0, END)["mean_latency_s"].to_list(),
+        "open_days": [(one.day, one.readings) for one in open_days(db)],
         "forecast": read_forecast(db, SITE, *PV, T0, END)["value"].to_list(),
         "runs": list_forecast_runs(db, SITE).height,
         "weather": read_weather(db, SITE, T0, END)["temperature_2m_c"].to_list(),
@@ -175,7 +209,7 @@ def test_raw_sql_of_the_application_reaches_one_tenant_only(
         open_session(tenant, name)
     tables = tenant_tables(store)
     assert len(tables) > 25
-    readable = [table for table in tables if not table.startswith(("readings_", "clean_readings_"))]
+    readable = [table for table in tables if not table.startswith(("readings_", "clean_readings_", "energy_15min_"))]
     with db.begin() as connection:
         for table in readable:
             owners = set(connection.exec_driver_sql(_OWNERS + table).scalars())
