@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from control_loop.context import ManualCommand
 from control_loop.cycle import ControlCycle, Controller
+from control_loop.dead_time import DeadTime
 from control_loop.droop import Curve, FrequencyResponse, fcr_share, ieee1547_power, lfsm_over, lfsm_under
 from control_loop.frequency import FrequencyService
 from control_loop.model import SiteModel
@@ -26,13 +28,14 @@ MODEL = SiteModel("site", (ESS, replace(ESS, asset_id="ess-2")), 150.0, 80.0, ra
 class Bench:
     """Two batteries that follow after `delay` cycles, behind a meter that feels them."""
 
-    def __init__(self, delay: int = 1, controllers: list[Controller] | None = None) -> None:
+    def __init__(self, delay: int = 1, controllers: list[Controller] | None = None, gain: float = 1.0) -> None:
         self.clock = SimulatedClock(NOW)
         values = {point(name): value for name, value in MEASURED.items() if name.startswith("ess-1")}
         values |= {("ess-2", key[1]): value for key, value in values.items()}
         values |= {(e, SETPOINT): 0.0 for e in ("ess-1", "ess-2")}
         self.device = MemoryDriver("all", {**values, ("pcc", "active_power_kw"): 0.0, ("pcc", "frequency_hz"): 50.0})
         self.past = [0.0] * delay
+        self.gain = gain
         self.cycle = ControlCycle(MODEL, [self.device], self.clock, controllers=controllers)
 
     def run(self, loads: list[float], before: Callable[[int], None] | None = None) -> list[float]:
@@ -43,10 +46,10 @@ class Bench:
             for number, load in enumerate(loads):
                 if before is not None:
                     before(number)
-                power = self.past[0] / 2
+                power = self.gain * self.past[0] / 2
                 self.device.values.update({("ess-1", "active_power_kw"): power, ("ess-2", "active_power_kw"): power})
-                self.device.values["pcc", "active_power_kw"] = load - self.past[0]
-                exchange.append(load - self.past[0])
+                self.device.values["pcc", "active_power_kw"] = load - 2 * power
+                exchange.append(load - 2 * power)
                 await self.cycle.run_once(self.clock.now())
                 told = sum(self.device.values[e, SETPOINT] or 0.0 for e in ("ess-1", "ess-2"))
                 self.past = [*self.past[1:], told]
@@ -61,16 +64,36 @@ def hold(value: float) -> list[ManualCommand]:
 
 
 @pytest.mark.requirement("energy.14.5")
-@pytest.mark.parametrize("delay", [1, 2])
-def test_zero_flow_is_reached_and_held_against_steps_of_the_load(delay: int) -> None:
-    bench = Bench(delay)
+@pytest.mark.parametrize("gain", [1.0, 0.9], ids=["exact", "weak"])
+@pytest.mark.parametrize("delay", [1, 2, 5, 10])
+def test_zero_flow_is_reached_and_held_against_steps_of_the_load(delay: int, gain: float) -> None:
+    bench = Bench(delay, gain=gain)
     bench.cycle.commands = hold(0.0)
-    exchange = bench.run([40.0] * 40 + [75.0] * 40 + [-30.0] * 40)
-    for end in (40, 80, 120):
-        assert all(abs(value) < 0.5 for value in exchange[end - 10 : end])
-    assert max(abs(v) for v in exchange[41:80]) <= 35.5
+    exchange = bench.run([40.0] * 60 + [75.0] * 60 + [-30.0] * 60)
+    for end in (60, 120, 180):
+        assert all(abs(value) < 1.0 for value in exchange[end - 5 : end])
+    # Once the dead time is known a step is answered without a swing beyond it.
+    assert max(abs(v) for v in exchange[61:120]) <= 35.5
+    settled = next(i for i in range(60) if all(abs(v) < 1.0 for v in exchange[120 + i : 180]))
+    assert settled <= 3 * delay + 9
     # Shared by the room each has: equally, of two equal batteries.
     assert bench.device.values["ess-1", SETPOINT] == pytest.approx(bench.device.values["ess-2", SETPOINT], abs=0.1)
+
+
+def test_the_dead_time_is_found_in_any_movement() -> None:
+    rng = Random(3)
+    for delay in (1, 3, 7, 14):
+        known = DeadTime(100.0)
+        told = [0.0] * delay
+        for number in range(120):
+            known.note(told[-1], 0.97 * told[-delay] - 1.5 + rng.gauss(0, 0.5))
+            told.append(told[-1] + (rng.choice([-4.0, 3.0, 0.0, 5.0]) if number % 3 == 0 else 0.0))
+        assert known.measured
+        assert known.cycles == delay
+    quiet = DeadTime(100.0)
+    for _ in range(120):
+        quiet.note(10.0, 10.0 + rng.gauss(0, 0.5))
+    assert not quiet.measured
 
 
 def test_what_a_limit_holds_back_does_not_wind_up() -> None:
