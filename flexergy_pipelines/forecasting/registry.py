@@ -9,7 +9,7 @@ import pickle
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +59,14 @@ class ModelRegistry:
         self._kept: dict[tuple[str, str], TrainedTarget] = {}
         self._last: dict[tuple[str, str], RegisteredModel] = {}
 
-    def log(self, trained: TrainedTarget, *, promote: bool = True, note: str = "") -> str:
+    def log(
+        self,
+        trained: TrainedTarget,
+        *,
+        promote: bool = True,
+        note: str = "",
+        facts: Mapping[str, str | float] | None = None,
+    ) -> str:
         """Keep a trained target with its parameters, metrics, features and plots.
 
         Parameters
@@ -69,6 +76,8 @@ class ModelRegistry:
             Make it the champion; the champion so far becomes `previous`.
         note : str
             Why it was promoted or not; a tag of the version.
+        facts : mapping or None
+            What the models learned from and what was left out; parameters and tags of the run.
 
         Returns
         -------
@@ -93,7 +102,7 @@ class ModelRegistry:
             (folder / BUNDLE).write_bytes(pickle.dumps(trained))
             run_name = f"{target.asset_id} {trained.trained_at:%Y-%m-%d %H:%M}"
             with mlflow.start_run(experiment_id=experiment, run_name=run_name):
-                mlflow.log_params(_parameters(trained))
+                mlflow.log_params(_parameters(trained) | dict(facts or {}))
                 mlflow.log_metrics(trained.metrics)
                 mlflow.log_dict({"features": list(trained.features)}, "features.json")
                 mlflow.log_dict(trained.importance, "importance.json")

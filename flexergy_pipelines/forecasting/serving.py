@@ -22,7 +22,7 @@ from flexergy_pipelines.forecasting.registry import (
     RegisteredModel,
     RegistryUnavailableError,
 )
-from flexergy_pipelines.forecasting.site_data import read_histories, read_weather
+from flexergy_pipelines.forecasting.site_data import chosen_columns, read_histories, read_weather
 from flexergy_pipelines.forecasting.targets import Target, targets_of
 from flexergy_pipelines.forecasting.timegrid import series_from_frame, to_minute
 from flexergy_pipelines.forecasting.weather import WeatherPanel, build_panel
@@ -181,7 +181,8 @@ def serve_site(db: TenantStore, site_id: str, now: datetime, registry: ModelRegi
     panels = {step: build_panel(weather, step, site.time_zone) for step in sorted({t.step_minutes for t in targets})}
     served: list[ServedForecast] = []
     for target in targets:
-        forecast = serve_target(target, histories[target.name], panels[target.step_minutes], now, registry)
+        panel = chosen_columns(panels[target.step_minutes], site.forecasts.of(target.asset_id).weather_inputs)
+        forecast = serve_target(target, histories[target.name], panel, now, registry)
         run = ForecastRun(
             site_id,
             target.asset_id,

@@ -7,19 +7,26 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from flexergy_pipelines.forecasting.exclusions import Lesson, lesson, uncurtailed
 from flexergy_pipelines.forecasting.targets import PRICE_ASSET, Target
+from flexergy_pipelines.forecasting.weather import WeatherPanel
 
 if TYPE_CHECKING:
+    from flexergy_pipelines.grid import Site
     from flexergy_pipelines.store import TenantStore
 
 HISTORY_DAYS = 400
+AVAILABLE = "available_power_kw"
 _EMPTY = pl.DataFrame(schema={"time": pl.Datetime("us", "UTC"), "value": pl.Float64})
+_NOTHING = pl.DataFrame(schema={"time": pl.Datetime("us", "UTC"), "value": pl.Float64, "flag": pl.String})
 
 
 def read_histories(
     db: TenantStore, site_id: str, targets: list[Target], now: datetime, days: int = HISTORY_DAYS
 ) -> dict[str, pl.DataFrame]:
     """History of each target as known at `now`: cleaned values, and raw ones where cleansing has not come yet.
+
+    Curtailed intervals hold the available power where that is reported, and are missing where not.
 
     Parameters
     ----------
@@ -36,32 +43,85 @@ def read_histories(
     dict of polars.DataFrame
         By target name: ``time, value``; empty where there is nothing.
     """
-    from flexergy_pipelines.store.clean import read_clean
-    from flexergy_pipelines.store.readings import read_readings
+    measured = read_measured(db, site_id, targets, now, days)
+    return {name: frame.select("time", "value").drop_nulls() for name, frame in measured.items()}
+
+
+def read_lessons(db: TenantStore, site: Site, targets: list[Target], now: datetime) -> dict[str, Lesson]:
+    """What the models of each target learn from, by the site's settings; see `exclusions.lesson`.
+
+    Returns
+    -------
+    dict of Lesson
+        By target name.
+    """
+    chosen = {target.name: site.forecasts.of(target.asset_id) for target in targets}
+    days = max((own.training_window_days or HISTORY_DAYS for own in chosen.values()), default=HISTORY_DAYS)
+    plain = [target for target in targets if not chosen[target.name].exclude_curtailed]
+    measured = read_measured(db, site.id, [t for t in targets if t not in plain], now, days)
+    measured |= read_measured(db, site.id, plain, now, days, curtailment=False)
+    found: dict[str, Lesson] = {}
+    for target in targets:
+        frame = measured[target.name]
+        found[target.name] = (
+            Lesson(frame.select("time", "value").drop_nulls())
+            if target.asset_id == PRICE_ASSET
+            else lesson(frame, target, chosen[target.name])
+        )
+    return found
+
+
+def read_measured(
+    db: TenantStore, site_id: str, targets: list[Target], now: datetime, days: int, *, curtailment: bool = True
+) -> dict[str, pl.DataFrame]:
+    """History of each target with its flags: ``time, value, flag`` and, for powers, ``curtailed``."""
+    from flexergy_pipelines.store.limits import read_limits
 
     start = now - timedelta(days=days)
     power = [target for target in targets if target.asset_id != PRICE_ASSET]
     found: dict[str, pl.DataFrame] = {}
     if power:
         points = [(target.asset_id, target.quantity) for target in power]
-        clean = read_clean(db, site_id, start, now, points).filter(pl.col("value").is_not_null())
-        newest = clean.group_by("asset_id", "quantity").agg(pl.col("time").max())
-        raw_from = newest["time"].min() if newest.height == len(points) else start
-        raw_start = raw_from if isinstance(raw_from, datetime) else start
-        raw = read_readings(db, site_id, raw_start, now, points, step="15m").filter(pl.col("value").is_not_null())
+        possible = [(target.asset_id, AVAILABLE) for target in power if target.kind in ("pv", "wind") and curtailment]
+        values = _clean_then_raw(db, site_id, [*points, *possible], start, now)
+        limits = read_limits(db, site_id, start, now) if curtailment else None
         for target in power:
-            here = (pl.col("asset_id") == target.asset_id) & (pl.col("quantity") == target.quantity)
-            cleaned = clean.filter(here).select("time", "value")
-            last = cleaned["time"].max()
-            fresh = raw.filter(here).select("time", "value")
-            # an interval that has not ended has only part of its mean
-            fresh = fresh.filter(pl.col("time") + timedelta(minutes=15) <= now)
-            if isinstance(last, datetime):
-                fresh = fresh.filter(pl.col("time") > last)
-            found[target.name] = pl.concat([cleaned, fresh])
+            frame = values[target.asset_id, target.quantity]
+            if limits is not None:
+                own = limits.filter(pl.col("asset_id") == target.asset_id)
+                reported = values.get((target.asset_id, AVAILABLE), _NOTHING)
+                frame = uncurtailed(frame, own, reported.select("time", available_kw="value"), target)
+            found[target.name] = frame
     for target in targets:
         if target.asset_id == PRICE_ASSET:
-            found[target.name] = _prices(db, site_id, start, now)
+            prices = _prices(db, site_id, start, now)
+            found[target.name] = prices.with_columns(flag=pl.lit(None, dtype=pl.String))
+    return found
+
+
+def _clean_then_raw(
+    db: TenantStore, site_id: str, points: list[tuple[str, str]], start: datetime, now: datetime
+) -> dict[tuple[str, str], pl.DataFrame]:
+    """``time, value, flag`` of each point: cleaned, and after the last cleaned value raw means of whole intervals."""
+    from flexergy_pipelines.store.clean import read_clean
+    from flexergy_pipelines.store.readings import read_readings
+
+    clean = read_clean(db, site_id, start, now, points)
+    newest = clean.filter(pl.col("value").is_not_null()).group_by("asset_id", "quantity").agg(pl.col("time").max())
+    raw_from = newest["time"].min() if newest.height == len(points) else start
+    raw_start = raw_from if isinstance(raw_from, datetime) else start
+    raw = read_readings(db, site_id, raw_start, now, points, step="15m").filter(pl.col("value").is_not_null())
+    found: dict[tuple[str, str], pl.DataFrame] = {}
+    for asset_id, quantity in points:
+        here = (pl.col("asset_id") == asset_id) & (pl.col("quantity") == quantity)
+        cleaned = clean.filter(here).select("time", "value", "flag")
+        last = cleaned.filter(pl.col("value").is_not_null())["time"].max()
+        fresh = raw.filter(here).select("time", "value", flag=pl.lit(None, dtype=pl.String))
+        # an interval that has not ended has only part of its mean
+        fresh = fresh.filter(pl.col("time") + timedelta(minutes=15) <= now)
+        if isinstance(last, datetime):
+            cleaned, fresh = cleaned.filter(pl.col("time") <= last), fresh.filter(pl.col("time") > last)
+        found[asset_id, quantity] = pl.concat([cleaned, fresh])
     return found
 
 
@@ -115,3 +175,18 @@ def read_weather(
     stamps = {"time": pl.Datetime("us", "UTC"), "issued_at": pl.Datetime("us", "UTC")}
     schema = stamps | dict.fromkeys(WEATHER_COLUMNS, pl.Float64)
     return pl.DataFrame([tuple(row) for row in rows], schema=schema, orient="row")
+
+
+def chosen_columns(panel: WeatherPanel, wanted: tuple[str, ...] | None) -> WeatherPanel:
+    """The panel with only the weather inputs that a target's settings allow, and what was derived from them.
+
+    Parameters
+    ----------
+    panel : WeatherPanel
+    wanted : tuple of str or None
+        Names of weather columns; None allows all.
+    """
+    if wanted is None:
+        return panel
+    keep = [i for i, column in enumerate(panel.columns) if any(name in column for name in wanted)]
+    return WeatherPanel(tuple(panel.columns[i] for i in keep), panel.valid, panel.issue, panel.values[:, keep])

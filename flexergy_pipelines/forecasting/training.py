@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 from flexergy_pipelines.forecasting.challenge import Verdict, judge
 from flexergy_pipelines.forecasting.registry import CHAMPION, ModelMissingError, ModelRegistry
 from flexergy_pipelines.forecasting.scoreboard import record_scores
-from flexergy_pipelines.forecasting.site_data import read_histories, read_weather
+from flexergy_pipelines.forecasting.site_data import chosen_columns, read_lessons, read_weather
 from flexergy_pipelines.forecasting.targets import Target, targets_of
 from flexergy_pipelines.forecasting.timegrid import to_minute
 from flexergy_pipelines.forecasting.trained import TooLittleHistoryError, TrainedTarget, make_inputs, train_models
 from flexergy_pipelines.forecasting.weather import WeatherPanel, build_panel
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from flexergy_pipelines.forecasting.exclusions import Lesson
     from flexergy_pipelines.forecasting.features import Inputs
     from flexergy_pipelines.store import TenantStore
 
@@ -98,7 +97,7 @@ def train_site(
     if targets is not None and not chosen:
         known = ", ".join(t.asset_id for t in targets_of(site))
         raise ValueError(f"{site_id}: no target among {', '.join(targets)}; the site has {known}")
-    histories = read_histories(db, site_id, chosen, now)
+    lessons = read_lessons(db, site, chosen, now)
     weather = read_weather(db, site_id, now)
     panels = {step: build_panel(weather, step, site.time_zone) for step in sorted({t.step_minutes for t in chosen})}
     results: list[TrainingResult] = []
@@ -106,7 +105,18 @@ def train_site(
         if progress is not None:
             progress(target.name, k / len(chosen))
         panel = panels[target.step_minutes]
-        results.append(_train_one(target, histories[target.name], panel, now, registry, quick=quick, seed=seed))
+        own = site.forecasts.of(target.asset_id)
+        results.append(
+            _train_one(
+                target,
+                lessons[target.name],
+                chosen_columns(panel, own.weather_inputs),
+                now,
+                registry,
+                quick=quick,
+                seed=seed,
+            )
+        )
     pairs = zip(chosen, results, strict=True)
     record_scores(db, site_id, now, [(target, row.champion, row.metrics) for target, row in pairs if row.promoted])
     return results
@@ -114,7 +124,7 @@ def train_site(
 
 def _train_one(
     target: Target,
-    history: pl.DataFrame,
+    lesson: Lesson,
     weather: WeatherPanel,
     now: datetime,
     registry: ModelRegistry,
@@ -124,11 +134,11 @@ def _train_one(
 ) -> TrainingResult:
     began = time.perf_counter()
     try:
-        trained = train_models(history, weather, target, now, quick, seed=seed)
+        trained = train_models(lesson.frame, weather, target, now, quick, seed=seed)
     except TooLittleHistoryError as error:
         return TrainingResult(target.name, None, "", False, str(error), seconds=time.perf_counter() - began)
-    verdict = _judge(trained, registry, make_inputs(history, weather, target).known_at(to_minute(now)))
-    version = registry.log(trained, promote=verdict.promote, note=verdict.reason)
+    verdict = _judge(trained, registry, make_inputs(lesson.frame, weather, target).known_at(to_minute(now)))
+    version = registry.log(trained, promote=verdict.promote, note=verdict.reason, facts=lesson.facts)
     seconds = time.perf_counter() - began
     return TrainingResult(
         target.name, version, trained.champion, verdict.promote, verdict.reason, trained.metrics, seconds

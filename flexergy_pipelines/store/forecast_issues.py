@@ -55,7 +55,6 @@ def read_forecast_issues(
         asset_id, quantity, issued_at, time, value, p10 to p90, fallback_level; by target, issue and time.
     """
     first, last = period(start, end)
-    quantiles = ", ".join(f"v.{name}" for name in QUANTILES)
     with db.begin() as connection:
         require_site(connection, site_id)
         rows = connection.exec_driver_sql(
@@ -65,8 +64,8 @@ def read_forecast_issues(
             "ORDER BY issued_at, run_id DESC) AS place FROM forecast_runs WHERE site_id = %(site)s "
             "AND issued_at > %(first)s - interval '8 days' AND issued_at < %(last)s "
             "AND issued_at <= coalesce(%(known)s, 'infinity'::timestamptz)) "
-            f"SELECT r.asset_id, r.quantity, r.issued_at, v.time, v.value, {quantiles}, r.fallback_level "
-            "FROM runs r JOIN forecast_values v USING (tenant_id, run_id) "
+            "SELECT r.asset_id, r.quantity, r.issued_at, v.time, v.value, p10, p20, p30, p40, p50, p60, p70, p80, p90, "
+            "r.fallback_level FROM runs r JOIN forecast_values v USING (tenant_id, run_id) "
             "WHERE r.place = 1 AND v.time >= %(first)s AND v.time < %(last)s ORDER BY 1, 2, 3, 4",
             {
                 "site": site_id,
