@@ -59,8 +59,11 @@ def start_platform(home: Path, *words: str) -> tuple[subprocess.Popen[str], dict
         lines.append(line)
         if line.rstrip() == "}":
             return process, json.loads("".join(lines))
+    process.stdout.close()
     process.wait(STOP_PATIENCE_S)
-    pytest.fail(f"the platform did not start:\n{(home / 'up.log').read_text()[-4000:]}")
+    pipeline = home / "logs" / "pipeline.log"
+    why = pipeline.read_text()[-8000:] if pipeline.exists() else ""
+    pytest.fail(f"the platform did not start:\n{(home / 'up.log').read_text()[-4000:]}\n{why}")
 
 
 @pytest.fixture(scope="package")
