@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,7 @@ def rolling(
     seed: int,
     quick: bool,
     progress: Progress | None = None,
+    tuned: Mapping[str, float] | None = None,
 ) -> Predictions:
     """Forecast every row issued at or after the first cutoff by models fitted at the newest cutoff before.
 
@@ -105,6 +106,8 @@ def rolling(
         Smaller models.
     progress : callable or None
         Called with a text and the share done.
+    tuned : mapping or None
+        Parameters of the boosted trees, see `models.lightgbm.TUNABLE`.
     """
     order = np.argsort(table.rows.issue, kind="stable")
     test_index = order[table.rows.issue[order] >= cutoffs[0]]
@@ -123,7 +126,7 @@ def rolling(
             continue
         if progress is not None:
             progress(f"fold {k + 1} of {len(cutoffs)}", k / len(cutoffs))
-        fitted = fit_members(table, inputs, cutoff, seed=seed, quick=quick)
+        fitted = fit_members(table, inputs, cutoff, seed=seed, quick=quick, tuned=tuned)
         part = test.take(chosen)
         known = inputs.known_at(cutoff)
         bounds = bounds_of(known)

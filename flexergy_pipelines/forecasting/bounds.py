@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flexergy_pipelines.forecasting.solar import sun
+from flexergy_pipelines.forecasting.solar import InferredLocation, sun
 from flexergy_pipelines.forecasting.timegrid import DAY, local_offset
 
 if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.features import Inputs
-    from flexergy_pipelines.forecasting.targets import Target
+    from flexergy_pipelines.forecasting.targets import Location, Target
     from flexergy_pipelines.forecasting.timegrid import Floats, Minutes
 
 # the sun's refraction and the half width of an interval let a little light in below the horizon
@@ -39,17 +39,24 @@ class Bounds:
         """Bounded `values`, rows by `minutes`, of one or two dimensions; NaN stays."""
         out = np.clip(values, self.lower, self.upper)
         if target.kind == "pv":
-            night = self._night(minutes, target)
+            night = self.night(minutes, target)
             out[night] = np.where(np.isnan(out[night]), out[night], 0.0)
         return out
 
-    def _night(self, minutes: Minutes, target: Target) -> np.ndarray:
-        if target.location is not None:
-            return sun(minutes, target.step_minutes, target.location)[0] < NIGHT_ELEVATION_DEG
+    def night(self, minutes: Minutes, target: Target) -> np.ndarray:
+        """Whether a PV plant is in the dark: by the sun where its place is configured, else by history."""
+        place = _place(target)
+        if place is not None:
+            return sun(minutes, target.step_minutes, place)[0] < NIGHT_ELEVATION_DEG
         if self.dark is None:
             return np.zeros(minutes.size, dtype=bool)
         hour, fortnight = _slots(minutes, target)
         return self.dark[hour, fortnight]
+
+
+def _place(target: Target) -> Location | None:
+    """The configured place; one inferred from the data is too rough to say when it is night."""
+    return None if isinstance(target.location, InferredLocation) else target.location
 
 
 def _slots(minutes: Minutes, target: Target) -> tuple[Minutes, Minutes]:
@@ -69,7 +76,7 @@ def bounds_of(inputs: Inputs) -> Bounds:
             # a turbine at standstill draws its own consumption, if the meter shows it
             lower = float(np.quantile(good, 0.001))
         upper = target.capacity if target.capacity is not None else (float(good.max()) if good.size else np.inf)
-        dark = _dark_hours(inputs) if target.kind == "pv" and target.location is None and good.size else None
+        dark = _dark_hours(inputs) if target.kind == "pv" and _place(target) is None and good.size else None
         return Bounds(lower, upper, dark)
     if good.size and (good < 0).mean() > 0.001:
         lower = -np.inf

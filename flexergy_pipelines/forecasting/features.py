@@ -6,21 +6,24 @@ the lead; everything that touches the target's own past goes through `GatedSerie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flexergy_pipelines.forecasting.calendars import CALENDAR_FEATURES, calendar_matrix, day_types
-from flexergy_pipelines.forecasting.solar import plane_of_array, sun
+from flexergy_pipelines.forecasting.solar import inferred_location, plane_of_array, sun
 from flexergy_pipelines.forecasting.timegrid import DAY, GatedSeries, Series, local_offset, wall_lag
-from flexergy_pipelines.forecasting.weather import EMPTY_PANEL, IRRADIANCE, WIND_ANY, WIND_HIGH, WeatherPanel
+from flexergy_pipelines.forecasting.weather import EMPTY_PANEL, WIND_ANY, WeatherPanel
 
 if TYPE_CHECKING:
-    from flexergy_pipelines.forecasting.targets import Target
+    from flexergy_pipelines.forecasting.targets import Location, Target
     from flexergy_pipelines.forecasting.timegrid import Floats, Minutes
 
 MIN_ELEVATION_DEG = -1.0
+HEIGHT = re.compile(r"\d+")
+WIND_DIRECTION = re.compile(r"(^|_)wd\d*|wind.?dir", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,21 @@ class Inputs:
     def known_at(self, issue: int) -> Inputs:
         end = int(self.past.known_end(np.array([issue], dtype=np.int64))[0])
         return Inputs(self.target, self.series.until(end), self.weather.known_at(issue))
+
+
+def located(inputs: Inputs, cutoff: int) -> Inputs:
+    """The same, with a place told from the light known at `cutoff`, for a PV plant whose place is not configured."""
+    if inputs.target.kind != "pv" or inputs.target.location is not None:
+        return inputs
+    known = inputs.known_at(cutoff)
+    minutes = known.series.minutes
+    light = known.weather.light
+    shown = known.series.values
+    if light is not None and minutes.size:
+        column = known.weather.columns.index(light)
+        shown = known.weather.lookup(minutes, np.full(minutes.shape, cutoff, dtype=np.int64))[:, column]
+    place = inferred_location(minutes, shown)
+    return inputs if place is None else replace(inputs, target=replace(inputs.target, location=place))
 
 
 def lag_days(rows: Rows, past: GatedSeries) -> Minutes:
@@ -131,9 +149,9 @@ def _solar(rows: Rows, inputs: Inputs, weather: Floats) -> tuple[list[str], list
     step = inputs.series.step
     elevation, azimuth, clear = sun(rows.valid, step, target.location)
     names, values = ["sun_elevation", "sun_azimuth", "clear_sky_ghi"], [elevation, azimuth, clear]
-    ghi_column = next((i for i, c in enumerate(inputs.weather.columns) if IRRADIANCE.search(c) and "|" not in c), None)
-    if ghi_column is not None:
-        ghi = weather[:, ghi_column]
+    light = inputs.weather.light
+    if light is not None and light in inputs.weather.columns:
+        ghi = weather[:, inputs.weather.columns.index(light)]
         up = elevation > 3.0
         index = np.where(up, ghi / np.maximum(clear, 20.0), np.nan)
         poa = plane_of_array(
@@ -142,24 +160,53 @@ def _solar(rows: Rows, inputs: Inputs, weather: Floats) -> tuple[list[str], list
             elevation,
             azimuth,
             tilt_deg=30.0 if target.tilt_deg is None else target.tilt_deg,
-            azimuth_deg=180.0 if target.azimuth_deg is None else target.azimuth_deg,
+            azimuth_deg=_facing(target.location) if target.azimuth_deg is None else target.azimuth_deg,
         )
         names += ["clear_sky_index", "poa_irradiance"]
         values += [index, np.where(elevation > MIN_ELEVATION_DEG, poa, 0.0)]
     return names, values
 
 
+def _facing(place: Location) -> float:
+    """Azimuth of the midday sun [deg]: where modules face if nothing else is known."""
+    return 180.0 if place.latitude_deg >= 0 else 0.0
+
+
 def _wind(inputs: Inputs, weather: Floats) -> tuple[list[str], list[Floats]]:
+    """Power curve of the wind nearest hub height and of its neighbours in time; shear and direction where known."""
     columns = inputs.weather.columns
-    plain = [i for i, c in enumerate(columns) if "|" not in c]
-    high = next((i for i in plain if WIND_HIGH.search(columns[i])), None)
-    speed = high if high is not None else next((i for i in plain if WIND_ANY.search(columns[i])), None)
-    if speed is None:
-        speed = next((i for i in plain if columns[i].startswith("speed(")), None)
-    if speed is None:
-        return [], []
-    v = weather[:, speed]
-    return ["wind_cubed", "wind_curve"], [np.minimum(v, 14.0) ** 3, generic_power_curve(v)]
+    speeds = sorted(
+        (i for i, c in enumerate(columns) if "|" not in c and (WIND_ANY.search(c) or c.startswith("speed("))),
+        key=lambda i: -height_of(columns[i]),
+    )
+    names: list[str] = []
+    values: list[Floats] = []
+    for rank, i in enumerate(speeds[:2]):
+        label = "" if rank == 0 else "_low"
+        v = weather[:, i]
+        names += [f"wind_cubed{label}", f"wind_curve{label}"]
+        values += [np.minimum(v, 14.0) ** 3, generic_power_curve(v)]
+        if rank == 0:
+            around = [columns.index(f"{columns[i]}|{n}") for n in ("-1h", "+1h") if f"{columns[i]}|{n}" in columns]
+            if len(around) == 2:
+                before, after = (generic_power_curve(weather[:, k]) for k in around)
+                names += ["wind_curve_around"]
+                values += [np.where(np.isfinite(before + after), (before + 2 * values[1] + after) / 4, values[1])]
+    if len(speeds) > 1:
+        names.append("wind_shear")
+        values.append(weather[:, speeds[0]] / np.maximum(weather[:, speeds[1]], 0.5))
+    for i, name in enumerate(columns):
+        if WIND_DIRECTION.search(name) and "|" not in name:
+            turn = np.deg2rad(weather[:, i])
+            names += [f"sin({name})", f"cos({name})"]
+            values += [np.sin(turn), np.cos(turn)]
+    return names, values
+
+
+def height_of(column: str) -> float:
+    """Height above ground in the name of a wind column [m], 0 where it has none; ``speed(U100)`` is 100."""
+    heights = [float(number) for number in HEIGHT.findall(column) if 2 <= float(number) <= 300]
+    return max(heights, default=0.0)
 
 
 def generic_power_curve(speed_ms: Floats) -> Floats:

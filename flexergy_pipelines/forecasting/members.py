@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flexergy_pipelines.forecasting.bounds import bounds_of
 from flexergy_pipelines.forecasting.models.base import Model, Table, training_part
 from flexergy_pipelines.forecasting.models.daily_net import DailyNet
 from flexergy_pipelines.forecasting.models.lear import Lear
@@ -18,15 +19,17 @@ from flexergy_pipelines.forecasting.models.prophet import ProphetModel
 from flexergy_pipelines.forecasting.models.similar_day import SimilarDay
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flexergy_pipelines.forecasting.features import Inputs
     from flexergy_pipelines.forecasting.timegrid import Floats
 
 CALENDAR_KINDS = ("load", "ev", "controllable_load", "price")
 
 
-def new_members(kind: str, *, quick: bool = False) -> list[Model]:
+def new_members(kind: str, *, quick: bool = False, tuned: Mapping[str, float] | None = None) -> list[Model]:
     """Fresh models for a kind of target, naives included; `quick` leaves out the slowest."""
-    members: list[Model] = [LightGBMPoint(), LinearByHour(), SimilarDay()]
+    members: list[Model] = [LightGBMPoint(tuned), LinearByHour(), SimilarDay()]
     if kind == "price" and not quick:
         members += [Lear(), DailyNet()]
     if kind in CALENDAR_KINDS:
@@ -62,8 +65,9 @@ class Fitted:
 
 
 def fit_members(
-    table: Table, inputs: Inputs, cutoff: int, *, seed: int, quick: bool, only: set[str] | None = None
-) -> Fitted:
+    table: Table, inputs: Inputs, cutoff: int, *, seed: int, quick: bool, only: set[str] | None = None,
+    tuned: Mapping[str, float] | None = None,
+) -> Fitted:  # fmt: skip
     """Fit every member on what was known at `cutoff`.
 
     A member that cannot be fitted is left out with its reason; the naives always work.
@@ -82,19 +86,24 @@ def fit_members(
         Fewer rows, trees and quantile levels.
     only : set of str or None
         Names to fit; None fits all.
+    tuned : mapping or None
+        Parameters of the boosted trees, see `models.lightgbm.TUNABLE`; None takes the defaults.
     """
     from threadpoolctl import threadpool_limits
 
     # small matrices: threads only wait for each other, and other services need the cores
     with threadpool_limits(1):
-        return _fit_all(table, inputs, cutoff, seed=seed, quick=quick, only=only)
+        return _fit_all(table, inputs, cutoff, seed=seed, quick=quick, only=only, tuned=tuned)
 
 
-def _fit_all(table: Table, inputs: Inputs, cutoff: int, *, seed: int, quick: bool, only: set[str] | None) -> Fitted:
+def _fit_all(
+    table: Table, inputs: Inputs, cutoff: int, *, seed: int, quick: bool, only: set[str] | None,
+    tuned: Mapping[str, float] | None,
+) -> Fitted:  # fmt: skip
     known = inputs.known_at(cutoff)
-    part = training_part(table, inputs, cutoff, 12_000 if quick else 60_000, seed)
-    fitted = Fitted({}, LightGBMQuantiles())
-    for model in new_members(inputs.target.kind, quick=quick):
+    part = training_part(_lit(table, known), inputs, cutoff, 12_000 if quick else 60_000, seed)
+    fitted = Fitted({}, LightGBMQuantiles(tuned))
+    for model in new_members(inputs.target.kind, quick=quick, tuned=tuned):
         if only is not None and model.name not in only and model.name not in NAIVE_NAMES:
             continue
         began = time.perf_counter()
@@ -109,6 +118,14 @@ def _fit_all(table: Table, inputs: Inputs, cutoff: int, *, seed: int, quick: boo
     fitted.quantiles.fit(part, known, seed=seed, quick=quick)
     fitted.fit_s["quantiles"] = time.perf_counter() - began
     return fitted
+
+
+def _lit(table: Table, known: Inputs) -> Table:
+    """Without the nights of a PV plant: they are zero by its bounds and teach nothing."""
+    if known.target.kind != "pv":
+        return table
+    night = bounds_of(known).night(table.rows.valid, known.target)
+    return table.take(np.flatnonzero(~night)) if night.mean() < 0.9 else table
 
 
 def spread(fitted: Fitted, table: Table, levels: tuple[float, ...], fallback_sigma: float) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""Sun position, clear-sky irradiance and a physical estimate of PV power, from pvlib."""
+"""Sun position and clear-sky irradiance from pvlib, and where a plant must stand to see the light when it does."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flexergy_pipelines.forecasting.timegrid import to_datetimes
+from flexergy_pipelines.forecasting.targets import Location
+from flexergy_pipelines.forecasting.timegrid import DAY, to_datetimes
 
 if TYPE_CHECKING:
-    from flexergy_pipelines.forecasting.targets import Location
     from flexergy_pipelines.forecasting.timegrid import Floats, Minutes
+
+# fewer days show too little of the seasons to tell a latitude
+MIN_DAYS_TO_LOCATE = 120
+MIN_LIKENESS = 0.9
+
+
+class InferredLocation(Location):
+    """A place told from when it is light: good for features, too rough to say when it is night."""
+
+    __slots__ = ()
 
 
 def sun(minutes: Minutes, step: int, location: Location) -> tuple[Floats, Floats, Floats]:
@@ -49,3 +59,63 @@ def plane_of_array(
         tilt_deg, azimuth_deg, zenith, azimuth, split["dni"], np.maximum(ghi, 0.0), split["dhi"]
     )
     return np.asarray(total["poa_global"], dtype=np.float64)
+
+
+def inferred_location(minutes: Minutes, light: Floats) -> InferredLocation | None:
+    """The place whose clear sky resembles best the brightest days of each season, hour by hour.
+
+    Stamps that are off by a constant (ends of intervals, local time without summer time) shift the longitude, so that
+    the sun still stands where the data has it.
+
+    Parameters
+    ----------
+    minutes : ndarray, shape (n,)
+        Starts of intervals [min since epoch].
+    light : ndarray, shape (n,)
+        Irradiance, or power of the plant, in any unit.
+
+    Returns
+    -------
+    InferredLocation or None
+        None where the data shows too little of a year or does not look like sunlight.
+    """
+    good = np.isfinite(light)
+    minutes, light = minutes[good], light[good]
+    if minutes.size < 24 * 60 or minutes.max() - minutes.min() < MIN_DAYS_TO_LOCATE * DAY:
+        return None
+    hour = minutes % DAY // 60
+    fortnight = (minutes // DAY % 365.2425 // 14).astype(np.int64)
+    cell = fortnight * 24 + hour
+    order = np.argsort(cell, kind="stable")
+    cells, first = np.unique(cell[order], return_index=True)
+    bright = np.array([np.quantile(part, 0.9) for part in np.split(light[order], first[1:])])
+    day_of_year, middle = cells // 24 * 14 + 7.5, cells % 24 + 0.5
+    if float(bright.std()) <= 0:
+        return None
+
+    def best(latitudes: Floats, longitudes: Floats) -> tuple[float, float, float]:
+        lat, lon = (grid.reshape(-1, 1) for grid in np.meshgrid(latitudes, longitudes))
+        sky = _clear(np.deg2rad(lat), lon, day_of_year[None, :], middle[None, :])
+        sky = sky - sky.mean(axis=1, keepdims=True)
+        spread = np.sqrt((sky**2).sum(axis=1))
+        shown = bright - bright.mean()
+        likeness = sky @ shown / np.maximum(spread * np.sqrt((shown**2).sum()), 1e-12)
+        k = int(np.argmax(likeness))
+        return float(lat[k, 0]), float(lon[k, 0]), float(likeness[k])
+
+    lat, lon, _ = best(np.arange(-65.0, 66.0, 5.0), np.arange(-180.0, 180.0, 7.5))
+    lat, lon, likeness = best(np.arange(lat - 5, lat + 5.1, 1.0), np.arange(lon - 7.5, lon + 7.6, 1.5))
+    if likeness < MIN_LIKENESS:
+        return None
+    return InferredLocation(float(np.clip(lat, -90, 90)), (lon + 180.0) % 360.0 - 180.0)
+
+
+def _clear(latitude: Floats, longitude: Floats, day_of_year: Floats, hour: Floats) -> Floats:
+    """Haurwitz's clear sky [W/m2] with Cooper's declination and a two-term equation of time; hours in UTC."""
+    declination = np.deg2rad(23.45) * np.sin(2 * np.pi * (284 + day_of_year) / 365)
+    turn = 2 * np.pi * (day_of_year - 81) / 364
+    equation = 9.87 * np.sin(2 * turn) - 7.53 * np.cos(turn) - 1.5 * np.sin(turn)
+    angle = np.deg2rad(15.0 * (hour + equation / 60 - 12) + longitude)
+    cosine = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(angle)
+    up = np.maximum(cosine, 1e-6)
+    return np.where(cosine > 0, 1098.0 * up * np.exp(-0.059 / up), 0.0)

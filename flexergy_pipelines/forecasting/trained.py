@@ -22,7 +22,7 @@ from flexergy_pipelines.forecasting.backtest import (
 from flexergy_pipelines.forecasting.bounds import Bounds, bounds_of
 from flexergy_pipelines.forecasting.calibration import Calibration, calibrate
 from flexergy_pipelines.forecasting.combine import ENSEMBLE, Mix, mix_of
-from flexergy_pipelines.forecasting.features import Inputs
+from flexergy_pipelines.forecasting.features import Inputs, located
 from flexergy_pipelines.forecasting.members import Fitted, fit_members, spread, squared_loss
 from flexergy_pipelines.forecasting.models.base import make_table
 from flexergy_pipelines.forecasting.models.lightgbm import LightGBMPoint, importance
@@ -33,6 +33,8 @@ from flexergy_pipelines.forecasting.timegrid import DAY, series_from_frame, to_d
 from flexergy_pipelines.forecasting.weather import WeatherPanel, build_panel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flexergy_pipelines.forecasting.timegrid import Floats, Minutes
 
 MIN_HISTORY_DAYS = 21
@@ -66,6 +68,8 @@ class TrainedTarget:
         Cutoff of the data.
     data_version : str
         Hash of the training data.
+    tuned : dict
+        Parameters of the boosted trees that a search found; empty for the defaults.
     """
 
     target: Target
@@ -82,6 +86,7 @@ class TrainedTarget:
     data_version: str
     losses: Floats = field(default_factory=lambda: np.empty(0))
     backtest: pl.DataFrame = field(default_factory=pl.DataFrame)
+    tuned: dict[str, float] = field(default_factory=dict)
 
     @property
     def importance(self) -> dict[str, float]:
@@ -131,6 +136,7 @@ def train_models(
     quick: bool = False,
     *,
     seed: int = 7,
+    tuned: Mapping[str, float] | None = None,
 ) -> TrainedTarget:
     """Train all models of a target, backtest them, choose and calibrate.
 
@@ -147,6 +153,8 @@ def train_models(
         Smaller models and one fold of four weeks instead of three.
     seed : int
         The same data and seed give the same forecasts.
+    tuned : mapping or None
+        Parameters of the boosted trees, see `models.lightgbm.TUNABLE`; None takes the defaults.
 
     Returns
     -------
@@ -163,7 +171,8 @@ def train_models(
     days = int(np.isfinite(series.values).sum()) * series.step / DAY
     if days < MIN_HISTORY_DAYS:
         raise TooLittleHistoryError(f"{target.name}: {days:.1f} days of history, {MIN_HISTORY_DAYS} needed to train")
-    inputs = Inputs(target, series, inputs.weather)
+    inputs = located(Inputs(target, series, inputs.weather), now)
+    target = inputs.target
     spacing = 1740 if quick else 780
     begin = series.start + int(min(8, days / 4) * DAY)
     table = make_table(
@@ -172,7 +181,7 @@ def train_models(
     fold_days, folds = (28, 1) if quick else (28, 3)
     fold_days = min(fold_days, max(4, int(days / 4 / folds)))
     cutoffs = [series.end - (folds - k) * fold_days * DAY for k in range(folds)]
-    predictions = rolling(inputs, table, cutoffs, DEFAULT_QUANTILES, seed=seed, quick=quick)
+    predictions = rolling(inputs, table, cutoffs, DEFAULT_QUANTILES, seed=seed, quick=quick, tuned=tuned)
     served = serve_rolling(inputs, predictions)
     truth = predictions.table.y
     mix = mix_of(truth, predictions.forecasts, squared=squared_loss(target.kind))
@@ -181,7 +190,7 @@ def train_models(
     value = mix.served(predictions.forecasts)
     centre = centre_of(value, predictions.median, target.kind)
     calibration = calibrate(truth, centre, predictions.offsets, DEFAULT_QUANTILES).widened(served.width)
-    fitted = fit_members(table, inputs, now, seed=seed, quick=quick, only=wanted | {"lightgbm"})
+    fitted = fit_members(table, inputs, now, seed=seed, quick=quick, only=wanted | {"lightgbm"}, tuned=tuned)
     return TrainedTarget(
         target=target,
         champion=mix.champion,
@@ -197,6 +206,7 @@ def train_models(
         data_version=hashlib.sha256(series.values.tobytes() + inputs.weather.values.tobytes()).hexdigest()[:16],
         losses=np.abs(truth - served.value),
         backtest=_backtest_frame(predictions, served),
+        tuned=dict(tuned or {}),
     )
 
 

@@ -14,6 +14,13 @@ import numpy as np
 import polars as pl
 
 from flexergy_pipelines.forecasting.timegrid import frame_minutes, to_datetimes
+from flexergy_pipelines.forecasting.weather_columns import (
+    added_up,
+    amounts,
+    in_watts,
+    light_column,
+    usual_name,
+)
 
 if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.timegrid import Floats, Minutes
@@ -21,9 +28,7 @@ if TYPE_CHECKING:
 ALWAYS = np.int64(0)
 _SHIFT = np.int64(2**32)
 
-IRRADIANCE = re.compile(r"shortwave|ghi|irradian|ssrd|global_rad|swdown", re.IGNORECASE)
 TEMPERATURE = re.compile(r"temp|t2m|(^|_)t($|_)|drybulb|dry_bulb", re.IGNORECASE)
-WIND_HIGH = re.compile(r"(wind.?speed|ws|wind)_?(80|100|120)m?", re.IGNORECASE)
 WIND_ANY = re.compile(r"wind.?speed|(^|_)ws|^wind$", re.IGNORECASE)
 
 
@@ -39,12 +44,15 @@ class WeatherPanel:
         Start of the interval and time the row was published [min since epoch]; issue 0 means always known.
     values : ndarray, shape (n, k)
         NaN where the source gave none.
+    light : str or None
+        The column that shows the light on the ground.
     """
 
     columns: tuple[str, ...]
     valid: Minutes
     issue: Minutes
     values: Floats
+    light: str | None = None
 
     def lookup(self, minutes: Minutes, issue: Minutes) -> Floats:
         """Values for `minutes` from the newest forecast published by `issue`; NaN where there is none."""
@@ -65,7 +73,7 @@ class WeatherPanel:
         keep = self.issue <= issue
         if keep.all():
             return self
-        return WeatherPanel(self.columns, self.valid[keep], self.issue[keep], self.values[keep])
+        return WeatherPanel(self.columns, self.valid[keep], self.issue[keep], self.values[keep], self.light)
 
 
 EMPTY_PANEL = WeatherPanel((), np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0)))
@@ -192,7 +200,9 @@ def build_panel(frame: pl.DataFrame | None, step_minutes: int, time_zone: str) -
     clean = frame.select(columns).with_columns(
         pl.Series("time", minutes * 60_000_000).cast(pl.Datetime("us", "UTC")), issued
     )
-    clean = clean.unique(["issued_at", "time"], keep="last", maintain_order=True)
+    clean = clean.unique(["issued_at", "time"], keep="last", maintain_order=True).sort("issued_at", "time")
+    clean, columns = _as_amounts(clean, columns)
+    light = light_column(columns, frame_minutes(clean["time"]), _matrix(clean, columns))
     clean = _upsampled(clean, columns, step_minutes).sort("issued_at", "time")
     if clean.is_empty():
         return EMPTY_PANEL
@@ -202,5 +212,26 @@ def build_panel(frame: pl.DataFrame | None, step_minutes: int, time_zone: str) -
         tuple(names),
         frame_minutes(clean["time"]),
         np.asarray(clean["issued_at"].to_numpy(), dtype=np.int64),
-        clean.select(pl.col(names).fill_null(float("nan"))).to_numpy(),
+        _matrix(clean, names),
+        light,
     )
+
+
+def _matrix(frame: pl.DataFrame, columns: list[str]) -> Floats:
+    return np.asarray(frame.select(pl.col(columns).fill_null(float("nan"))).to_numpy(), dtype=np.float64)
+
+
+def _as_amounts(frame: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, list[str]]:
+    """Columns under their usual names; what adds up since midnight or since the issue as amounts, radiation in W/m2."""
+    minutes, issued = frame_minutes(frame["time"]), np.asarray(frame["issued_at"].to_numpy(), dtype=np.int64)
+    out = frame.select("time", "issued_at")
+    names: list[str] = []
+    for column in columns:
+        name = usual_name(column)
+        name = column if name in columns or name in names else name
+        values = np.asarray(frame[column].fill_null(float("nan")).to_numpy(), dtype=np.float64)
+        if added_up(minutes, issued, values):
+            values = amounts(minutes, issued, values)
+        out = out.with_columns(pl.Series(name, in_watts(minutes, values, name=name)).fill_nan(None))
+        names.append(name)
+    return out, names

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import lightgbm
 
     from flexergy_pipelines.forecasting.features import Inputs
@@ -30,6 +32,27 @@ COMMON = {
     "min_data_in_leaf": 20,
     "max_bin": 63,
 }
+
+
+# what a search may set on top of COMMON
+TUNABLE = (
+    "num_leaves", "min_data_in_leaf", "feature_fraction", "bagging_fraction", "lambda_l2", "learning_rate", "rounds",
+)  # fmt: skip
+
+
+def tuning(tuned: Mapping[str, float] | None) -> dict[str, float]:
+    """Tuned parameters as LightGBM takes them (whole numbers where it counts).
+
+    Raises
+    ------
+    ValueError
+        For a name that is not in `TUNABLE`.
+    """
+    unknown = sorted(set(tuned or {}) - set(TUNABLE))
+    if unknown:
+        raise ValueError(f"tree parameter {unknown[0]!r} is not one of {', '.join(TUNABLE)}")
+    whole = ("num_leaves", "min_data_in_leaf", "rounds")
+    return {name: int(value) if name in whole else float(value) for name, value in (tuned or {}).items()}
 
 
 def binned(table: Table) -> lightgbm.Dataset:
@@ -58,9 +81,10 @@ class LightGBMPoint:
 
     name = "lightgbm"
 
-    def __init__(self) -> None:
+    def __init__(self, tuned: Mapping[str, float] | None = None) -> None:
         self.booster: lightgbm.Booster | None = None
         self.names: tuple[str, ...] = ()
+        self.tuned = tuning(tuned)
 
     def fit(self, table: Table, inputs: Inputs, *, seed: int, quick: bool) -> None:
         if len(table) < MIN_ROWS:
@@ -68,7 +92,9 @@ class LightGBMPoint:
         self.names = table.names
         rounds, rate = (90, 0.12) if quick else (500, 0.04)
         objective = "regression_l1" if inputs.target.kind == "price" else "regression"
-        self.booster = _boost(binned(table), {"objective": objective, "learning_rate": rate}, rounds, seed)
+        params = {"objective": objective, "learning_rate": rate} | self.tuned
+        rounds = int(params.pop("rounds", rounds))
+        self.booster = _boost(binned(table), params, rounds, seed)
 
     def predict(self, table: Table, inputs: Inputs) -> Floats:
         if self.booster is None:
@@ -88,7 +114,9 @@ class LightGBMQuantiles:
 
     name = "lightgbm_quantiles"
 
-    def __init__(self) -> None:
+    def __init__(self, tuned: Mapping[str, float] | None = None) -> None:
+        # the quantiles keep their own pace: rate and number of rounds are tuned for the point forecast
+        self.tuned = {k: v for k, v in tuning(tuned).items() if k not in ("learning_rate", "rounds")}
         self.levels: tuple[float, ...] = ()
         self.boosters: list[lightgbm.Booster] = []
         self.names: tuple[str, ...] = ()
@@ -101,7 +129,7 @@ class LightGBMQuantiles:
         rounds, rate = (50, 0.15) if quick else (200, 0.06)
         data = binned(table)
         for level in self.levels:
-            params = {"objective": "quantile", "alpha": level, "learning_rate": rate}
+            params = {"objective": "quantile", "alpha": level, "learning_rate": rate} | self.tuned
             self.boosters.append(_boost(data, params, rounds, seed))
 
     def predict(self, table: Table, quantiles: tuple[float, ...]) -> Floats | None:
