@@ -18,8 +18,9 @@ from control_loop.lease import CounterLease, FileLeaseStore
 from control_loop.outbox import Outbox
 from control_loop.plan_view import PlanView
 from control_loop.protocols.backoff import Backoff
+from control_loop.protocols.factory import drivers_of
 from control_loop.site_loop import SiteLoop
-from control_loop.site_model import drivers_of, model_of, telemetry_filter
+from control_loop.site_model import model_of, telemetry_filter
 from control_loop.spool import Spool
 from flexergy_pipelines.grid import Site, SystemClock
 from flexergy_pipelines.logs import get_logger

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from control_loop.model import Actuator, CurtailmentRules, SiteModel, Storage
-from control_loop.protocols import iec104, iec61850
-from control_loop.protocols.base import Driver
-from control_loop.protocols.modbus import ModbusDriver
-from control_loop.protocols.objects import Addressing, ObjectDriver, ObjectHub
-from control_loop.protocols.ocpp16 import OcppDriver, Post
-from control_loop.protocols.ocpp_journal import Journal
 from control_loop.telemetry import PointPolicy, TelemetryFilter
 from flexergy_pipelines.grid import (
     ESS,
     Asset,
     ControllableLoad,
-    Device,
     EVBlock,
-    EvChargingManager,
     Genset,
     PVPlant,
     Site,
     WindTurbine,
-    load_template,
-    points_of,
 )
-from flexergy_pipelines.settings import Settings, read_endpoints
 
 SETPOINT = "active_power_setpoint_kw"
 LIMIT = "active_power_limit_kw"
@@ -128,94 +115,6 @@ def _curtailment(load: ControllableLoad) -> CurtailmentRules:
 
 EV_PRIORITY = 5
 """EV charging as a whole ranks in the middle of 1 (curtailed last) .. 9 (first)."""
-
-
-def drivers_of(site: Site, settings: Settings) -> list[Driver]:
-    """A driver for each device of the site that has assets behind it.
-
-    Addresses that the devices' host has published win over those of the configuration.
-
-    Raises
-    ------
-    ValueError
-        A device's protocol is not one the loop speaks.
-    """
-    drivers: list[Driver] = []
-    hubs: dict[str, ObjectHub] = {}
-    for device in site.devices():
-        if not device.assets:
-            continue
-        address = _address(device, settings)
-        template = load_template(device.connection.template)
-        assets = [asset.id for asset in device.assets]
-        quantities = {asset.id: frozenset(point.quantity for point in points_of(asset)) for asset in device.assets}
-        ttl_s = site.operation.setpoint_ttl_s
-        if device.connection.protocol == "modbus_tcp":
-            drivers.append(
-                ModbusDriver(
-                    device.id,
-                    address,
-                    template,
-                    assets,
-                    quantities,
-                    unit_id=device.connection.unit_id,
-                    timeout_s=device.connection.timeout_s,
-                    setpoint_ttl_s=ttl_s,
-                )
-            )
-        elif device.connection.protocol in {"iec104", "iec61850"}:
-            names: Addressing
-            if device.connection.protocol == "iec104":
-                hub = hubs.setdefault("iec104", ObjectHub(iec104.WORKER))
-                names = iec104.Iec104Addressing(template.asset_stride)
-            else:
-                hub = hubs.setdefault("iec61850", ObjectHub(iec61850.WORKER))
-                names = iec61850.Iec61850Addressing(device.id, template)
-            drivers.append(
-                ObjectDriver(
-                    hub,
-                    names,
-                    device.id,
-                    address=address,
-                    template=template,
-                    assets=assets,
-                    quantities=quantities,
-                    unit_id=device.connection.unit_id,
-                    setpoint_ttl_s=ttl_s,
-                )
-            )
-        elif device.connection.protocol == "ocpp16":
-            drivers.append(_ocpp_driver(site, device, settings))
-        else:
-            raise ValueError(f"{device.id}: the control loop does not speak {device.connection.protocol}")
-    return drivers
-
-
-def _ocpp_driver(site: Site, device: Device, settings: Settings) -> OcppDriver:
-    manager = site.controller_of(device.assets[0].id)
-    if not isinstance(manager, EvChargingManager):
-        raise ValueError(f"{device.id}: OCPP is spoken with EV charging managers only, not with a {device.kind}")
-    return OcppDriver(
-        device.id,
-        device.assets[0].id,
-        host=device.connection.host,
-        port=device.connection.port,
-        posts=[Post(p.id, p.max_kw, p.phases, p.priority) for p in manager.charge_points],
-        journal=Journal(settings.spool_dir / f"{settings.tenant}-{site.id}-{device.id}-charging.sqlite"),
-    )
-
-
-def _address(device: Device, settings: Settings) -> Callable[[], tuple[str, int]]:
-    connection = device.connection
-
-    def address() -> tuple[str, int]:
-        published = read_endpoints(settings).get(device.key)
-        if published is None:
-            return connection.host, connection.port
-        host, _, port = published.rpartition(":")
-        return host, int(port)
-
-    return address
 
 
 def telemetry_filter(site: Site) -> TelemetryFilter:

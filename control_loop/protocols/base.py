@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
 from control_loop.image import PointKey
@@ -14,13 +15,16 @@ class DriverError(Exception):
     """A device did not answer, or not what it should; the message names the device and what went wrong."""
 
 
+TRACE_FRAMES = 200
+
+
 @dataclass(slots=True)
 class LinkHealth:
     """Statistics of one link since it was made.
 
     Attributes
     ----------
-    requests, failures, reconnects : int
+    requests, failures, retries, reconnects : int
         Counts.
     bytes_sent, bytes_received : int
         Payload on the wire.
@@ -32,10 +36,13 @@ class LinkHealth:
         Message of the last failure, empty when none.
     connected : bool
         Whether the link is up now.
+    trace : deque
+        The last frames in words, each with its time; only kept while `tracing`.
     """
 
     requests: int = 0
     failures: int = 0
+    retries: int = 0
     reconnects: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
@@ -43,6 +50,13 @@ class LinkHealth:
     worst_latency_s: float = 0.0
     last_error: str = ""
     connected: bool = False
+    tracing: bool = False
+    trace: deque[tuple[datetime, str]] = field(default_factory=lambda: deque(maxlen=TRACE_FRAMES))
+
+    def note(self, frame: str) -> None:
+        """Keep a frame for trouble-shooting."""
+        if self.tracing:
+            self.trace.append((datetime.now(UTC), frame))
 
     def answered(self, latency_s: float) -> None:
         """Count a request that was answered."""

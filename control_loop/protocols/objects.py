@@ -6,48 +6,16 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from control_loop.image import PointKey
+from control_loop.protocols.addressing import NamedObject, ObjectMap
 from control_loop.protocols.base import DriverError, LinkHealth
 from control_loop.protocols.worker import Worker
-from flexergy_pipelines.grid.templates import DeviceTemplate, Schedule, TemplatePoint
 
-ANSWER_S = 2.0
+ANSWER_S = 3.0
 TRIES = 3
 READBACK_S = 0.3
-SINGLE_POINTS = frozenset({"available", "running"})
-"""Quantities that are yes or no."""
-
-
-class Addressing(Protocol):
-    """How a protocol names the objects of a device, from its template."""
-
-    @property
-    def ttl(self) -> str:
-        """Object that takes the device's revert time [s]."""
-        ...
-
-    @property
-    def heartbeat(self) -> str:
-        """Object that takes the heartbeat."""
-        ...
-
-    def measured(self, point: TemplatePoint, index: int) -> str:
-        """Object that shows a point of asset number `index`: what is measured, or the order in force; empty: none."""
-        ...
-
-    def order(self, point: TemplatePoint, index: int) -> str:
-        """Object that takes an order; empty when there is none."""
-        ...
-
-    def slot(self, schedule: Schedule, slot: int, index: int) -> str:
-        """Object that takes a slot of the next hour's schedule."""
-        ...
-
-    def start(self, schedule: Schedule, index: int) -> str:
-        """Object that takes the schedule's start."""
-        ...
 
 
 class ObjectHub:
@@ -76,6 +44,14 @@ class ObjectHub:
         elif "open" in message:
             for device, driver in self._drivers.items():
                 driver.take_state(device in message["open"])
+        elif "trouble" in message:
+            driver = self._drivers.get(message["key"])
+            if driver is not None:
+                driver.take_trouble(message["trouble"])
+        elif "frame" in message:
+            driver = self._drivers.get(message["key"])
+            if driver is not None:
+                driver.take_frame(message["frame"])
 
     async def release(self, driver: ObjectDriver) -> None:
         """A driver has closed; with the last one the worker ends."""
@@ -89,71 +65,61 @@ class ObjectDriver:
 
     Parameters
     ----------
+    objects : ObjectMap
+        What the device calls its points.
     address : callable
         Gives host and port when the worker starts.
     unit_id : int
         Number of the device on its link (the common address of IEC 104).
+    more : mapping, optional
+        What else the worker must know of the link, such as its transport security.
     """
 
     def __init__(
         self,
         hub: ObjectHub,
-        addressing: Addressing,
         device: str,
+        objects: ObjectMap,
         *,
         address: Callable[[], tuple[str, int]],
-        template: DeviceTemplate,
         assets: Sequence[str],
-        quantities: Mapping[str, frozenset[str]],
         unit_id: int = 1,
         setpoint_ttl_s: float = 60.0,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         self.device = device
         self.health = LinkHealth()
         self.unit_id = unit_id
         self._hub = hub
-        self._addressing = addressing
+        self._objects = objects
         self._address = address
-        self._template = template
-        self._index = {asset: i for i, asset in enumerate(assets)}
+        self._assets = frozenset(assets)
+        self._more = dict(more or {})
         self._ttl_s = setpoint_ttl_s
         self._heartbeat = 0
         self._greeted = False
         self._heard = float("-inf")
+        self._trouble = "no connection"
         self._values: dict[str, float | None] = {}
-        self._points: dict[str, PointKey] = {}
-        for i, asset in enumerate(assets):
-            for point in template.points:
-                name = addressing.measured(point, i)
-                if name and point.quantity in quantities[asset]:
-                    self._points[name] = (asset, point.quantity)
         self._arrived = asyncio.Event()
         hub.add(self)
 
     @property
     def assets(self) -> frozenset[str]:
         """Assets behind this device."""
-        return frozenset(self._index)
+        return self._assets
 
     def spec(self) -> dict[str, Any]:
         """What the worker must know of this device."""
         host, port = self._address()
-        names, template = self._addressing, self._template
-        orders = [names.order(p, i) for i in self._index.values() for p in template.points if p.writable]
-        orders = [name for name in orders if name]
-        starts: list[str] = []
-        if template.schedule is not None:
-            for i in self._index.values():
-                orders += [names.slot(template.schedule, slot, i) for slot in range(template.schedule.slots)]
-                starts.append(names.start(template.schedule, i))
         return {
             "key": self.device,
             "host": host,
             "port": port,
             "unit_id": self.unit_id,
-            "monitored": [[name, quantity in SINGLE_POINTS] for name, (_, quantity) in self._points.items()],
-            "setpoints": [*orders, names.ttl, names.heartbeat] if orders else [],
-            "starts": starts,
+            "monitored": [[item.name, item.kind] for item in dict.fromkeys(self._objects.shown.values())],
+            "orders": [[item.name, item.kind, item.select] for item in dict.fromkeys(self._objects.commanded)],
+            **self._more,
         }
 
     def take_values(self, values: Mapping[str, tuple[float | None, bool]]) -> None:
@@ -173,6 +139,14 @@ class ObjectDriver:
             self._greeted = False
         self.health.connected = is_open
 
+    def take_trouble(self, reason: str) -> None:
+        """Why there is no connection."""
+        self._trouble = reason
+
+    def take_frame(self, frame: str) -> None:
+        """Something that went over the line, in words."""
+        self.health.note(frame)
+
     async def read(self) -> Mapping[PointKey, float | None]:
         """The last word on every point, while the connection stands; see `Driver.read`.
 
@@ -180,66 +154,74 @@ class ObjectDriver:
         """
         await self._hub.worker.ensure()
         if not self.health.connected or time.monotonic() - self._heard > 2.0:
-            self.health.failed(f"{self.device}: no connection")
+            self.health.connected = False
+            self.health.failed(f"{self.device}: {self._trouble}")
             raise DriverError(self.health.last_error)
         self.health.answered(time.monotonic() - self._heard)
-        return {key: self._values[name] for name, key in self._points.items() if name in self._values}
+        return {
+            key: _scaled(self._values[item.name], item.scale)
+            for key, item in self._objects.shown.items()
+            if item.name in self._values
+        }
 
     async def write(self, asset_id: str, quantity: str, value: float) -> None:
         """Send a setpoint and move the heartbeat; see `Driver.write`."""
-        if asset_id not in self._index:
+        if asset_id not in self._assets:
             raise DriverError(f"{self.device}: has no asset {asset_id}")
-        point = self._template.point(quantity, self._index[asset_id])
+        order = self._objects.orders.get((asset_id, quantity))
+        if order is None:
+            raise DriverError(f"{self.device}: {quantity} of {asset_id} has no object to command")
         if not self._greeted:
-            await self._command(self._addressing.ttl, self._ttl_s)
+            if self._objects.ttl is not None:
+                await self._command(self._objects.ttl, self._ttl_s)
             self._greeted = True
         self._heartbeat = (self._heartbeat + 1) % 1000
-        index = self._index[asset_id]
-        if not self._addressing.order(point, index):
-            raise DriverError(f"{self.device}: {quantity} of {asset_id} has no object to command")
-        await self._command(self._addressing.order(point, index), value, self._addressing.measured(point, index))
-        await self._command(self._addressing.heartbeat, float(self._heartbeat))
+        await self._command(order, value, self._objects.shown.get((asset_id, quantity)))
+        if self._objects.heartbeat is not None:
+            await self._command(self._objects.heartbeat, float(self._heartbeat))
 
     def takes_schedule(self, asset_id: str) -> bool:
-        """Whether the template has room for the next hour's setpoints."""
-        return self._template.schedule is not None and asset_id in self._index
+        """Whether the device has objects for the next hour's setpoints."""
+        return asset_id in self._objects.slots
 
     async def write_schedule(self, asset_id: str, start: datetime, values: Sequence[float]) -> None:
         """Send the slots, then their start; see `Driver.write_schedule`."""
-        schedule = self._template.schedule
-        if schedule is None or asset_id not in self._index:
+        kept = self._objects.slots.get(asset_id)
+        if kept is None:
             raise DriverError(f"{self.device}: keeps no schedule for {asset_id}")
-        if len(values) != schedule.slots:
-            raise DriverError(f"{self.device}: schedule of {len(values)} values, the device keeps {schedule.slots}")
-        index = self._index[asset_id]
-        for slot, value in enumerate(values):
-            await self._command(self._addressing.slot(schedule, slot, index), value)
-        await self._command(self._addressing.start(schedule, index), float(int(start.timestamp())))
+        slots, begin = kept
+        if len(values) != len(slots):
+            raise DriverError(f"{self.device}: schedule of {len(values)} values, the device keeps {len(slots)}")
+        for item, value in zip(slots, values, strict=True):
+            await self._command(item, value)
+        await self._command(begin, float(int(start.timestamp())))
 
     async def close(self) -> None:
         """End the link."""
         self.health.connected = False
         await self._hub.release(self)
 
-    async def _command(self, name: str, value: float, in_force: str | None = None) -> None:
+    async def _command(self, order: NamedObject, value: float, in_force: NamedObject | None = None) -> None:
         """Send one command; libraries deny some that were taken, so the order in force has the last word."""
         if not self.health.connected:
-            raise DriverError(f"{self.device}: no connection")
-        for _ in range(TRIES):
+            raise DriverError(f"{self.device}: {self._trouble}")
+        raw = value / order.scale
+        for attempt in range(TRIES):
             self.health.bytes_sent += 16
-            command = {"key": self.device, "object": name, "value": value}
+            self.health.retries += min(attempt, 1)
+            command = {"key": self.device, "object": order.name, "value": raw}
             if await self._hub.worker.ask(command, ANSWER_S):
                 return
             if in_force is not None and await self._shows(in_force, value):
                 return
-        self.health.failed(f"{self.device}: command {value:g} to object {name} was not confirmed")
+        self.health.failed(f"{self.device}: command {raw:g} to object {order.name} was not confirmed")
         raise DriverError(self.health.last_error)
 
-    async def _shows(self, name: str, value: float) -> bool:
+    async def _shows(self, item: NamedObject, value: float) -> bool:
         """Whether the object takes the value within a moment."""
         deadline = time.monotonic() + READBACK_S
         while True:
-            seen = self._values.get(name)
+            seen = _scaled(self._values.get(item.name), item.scale)
             if seen is not None and abs(seen - value) <= 1e-3 * max(1.0, abs(value)):
                 return True
             left = deadline - time.monotonic()
@@ -250,3 +232,7 @@ class ObjectDriver:
                 await asyncio.wait_for(self._arrived.wait(), left)
             except TimeoutError:
                 return False
+
+
+def _scaled(value: float | None, scale: float) -> float | None:
+    return None if value is None else value * scale

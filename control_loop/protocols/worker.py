@@ -40,7 +40,7 @@ class Worker:
         backoff: Backoff | None = None,
     ) -> None:
         self.starts = 0
-        self._module = module
+        self.module = module
         self._first_line = first_line
         self._on_message = on_message
         self._backoff = backoff or Backoff(0.5, 15.0)
@@ -74,11 +74,11 @@ class Worker:
                 self._backoff.failed(now)
                 await self.stop()
             if not self._backoff.ready(now):
-                raise DriverError(f"{self._module}: down, next start in {self._backoff.wait_s(now):.1f} s")
+                raise DriverError(f"{self.module}: down, next start in {self._backoff.wait_s(now):.1f} s")
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                self._module,
+                self.module,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=2**22,
@@ -104,7 +104,7 @@ class Worker:
             self._send(command | {"id": number})
             return await asyncio.wait_for(answer, timeout_s)
         except (TimeoutError, ConnectionError) as error:
-            raise DriverError(f"{self._module}: no answer within {timeout_s:g} s") from error
+            raise DriverError(f"{self.module}: no answer within {timeout_s:g} s") from error
         finally:
             self._answers.pop(number, None)
 
@@ -133,7 +133,7 @@ class Worker:
 
     def _send(self, message: Any) -> None:
         if self._process is None or self._process.stdin is None:
-            raise DriverError(f"{self._module}: does not run")
+            raise DriverError(f"{self.module}: does not run")
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:

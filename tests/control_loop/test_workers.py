@@ -1,12 +1,11 @@
-"""IEC 60870-5-104 between the loop's worker and the simulator's, both real processes on the wire."""
+"""IEC 60870-5-104 and IEC 61850 between the loop's workers and the simulator's, all real processes on the wire."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import signal
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -14,67 +13,90 @@ from control_loop.protocols.base import DriverError
 from plant_simulator.faults import FaultRequest
 from tests.control_loop.wire_bench import Bench, on_the_wire
 
-SETPOINT = "active_power_setpoint_kw"
+SETPOINT, REACTIVE = "active_power_setpoint_kw", "reactive_power_setpoint_kvar"
 START = datetime(2026, 6, 3, 11, 0, tzinfo=UTC)
-PROTOCOLS = pytest.mark.parametrize("protocol", ["iec104"])
+PROTOCOLS = pytest.mark.parametrize("protocol", ["iec104", "iec61850"])
 
 
 @pytest.mark.requirement("com.01.1")
-def test_values_of_a_station_are_interrogated_and_setpoints_take_effect() -> None:
+@PROTOCOLS
+def test_values_are_reported_and_setpoints_and_schedules_take_effect(protocol: str, tmp_path: Path) -> None:
     async def talk(bench: Bench) -> None:
         first = await bench.values(lambda v: v["soc"] is not None)
         assert first["soc"] == pytest.approx(0.5, abs=0.01)
         assert first["available"] == 1.0
         assert first["max_charge_kw"] == pytest.approx(250.0)
         await bench.driver.write("ess-1", SETPOINT, -60.25)
-        after = await bench.values(lambda v: v["active_power_kw"] == pytest.approx(-60.25, abs=0.1))
-        assert after[SETPOINT] == pytest.approx(-60.25)
-        assert bench.plant.orders.ttl_s("ess-1") == 600.0
+        await bench.driver.write("ess-1", REACTIVE, 12.5)
+        after = await bench.values(
+            lambda v: (
+                v["active_power_kw"] == pytest.approx(-60.25, abs=0.1)
+                and v.get(REACTIVE) == pytest.approx(12.5)
+                and v[SETPOINT] == pytest.approx(-60.25)
+            )
+        )
+        assert after["reactive_power_kvar"] == pytest.approx(12.5, abs=0.1)
+        assert bench.plant.orders.ttl_s("ess-1") == bench.plant.site.operation.setpoint_ttl_s
         await bench.driver.write_schedule("ess-1", START, [10.0, -20.5, 0.0, 250.0])
-        async with asyncio.timeout(20):
-            while bench.plant.schedule("ess-1") is None:
-                await asyncio.sleep(0.02)
+        await bench.until(lambda: bench.plant.schedule("ess-1") is not None)
         assert bench.plant.schedule("ess-1") == (START, (10.0, -20.5, 0.0, 250.0))
+
+    # Orders of IEC 104 are selected first; its schedule, revert time and heartbeat are always direct.
+    on_the_wire(protocol, tmp_path, talk, control="select" if protocol == "iec104" else "direct")
+
+
+@pytest.mark.requirement("com.01.1")
+def test_iec61850_orders_take_effect_in_every_control_model(tmp_path: Path) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.values(lambda v: v["soc"] is not None)
+        for number, value in ((1, 30.0), (2, -45.5), (3, 12.25), (4, -7.0), (2, 8.0)):
+            order = {"key": "esc-1", "object": f"FLXesc1/GGIO1.AnOut{number}", "value": value}
+            assert await bench.hub.worker.ask(order, 5.0)
+            await bench.until(lambda value=value: bench.plant.orders.in_force("ess-1", SETPOINT) == value)
+        nothing = {"key": "esc-1", "object": "FLXesc1/GGIO1.AnOut99", "value": 1.0}
+        assert not await bench.hub.worker.ask(nothing, 5.0)
         with pytest.raises(DriverError, match="has no asset pv-1"):
             await bench.driver.write("pv-1", SETPOINT, 1.0)
 
-    on_the_wire("iec104", talk)
+    on_the_wire("iec61850", tmp_path, talk)
 
 
 @pytest.mark.requirement("com.01.3")
 @PROTOCOLS
-def test_a_lost_line_is_no_data_until_everything_was_heard_anew(protocol: str) -> None:
+def test_a_lost_line_is_no_data_until_everything_was_heard_anew(protocol: str, tmp_path: Path) -> None:
     async def talk(bench: Bench) -> None:
         await bench.values(lambda v: v["active_power_kw"] is not None)
         bench.plant.faults.set(FaultRequest(target=f"microgrid/{bench.device_id}", kind="down"))
-        async with asyncio.timeout(60):
-            while bench.driver.health.connected:
-                await asyncio.sleep(0.02)
-        with pytest.raises(DriverError, match="no connection"):
+        await bench.until(lambda: not bench.driver.health.connected)
+        with pytest.raises(DriverError, match=bench.device_id):
             await bench.driver.read()
-        with pytest.raises(DriverError, match="no connection"):
-            await bench.driver.write(next(iter(bench.driver.assets)), bench.order, 5.0)
+        with pytest.raises(DriverError, match=bench.device_id):
+            await bench.driver.write("ess-1", SETPOINT, 5.0)
         bench.plant.faults.clear()
         await bench.values(lambda v: v["active_power_kw"] is not None)
         assert bench.driver.health.reconnects >= 2
 
-    on_the_wire(protocol, talk)
+    on_the_wire(protocol, tmp_path, talk)
 
 
 @pytest.mark.requirement("com.01.3")
-@pytest.mark.parametrize(("protocol", "fatal"), [("iec104", signal.SIGKILL), ("iec104", signal.SIGSTOP)])
-def test_a_worker_that_dies_or_hangs_is_started_again(protocol: str, fatal: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("protocol", "fatal"),
+    [
+        ("iec104", signal.SIGKILL),
+        pytest.param("iec104", signal.SIGSTOP, marks=pytest.mark.soak),
+        ("iec61850", signal.SIGSTOP),
+        pytest.param("iec61850", signal.SIGKILL, marks=pytest.mark.soak),
+    ],
+)
+def test_a_worker_that_dies_or_hangs_is_started_again(protocol: str, fatal: signal.Signals, tmp_path: Path) -> None:
     async def talk(bench: Bench) -> None:
         await bench.values(lambda v: v["active_power_kw"] is not None)
         pid = bench.hub.worker.pid
         assert pid is not None
         os.kill(pid, fatal)
-        async with asyncio.timeout(60):
-            while bench.hub.worker.pid in {pid, None}:
-                with contextlib.suppress(DriverError):
-                    await bench.driver.read()
-                await asyncio.sleep(0.05)
+        await bench.until(lambda: bench.hub.worker.pid not in {pid, None})
         await bench.values(lambda v: v["active_power_kw"] is not None)
         assert bench.hub.worker.pid != pid
 
-    on_the_wire(protocol, talk)
+    on_the_wire(protocol, tmp_path, talk)

@@ -1,4 +1,4 @@
-"""The sample microgrid's storage controller behind a protocol worker of the simulator, and the loop's driver for it."""
+"""A device of the sample microgrid behind a protocol worker of the simulator, and the loop's driver for it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
-from control_loop.protocols import iec104, iec61850
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.base import DriverError
-from control_loop.protocols.objects import Addressing, ObjectDriver, ObjectHub
+from control_loop.protocols.factory import driver_of
+from control_loop.protocols.objects import ObjectDriver, ObjectHub
 from control_loop.protocols.worker import Worker
-from flexergy_pipelines.grid import load_template, points_of
-from plant_simulator.fronts import WorkerFront, iec104_front, iec61850_front
+from flexergy_pipelines.settings import Settings, publish_endpoints
+from plant_simulator.fronts import WorkerFront, make_front
 from tests.plant_simulator.fakes import make_plant, run
 
 
@@ -24,39 +26,32 @@ class Bench:
     ----------
     protocol : str
         ``iec104`` or ``iec61850``.
+    home : Path
+        Where the simulator publishes its address, and where certificates are.
+    connection : dict
+        What else the connection says.
     """
 
-    def __init__(self, protocol: str) -> None:
-        self.plant, self.clock = make_plant()
-        self.device_id = "esc-1" if protocol == "iec104" else "load-ctl-1"
-        self.order = "active_power_setpoint_kw" if protocol == "iec104" else "active_power_limit_kw"
-        device = next(d for d in self.plant.site.devices() if d.id == self.device_id)
-        connection = device.connection.model_copy(update={"protocol": protocol, "port": 25_104})
-        device = dataclasses.replace(device, connection=connection)
-        template = load_template(connection.template)
-        if protocol == "iec104":
-            self.front: WorkerFront = iec104_front(device, self.plant, 1)
-            module, addressing = iec104.WORKER, iec104.Iec104Addressing(template.asset_stride)
-        else:
-            self.front = iec61850_front(device, self.plant, 1)
-            module, addressing = iec61850.WORKER, iec61850.Iec61850Addressing(self.device_id, template)
-        names: Addressing = addressing
-        self.hub = ObjectHub(module)
-        self.hub.worker = Worker(module, lambda: [self.driver.spec()], self.hub.take, backoff=Backoff(0.05, 0.2))
-        self.driver = ObjectDriver(
-            self.hub,
-            names,
-            self.device_id,
-            address=self.address,
-            template=template,
-            assets=[asset.id for asset in device.assets],
-            quantities={a.id: frozenset(p.quantity for p in points_of(a)) for a in device.assets},
-            setpoint_ttl_s=600.0,
-        )
+    device_id = "esc-1"
+    order = "active_power_setpoint_kw"
 
-    def address(self) -> tuple[str, int]:
-        host, _, port = self.front.address.partition(":")
-        return host, int(port)
+    def __init__(self, protocol: str, home: Path, connection: dict[str, Any]) -> None:
+        self.plant, self.clock = make_plant()
+        device = next(d for d in self.plant.site.devices() if d.id == self.device_id)
+        link = device.connection.model_copy(update={"protocol": protocol, "port": 25_104, **connection})
+        device = dataclasses.replace(device, connection=link)
+        self.settings = Settings(home, None, "demo")
+        self.device_key = device.key
+        front = make_front(device, self.plant, 1)
+        assert isinstance(front, WorkerFront)
+        self.front = front
+        hubs: dict[str, ObjectHub] = {}
+        driver = driver_of(self.plant.site, device, self.settings, hubs)
+        assert isinstance(driver, ObjectDriver)
+        self.driver = driver
+        self.hub = hubs[protocol]
+        module = self.hub.worker.module
+        self.hub.worker = Worker(module, lambda: [self.driver.spec()], self.hub.take, backoff=Backoff(0.05, 0.2))
 
     async def _live(self) -> None:
         while True:
@@ -70,14 +65,21 @@ class Bench:
             while True:
                 with contextlib.suppress(DriverError):
                     read = {quantity: value for (_, quantity), value in (await self.driver.read()).items()}
-                    if {"soc", "active_power_kw", "active_power_setpoint_kw", "max_charge_kw"} <= set(
-                        read
-                    ) and condition(read):
+                    if {"soc", "active_power_kw", self.order, "max_charge_kw"} <= set(read) and condition(read):
                         return read
+                await asyncio.sleep(0.05)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition, reading on as the loop does."""
+        async with asyncio.timeout(60):
+            while not condition():
+                with contextlib.suppress(DriverError):
+                    await self.driver.read()
                 await asyncio.sleep(0.05)
 
     async def __aenter__(self) -> Bench:
         await self.front.start("127.0.0.1")
+        publish_endpoints(self.settings, {self.device_key: self.front.address})
         self._living = asyncio.create_task(self._live())
         return self
 
@@ -89,11 +91,11 @@ class Bench:
         await self.front.stop()
 
 
-def on_the_wire(protocol: str, talk: Callable[[Bench], Awaitable[None]]) -> None:
+def on_the_wire(protocol: str, home: Path, talk: Callable[[Bench], Awaitable[None]], **connection: Any) -> None:
     """Run a conversation between the driver and the device."""
 
     async def check() -> None:
-        async with Bench(protocol) as bench:
+        async with Bench(protocol, home, connection) as bench:
             await talk(bench)
 
     asyncio.run(check())

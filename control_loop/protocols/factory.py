@@ -1,0 +1,134 @@
+"""From a site's devices to their drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from control_loop.protocols import iec104, iec61850
+from control_loop.protocols.addressing import by_name, by_rule
+from control_loop.protocols.base import Driver
+from control_loop.protocols.modbus import ModbusDriver
+from control_loop.protocols.objects import ObjectDriver, ObjectHub
+from control_loop.protocols.ocpp16 import OcppDriver, Post
+from control_loop.protocols.ocpp_journal import Journal
+from flexergy_pipelines.grid import Device, EvChargingManager, Site, load_template, points_of
+from flexergy_pipelines.settings import Settings, read_endpoints
+
+CERTIFICATES = "certificates"
+"""Folder under the platform's home that TLS file names are relative to."""
+
+
+def drivers_of(site: Site, settings: Settings) -> list[Driver]:
+    """A driver for each device of the site that has assets behind it.
+
+    Addresses that the devices' host has published win over those of the configuration.
+
+    Raises
+    ------
+    ValueError
+        A device's protocol is not one the loop speaks, or its connection does not fit its assets.
+    """
+    hubs: dict[str, ObjectHub] = {}
+    return [driver_of(site, device, settings, hubs) for device in site.devices() if device.assets]
+
+
+def driver_of(site: Site, device: Device, settings: Settings, hubs: dict[str, ObjectHub]) -> Driver:
+    """The driver of one device; `hubs` holds the worker of each protocol that needs one.
+
+    Raises
+    ------
+    ValueError
+        See `drivers_of`.
+    """
+    match device.connection.protocol:
+        case "modbus_tcp":
+            return _modbus(site, device, settings)
+        case "iec104" | "iec61850":
+            return _objects(site, device, settings, hubs)
+        case "ocpp16":
+            return _ocpp(site, device, settings)
+        case other:
+            raise ValueError(f"{device.id}: the control loop does not speak {other}")
+
+
+def _modbus(site: Site, device: Device, settings: Settings) -> Driver:
+    return ModbusDriver(
+        device.id,
+        address_of(device, settings),
+        load_template(device.connection.template),
+        [asset.id for asset in device.assets],
+        _quantities(device),
+        unit_id=device.connection.unit_id,
+        timeout_s=device.connection.timeout_s,
+        setpoint_ttl_s=site.operation.setpoint_ttl_s,
+    )
+
+
+def _objects(site: Site, device: Device, settings: Settings, hubs: dict[str, ObjectHub]) -> Driver:
+    connection = device.connection
+    template = load_template(connection.template)
+    assets, quantities = [asset.id for asset in device.assets], _quantities(device)
+    more: dict[str, Any] = {"tls": tls_of(device, settings), "report": connection.report}
+    if connection.protocol == "iec104":
+        hub = hubs.setdefault("iec104", ObjectHub(iec104.WORKER))
+        names = iec104.Iec104Addressing(template.asset_stride, connection.control)
+        objects = by_rule(names, template, assets, quantities, select=connection.control.startswith("select"))
+    else:
+        hub = hubs.setdefault("iec61850", ObjectHub(iec61850.WORKER))
+        names = iec61850.Iec61850Addressing(device.id, template, connection.control)
+        objects = by_rule(names, template, assets, quantities)
+        if not connection.objects:
+            more["report"] = connection.report or names.report
+    if connection.objects:
+        objects = by_name(device.id, connection.objects, assets, quantities)
+    return ObjectDriver(
+        hub,
+        device.id,
+        objects,
+        address=address_of(device, settings),
+        assets=assets,
+        unit_id=connection.unit_id,
+        setpoint_ttl_s=site.operation.setpoint_ttl_s,
+        more=more,
+    )
+
+
+def _ocpp(site: Site, device: Device, settings: Settings) -> Driver:
+    manager = site.controller_of(device.assets[0].id)
+    if not isinstance(manager, EvChargingManager):
+        raise ValueError(f"{device.id}: OCPP is spoken with EV charging managers only, not with a {device.kind}")
+    return OcppDriver(
+        device.id,
+        device.assets[0].id,
+        host=device.connection.host,
+        port=device.connection.port,
+        posts=[Post(p.id, p.max_kw, p.phases, p.priority) for p in manager.charge_points],
+        journal=Journal(settings.spool_dir / f"{settings.tenant}-{site.id}-{device.id}-charging.sqlite"),
+    )
+
+
+def tls_of(device: Device, settings: Settings) -> dict[str, Any] | None:
+    """Transport security of a device's link as a worker process takes it."""
+    tls = device.connection.tls
+    if tls is None:
+        return None
+    return {"files": tls.model_dump(), "folder": str(settings.home / CERTIFICATES)}
+
+
+def address_of(device: Device, settings: Settings) -> Callable[[], tuple[str, int]]:
+    """Host and port of a device whenever asked: as published by its host, else as configured."""
+    connection = device.connection
+
+    def address() -> tuple[str, int]:
+        published = read_endpoints(settings).get(device.key)
+        if published is None:
+            return connection.host, connection.port
+        host, _, port = published.rpartition(":")
+        return host, int(port)
+
+    return address
+
+
+def _quantities(device: Device) -> dict[str, frozenset[str]]:
+    return {asset.id: frozenset(point.quantity for point in points_of(asset)) for asset in device.assets}
