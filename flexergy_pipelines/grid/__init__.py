@@ -26,6 +26,7 @@ from flexergy_pipelines.grid.controllers import (
     ResController,
 )
 from flexergy_pipelines.grid.forecast_settings import ForecastMonitoring, ForecastSettings, ForecastTarget
+from flexergy_pipelines.grid.grid_code import FrequencyRule, GridCode, ReactiveRule
 from flexergy_pipelines.grid.loading import (
     SiteError,
     dump_site,
@@ -67,8 +68,10 @@ __all__ = [
     "ForecastMonitoring",
     "ForecastSettings",
     "ForecastTarget",
+    "FrequencyRule",
     "Genset",
     "GensetController",
+    "GridCode",
     "GridConnection",
     "History",
     "HistoryRule",
@@ -79,6 +82,7 @@ __all__ = [
     "Operation",
     "PVPlant",
     "Point",
+    "ReactiveRule",
     "ResController",
     "SimulatedClock",
     "Site",

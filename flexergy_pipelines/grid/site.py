@@ -34,6 +34,7 @@ from flexergy_pipelines.grid.controllers import (
     ResController,
 )
 from flexergy_pipelines.grid.forecast_settings import ForecastSettings
+from flexergy_pipelines.grid.grid_code import GridCode
 from flexergy_pipelines.grid.network import Network
 from flexergy_pipelines.grid.operation import History, Operation
 from flexergy_pipelines.grid.points import REQUIRED_QUANTITIES, Point, points_of
@@ -91,6 +92,7 @@ class Site(Model):
     loads: Many[NonControllableLoad] = ()
     network: Network | None = None
     operation: Operation = Operation()
+    grid_code: GridCode = GridCode()
     forecasts: ForecastSettings = ForecastSettings()
     history: History = History()
     replay: ReplaySource | None = None
@@ -212,6 +214,7 @@ class Site(Model):
             for i, rule in enumerate(self.history.rules)
             if rule.asset is not None and rule.asset not in ids
         ]
+        problems += self.grid_code.problems({asset.id: asset.kind for asset in self.assets()})
         if self.replay is not None:
             problems += [
                 f"replay.series[{i}]: asset {series.asset} is unknown"
