@@ -59,9 +59,38 @@ def at_local_time(clock: str, site: Site, tick: datetime) -> date | None:
 
 
 def training(site: Site, tick: datetime) -> bool:
-    """Whether the site's models are to be trained: at 03:00 local, every so many days of its settings."""
+    """Whether some of the site's models are to be trained: at 03:00 local, every so many days of its settings."""
     day = at_local_time("03:00", site, tick)
-    return day is not None and day.toordinal() % site.forecasts.training_period_days == 0
+    periods = {site.forecasts.training_period_days}
+    periods |= {target.training_period_days for target in site.forecasts.targets if target.training_period_days}
+    return day is not None and any(day.toordinal() % period == 0 for period in periods)
+
+
+def forecasting(site: Site, tick: datetime) -> bool:
+    """Whether forecasts are due: at the shortest period of the site's targets, and right before a day-ahead plan."""
+    periods = [site.forecasts.period_minutes, *(t.period_minutes for t in site.forecasts.targets if t.period_minutes)]
+    planned = at_local_time(site.operation.day_ahead_time, site, tick + TICK)
+    return every(min(periods), tick) or planned is not None
+
+
+def targets_to_serve(db: TenantStore, site_id: str, now: datetime) -> list[str]:
+    """Names of the site's targets but for those of a longer period of their own that have a forecast young enough."""
+    from flexergy_pipelines.forecasting import targets_of
+    from flexergy_pipelines.store.forecasts import list_forecast_runs
+    from flexergy_pipelines.store.sites import load_site
+
+    site = load_site(db, site_id)
+    wanted: list[str] = []
+    for target in targets_of(site):
+        period = site.forecasts.of(target.asset_id).period_minutes or site.forecasts.period_minutes
+        if period > min(site.forecasts.period_minutes, 60):
+            runs = list_forecast_runs(db, site_id, asset_id=target.asset_id, quantity=target.quantity, limit=1)
+            newest = runs["issued_at"].max()
+            # a run that starts a little early must not count as a period skipped
+            if isinstance(newest, datetime) and now - newest < timedelta(minutes=period) - TICK:
+                continue
+        wanted.append(target.name)
+    return wanted
 
 
 def targets_to_train(db: TenantStore, site_id: str, now: datetime, registry: ModelRegistry) -> list[str]:
@@ -71,9 +100,11 @@ def targets_to_train(db: TenantStore, site_id: str, now: datetime, registry: Mod
     from flexergy_pipelines.store.sites import load_site
 
     site = load_site(db, site_id)
-    oldest = now - timedelta(days=site.forecasts.training_period_days)
     wanted: list[str] = []
     for target in targets_of(site):
+        period = site.forecasts.of(target.asset_id).training_period_days or site.forecasts.training_period_days
+        # half a day: a model of last week's training hour is due, though it is some minutes short of a week
+        oldest = now - timedelta(days=period) + timedelta(hours=12)
         try:
             fresh = registry.load(target.name).trained.trained_at >= oldest
         except ModelMissingError:

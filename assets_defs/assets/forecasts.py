@@ -19,6 +19,12 @@ class TrainingConfig(SitesConfig):
     only_due: bool = Field(
         default=False, description="Only targets without a champion, or with one older than the training period."
     )
+    targets: list[str] = Field(
+        default=[], description="Only these targets, by asset id or full name; none means all. For runs of one site."
+    )
+    tune: bool = Field(
+        default=False, description="Search for better model parameters within the site's tuning_budget_s a target."
+    )
 
 
 @dg.asset(
@@ -39,11 +45,14 @@ def forecast_models(
     from assets_defs.due import targets_to_train
     from assets_defs.summaries import training_facts
     from flexergy_pipelines.forecasting.training import train_site
+    from flexergy_pipelines.store.sites import load_site
 
     now, registry = store.now(), models.registry()
 
     def work(db: "TenantStore", site_id: str) -> SiteReport:
-        targets = targets_to_train(db, site_id, now, registry) if config.only_due else None
+        own_periods = any(target.training_period_days for target in load_site(db, site_id).forecasts.targets)
+        only_due = config.only_due or (own_periods and not config.targets)
+        targets = targets_to_train(db, site_id, now, registry) if only_due else config.targets or None
         results = [] if targets == [] else train_site(db, site_id, now, registry, targets=targets)
         return training_facts(results)
 
@@ -64,12 +73,14 @@ def forecast_models(
 def forecasts(
     context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource, models: ModelsResource
 ) -> dg.MaterializeResult:
+    from assets_defs.due import targets_to_serve
     from assets_defs.summaries import forecast_facts
     from flexergy_pipelines.forecasting.serving import serve_site
 
     now, registry = store.now(), models.registry()
 
     def work(db: "TenantStore", site_id: str) -> SiteReport:
-        return forecast_facts(db, site_id, now, serve_site(db, site_id, now, registry))
+        targets = targets_to_serve(db, site_id, now)
+        return forecast_facts(db, site_id, now, serve_site(db, site_id, now, registry, targets=targets))
 
     return for_each_site(context, store, config, work)

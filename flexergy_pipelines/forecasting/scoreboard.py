@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flexergy_pipelines.store import TenantStore
 
 PERIOD_KIND = "training"
+TRAINED = "trained"
 _SCHEMA = {
     "period_kind": pl.String,
     "period_start": pl.Datetime("us", "UTC"),
@@ -59,3 +60,26 @@ def record_scores(
             )
     if rows:
         write_kpis(db, site_id, pl.DataFrame(rows, schema=_SCHEMA))
+
+
+def record_attempts(db: TenantStore, site_id: str, now: datetime, promoted: list[tuple[Target, bool, str]]) -> None:
+    """Note that targets were trained, whether their new models took over (value 1) or not (0), and why.
+
+    Parameters
+    ----------
+    db : TenantStore
+    site_id : str
+    now : datetime
+        Time of the training, aware; kept to the hour.
+    promoted : list of (Target, bool, str)
+        Target, whether it took over, reason.
+    """
+    from flexergy_pipelines.store.kpis_table import write_kpis
+
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    rows = [
+        (PERIOD_KIND, hour, f"{target.asset_id}/{target.quantity}", TRAINED, float(took_over), "1", None, reason)
+        for target, took_over, reason in promoted
+    ]
+    if rows:
+        write_kpis(db, site_id, pl.DataFrame(rows, schema=_SCHEMA, orient="row"))

@@ -28,6 +28,8 @@ from flexergy_pipelines.forecasting.timegrid import series_from_frame, to_minute
 from flexergy_pipelines.forecasting.weather import WeatherPanel, build_panel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flexergy_pipelines.store import TenantStore
 
 ALARM = "forecast_fallback"
@@ -153,7 +155,9 @@ def _missing_inputs(model: RegisteredModel, inputs: Inputs, issue: int) -> list[
     return []
 
 
-def serve_site(db: TenantStore, site_id: str, now: datetime, registry: ModelRegistry) -> list[ServedForecast]:
+def serve_site(
+    db: TenantStore, site_id: str, now: datetime, registry: ModelRegistry, *, targets: Sequence[str] | None = None
+) -> list[ServedForecast]:
     """Write forecasts for every target of a site, and raise or clear the fallback alarms.
 
     Parameters
@@ -164,6 +168,8 @@ def serve_site(db: TenantStore, site_id: str, now: datetime, registry: ModelRegi
         Issue time, aware.
     registry : ModelRegistry
         Keeps loaded models in memory, so that the next call is fast.
+    targets : sequence of str or None
+        Full names of the targets to serve; None serves all.
 
     Returns
     -------
@@ -175,12 +181,12 @@ def serve_site(db: TenantStore, site_id: str, now: datetime, registry: ModelRegi
     from flexergy_pipelines.store.sites import load_site
 
     site = load_site(db, site_id)
-    targets = targets_of(site)
-    histories = read_histories(db, site_id, targets, now)
+    chosen = [target for target in targets_of(site) if targets is None or target.name in targets]
+    histories = read_histories(db, site_id, chosen, now)
     weather = read_weather(db, site_id, now, spacing_hours=24)
-    panels = {step: build_panel(weather, step, site.time_zone) for step in sorted({t.step_minutes for t in targets})}
+    panels = {step: build_panel(weather, step, site.time_zone) for step in sorted({t.step_minutes for t in chosen})}
     served: list[ServedForecast] = []
-    for target in targets:
+    for target in chosen:
         panel = chosen_columns(panels[target.step_minutes], site.forecasts.of(target.asset_id).weather_inputs)
         forecast = serve_target(target, histories[target.name], panel, now, registry)
         run = ForecastRun(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flexergy_pipelines.forecasting.challenge import Verdict, judge
 from flexergy_pipelines.forecasting.registry import CHAMPION, ModelMissingError, ModelRegistry
-from flexergy_pipelines.forecasting.scoreboard import record_scores
+from flexergy_pipelines.forecasting.scoreboard import record_attempts, record_scores
 from flexergy_pipelines.forecasting.site_data import chosen_columns, read_lessons, read_weather
 from flexergy_pipelines.forecasting.targets import Target, targets_of
 from flexergy_pipelines.forecasting.timegrid import to_minute
@@ -117,8 +117,9 @@ def train_site(
                 seed=seed,
             )
         )
-    pairs = zip(chosen, results, strict=True)
+    pairs = list(zip(chosen, results, strict=True))
     record_scores(db, site_id, now, [(target, row.champion, row.metrics) for target, row in pairs if row.promoted])
+    record_attempts(db, site_id, now, [(t, row.promoted, row.reason) for t, row in pairs if row.version is not None])
     return results
 
 
