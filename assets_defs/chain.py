@@ -119,7 +119,7 @@ def steps(
     if backfill_days is None:
         first = max(first, min(store_clean_from(store, sites), today))
     yield Step(
-        "cleansing", "cleaning", {"clean_readings": only, "meter_quality": only},
+        "cleansing", "cleaning", {"clean_readings": only, "meter_quality": only, "energy_15min": only},
         range_tags(first.isoformat(), today.isoformat()),
     )  # fmt: skip
     yield Step("training", "training", {"forecast_models": TrainingConfig(sites=sites, only_due=True)})

@@ -5,7 +5,7 @@ job of their own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,13 @@ from assets_defs.resources import StoreResource
 if TYPE_CHECKING:
     from flexergy_pipelines.store import TenantStore
 
+_FINDING_DAYS = 14
+_SAMPLE_ROWS = 20
+# Named here, for the definitions must load without the libraries of the quality room; a test compares them.
+METERS_AGREE = ("import_energy", "export_energy", "balance")
+ODDITIES = ("swapped_phases", "clock_drift", "unusual_day")
+
+Look = Callable[["TenantStore", str, date, date], pl.DataFrame]
 Work = Callable[["TenantStore", str, datetime], list[str]]
 """Looks at one site and returns one line for each problem."""
 
@@ -159,20 +166,71 @@ def expectations_check(asset: str, name: str, description: str) -> dg.AssetCheck
             "weather_forecast": (gx.weather_ahead, expected.weather),
             "day_ahead_prices": (gx.prices_around, expected.day_ahead_prices),
         }[asset]
-        return gx.validate_sites(store, read, suite)
+        return gx.validate_sites(store, asset, read, suite)
 
     return _check
 
 
-def consistency_problems(db: "TenantStore", site_id: str, now: datetime) -> list[str]:
-    """Days on which registers and power, or the parts and the main meter, do not agree."""
-    from flexergy_pipelines.quality import consistency
+def findings_check(name: str, description: str, check_names: Sequence[str], look: Look) -> dg.AssetChecksDefinition:
+    """A check whose findings are kept by day for the Data quality page, and shown here with their rows.
 
-    found = consistency(db, site_id, now - timedelta(days=2), now).filter(~pl.col("fits"))
-    return [
-        f"{row['check']} of {row['day']:%d %b}: {row['found']:.1f} kWh found, {row['expected']:.1f} expected"
-        for row in found.iter_rows(named=True)
-    ]
+    Parameters
+    ----------
+    name, description : str
+        Of the check.
+    check_names : sequence of str
+        What it looks for, names of `flexergy_pipelines.quality.findings.CHECKS`.
+    look : callable
+        Looks at a site's days from the first to the last date.
+    """
+
+    @dg.asset_check(asset="clean_readings", name=name, description=description)
+    def _check(store: StoreResource) -> dg.AssetCheckResult:
+        from flexergy_pipelines.store.quality import replace_findings
+        from flexergy_pipelines.store.sites import list_sites, load_site
+
+        db, now = store.db(), store.now()
+        found: list[pl.DataFrame] = []
+        sites = list_sites(db)
+        for site_id in sites:
+            yesterday = now.astimezone(load_site(db, site_id).zone).date() - timedelta(days=1)
+            first = yesterday - timedelta(days=_FINDING_DAYS - 1)
+            frame = look(db, site_id, first, yesterday)
+            replace_findings(db, site_id, list(check_names), first, yesterday, frame)
+            found.append(frame.select(pl.lit(site_id).alias("site"), pl.all()))
+        rows = pl.concat(found) if found else pl.DataFrame()
+        newest = rows.sort("day", descending=True).head(_SAMPLE_ROWS) if rows.height else rows
+        records = (
+            [
+                dg.TableRecord({name: str(value) for name, value in row.items() if value is not None})
+                for row in newest.select("site", "day", "check_name", "subject", "detail").iter_rows(named=True)
+            ]
+            if rows.height
+            else []
+        )
+        return dg.AssetCheckResult(
+            passed=rows.is_empty(),
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "sites": len(sites),
+                "findings": rows.height,
+                **({"rows": dg.MetadataValue.table(records)} if records else {}),
+            },
+        )
+
+    return _check
+
+
+def _disagreements(db: "TenantStore", site_id: str, first: date, last: date) -> pl.DataFrame:
+    from flexergy_pipelines.quality.findings import find_disagreements
+
+    return find_disagreements(db, site_id, first, last)
+
+
+def _oddities(db: "TenantStore", site_id: str, first: date, last: date) -> pl.DataFrame:
+    from flexergy_pipelines.quality.findings import find_oddities
+
+    return find_oddities(db, site_id, first, last)
 
 
 _OF_THE_LAST_DAY = "Great Expectations on the last day: columns, keys, missing values, plausible ranges."
@@ -181,7 +239,9 @@ EXPECTATIONS = [
     expectations_check("clean_readings", "clean_readings_expectations", _OF_THE_LAST_DAY),
     expectations_check("weather_forecast", "weather_expectations", "Great Expectations on the weather ahead."),
     expectations_check("day_ahead_prices", "price_expectations", "Great Expectations on the prices around now."),
-    site_check("clean_readings", "meters_agree", "Registers agree with integrated power, and the parts with the main "
-               "meter, on the last two days.", consistency_problems),
+    findings_check("meters_agree", "Registers agree with integrated power, and the parts with the main meter, on each "
+                   "of the last 14 days.", METERS_AGREE, _disagreements),
+    findings_check("days_look_usual", "No exchanged phases, no meter whose clock is off, and no day like no other "
+                   "(isolation forest) among the last 14 days, judged by the last four months.", ODDITIES, _oddities),
 ]  # fmt: skip
 CHECKS = [*QUICK_CHECKS, *EXPECTATIONS]

@@ -8,7 +8,14 @@ import dagster as dg
 from assets_defs.assets.accounting import kpis, period_kpis
 from assets_defs.assets.forecasts import forecast_models, forecasts
 from assets_defs.assets.market import day_ahead_prices
-from assets_defs.assets.metering import bulk_meter_readings, clean_readings, meter_quality, raw_meter_readings
+from assets_defs.assets.metering import (
+    bulk_meter_readings,
+    clean_readings,
+    energy_15min,
+    meter_quality,
+    raw_meter_readings,
+)
+from assets_defs.assets.monitoring import forecast_quality
 from assets_defs.assets.planning import day_ahead_plan, dispatch_status, intraday_plan
 from assets_defs.assets.weather import weather_forecast
 from assets_defs.checks import CHECKS
@@ -25,8 +32,10 @@ ASSETS = [
     bulk_meter_readings,
     clean_readings,
     meter_quality,
+    energy_15min,
     forecast_models,
     forecasts,
+    forecast_quality,
     day_ahead_plan,
     intraday_plan,
     dispatch_status,

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
+from assets_defs.data_docs import Judged, folder_of, write_page
 from assets_defs.resources import StoreResource
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from flexergy_pipelines.grid import Site
@@ -99,38 +102,95 @@ def suite_of(expected: SourceExpectations) -> list[Any]:
     return suite
 
 
-def validate_sites(store: StoreResource, read: Read, expected: Expected) -> dg.AssetCheckResult:
-    """Validate every site's frame; broken structure is an error, strange content a warning."""
+def validate_sites(store: StoreResource, source: str, read: Read, expected: Expected) -> dg.AssetCheckResult:
+    """Validate every site's frame; broken structure is an error, strange content a warning.
+
+    Parameters
+    ----------
+    store : StoreResource
+        Whose sites.
+    source : str
+        Name of the asset, for its page of the data docs.
+    read, expected : callable
+        Give a site's frame and what is expected of it.
+    """
     from flexergy_pipelines.store.sites import list_sites, load_site
 
     db, now = store.db(), store.now()
-    failed: list[tuple[str, str, str]] = []
-    count = 0
-    blocking = False
+    judged: list[Judged] = []
     for site_id in list_sites(db):
         site = load_site(db, site_id)
         wanted = expected(site)
         frame = read(db, site, now)
         if wanted.points:
             frame = _with_position(frame, wanted)
-        for outcome in validate(frame.to_pandas(), suite_of(wanted)):
-            count += 1
-            if not outcome.success:
-                config = outcome.expectation_config
-                blocking |= (config.meta or {}).get("severity") == "blocking"
-                what = f"{config.type} {config.kwargs.get('column', '')}".strip()
-                failed.append((site_id, what, _sample(outcome)))
-    lines = ["| site | expectation | samples |", "| --- | --- | --- |"]
-    lines += [f"| {site} | {kind} | {sample} |" for site, kind, sample in failed]
+        judged += [_judged(site_id, outcome, frame) for outcome in validate(frame.to_pandas(), suite_of(wanted))]
+    page = write_page(folder_of(store.settings().home, db.name), source, now, judged)
+    failed = [one for one in judged if not one.success]
+    lines = ["| site | expectation | seen | samples |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {one.site} | {one.expectation} | {one.observed} | {', '.join(one.samples)} |".replace("\n", " ")
+        for one in failed
+    ]
+    blocking = any(one.severity == "blocking" for one in failed)
     return dg.AssetCheckResult(
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
         metadata={
-            "expectations": count,
+            "expectations": len(judged),
             "failed": len(failed),
+            "data_docs": dg.MetadataValue.path(str(page)),
+            **_link(store, source, page),
             **({"list": dg.MetadataValue.md("\n".join(lines))} if failed else {}),
         },
     )
+
+
+def _link(store: StoreResource, source: str, page: Path) -> dict[str, Any]:
+    """The page in the dashboards, where their address is known."""
+    from flexergy_pipelines.settings import read_endpoints
+
+    address = read_endpoints(store.settings()).get("dashboards")
+    if address is None:
+        return {}
+    return {"data_docs_page": dg.MetadataValue.url(f"{address.rstrip('/')}/data-docs/{source}/{page.name}")}
+
+
+def _judged(site_id: str, outcome: Any, frame: pl.DataFrame) -> Judged:
+    config, result = outcome.expectation_config, outcome.result
+    limits = {
+        name: value
+        for name, value in config.kwargs.items()
+        if name not in {"batch_id", "column", "column_list"} and value is not None
+    }
+    column = config.kwargs.get("column") or ", ".join(config.kwargs.get("column_list", []))
+    words = " ".join(f"{name}={value}" for name, value in limits.items())
+    count = result.get("unexpected_count")
+    observed = str(result.get("observed_value", ""))
+    if count:
+        observed = f"{count} of {result.get('element_count', frame.height)} not as expected"
+    return Judged(
+        site_id,
+        f"{config.type} {column} {words}".strip(),
+        (config.meta or {}).get("severity", "warning"),
+        bool(outcome.success),
+        observed,
+        () if outcome.success else _samples(outcome, frame),
+    )
+
+
+def _samples(outcome: Any, frame: pl.DataFrame) -> tuple[str, ...]:
+    """Rows that are not as expected: point, time and value where the frame has them, else the values alone."""
+    named = [name for name in ("asset_id", "quantity", "time", "value") if name in frame.columns]
+    config = outcome.expectation_config
+    if config.kwargs.get("column") == "position" and len(named) > 1:
+        rows = frame.filter(pl.col("position") == "outside").head(_SAMPLE_ROWS)
+        return tuple(
+            f"{row['asset_id']}/{row['quantity']} {row['time']:%d %b %H:%M}Z = {row['value']:g}"
+            for row in rows.iter_rows(named=True)
+        )
+    values = outcome.result.get("partial_unexpected_list") or []
+    return tuple(str(value).replace("|", "/") for value in values[:_SAMPLE_ROWS])
 
 
 def validate(frame: pd.DataFrame, expectations: list[Any]) -> list[Any]:
@@ -174,8 +234,3 @@ def _with_position(frame: pl.DataFrame, expected: SourceExpectations) -> pl.Data
     )
     joined = frame.join(ranges, on=["asset_id", "quantity"], how="left")
     return joined.with_columns(position.alias("position")).drop("low", "high")
-
-
-def _sample(outcome: Any) -> str:
-    values = outcome.result.get("partial_unexpected_list") or outcome.result.get("observed_value") or ""
-    return str(values[:_SAMPLE_ROWS] if isinstance(values, list) else values).replace("|", "/")

@@ -26,8 +26,13 @@ BULK_READING = dg.define_asset_job(
 )
 CLEANING = dg.define_asset_job(
     "cleaning",
-    _quick("clean_readings", "meter_quality"),
-    description="Cleanse days of readings and judge the meters.",
+    _quick("clean_readings", "meter_quality", "energy_15min"),
+    description="Cleanse days of readings, judge the meters, and count energy.",
+)
+LATE_DATA = dg.define_asset_job(
+    "late_data",
+    _quick("clean_readings", "meter_quality", "energy_15min", "kpis"),
+    description="Do a day again into which readings came late, from cleansing to its indicators.",
 )
 VALIDATION = dg.define_asset_job(
     "validation",
@@ -36,6 +41,9 @@ VALIDATION = dg.define_asset_job(
 )
 TRAINING = dg.define_asset_job("training", ["forecast_models"], description="Train and compare forecast models.")
 FORECASTING = dg.define_asset_job("forecasting", ["forecasts"], description="Serve forecasts of all targets.")
+MONITORING = dg.define_asset_job(
+    "monitoring", ["forecast_quality"], description="Judge yesterday's forecasts, and ask for trainings."
+)
 DAY_AHEAD = dg.define_asset_job("day_ahead", ["day_ahead_plan"], description="Plan a day.")
 INTRADAY = dg.define_asset_job("intraday", ["intraday_plan"], description="Plan the rest of the day again.")
 DISPATCH = dg.define_asset_job("dispatch", ["dispatch_status"], description="Compare what was sent with the plan.")
@@ -44,6 +52,6 @@ ACCOUNTING = dg.define_asset_job(
 )
 
 ASSET_JOBS = [
-    WEATHER, MARKET, METER_FILES, BULK_READING, CLEANING, VALIDATION, TRAINING, FORECASTING, DAY_AHEAD, INTRADAY,
-    DISPATCH, ACCOUNTING,
+    WEATHER, MARKET, METER_FILES, BULK_READING, CLEANING, LATE_DATA, VALIDATION, TRAINING, FORECASTING, MONITORING,
+    DAY_AHEAD, INTRADAY, DISPATCH, ACCOUNTING,
 ]  # fmt: skip

@@ -99,6 +99,12 @@ def _accounting(site: "Site", tick: datetime) -> list[Day]:
     return [day - timedelta(days=1)] if day else []
 
 
+def _monitoring(site: "Site", tick: datetime) -> list[Day]:
+    """After yesterday was cleansed once more."""
+    day = due.at_local_time("01:00", site, tick)
+    return [day - timedelta(days=1)] if day else []
+
+
 SCHEDULES = [
     site_schedule(
         "weather", ["weather_forecast"], 0, _periodic(lambda site: site.forecasts.weather_period_minutes),
@@ -111,7 +117,7 @@ SCHEDULES = [
         "bulk_reading", ["bulk_meter_readings"], 13, _hourly, "Every meter asked for its values, hourly.",
     ),
     site_schedule(
-        "cleaning", ["clean_readings", "meter_quality"], 1, _cleaning,
+        "cleaning", ["clean_readings", "meter_quality", "energy_15min"], 1, _cleaning,
         "Today's readings cleansed every hour; yesterday's once more after midnight of the site.",
     ),
     site_schedule(
@@ -119,8 +125,8 @@ SCHEDULES = [
         "Models trained at 03:00 of the site, every 7 days unless configured.",
     ),
     site_schedule(
-        "forecasting", ["forecasts"], 3, _periodic(lambda site: site.forecasts.period_minutes),
-        "Forecasts at each site's period (60 min unless configured), after the weather.",
+        "forecasting", ["forecasts"], 3, lambda site, tick: [None] if due.forecasting(site, tick) else [],
+        "Forecasts at each site's period (60 min unless configured), after the weather, and before a day-ahead plan.",
     ),
     site_schedule(
         "day_ahead", ["day_ahead_plan"], 0, _day_ahead,
@@ -129,6 +135,9 @@ SCHEDULES = [
     site_schedule(
         "intraday", ["intraday_plan"], 6, _periodic(lambda site: site.operation.intraday_period_minutes),
         "The rest of the day planned again at each site's period (60 min unless configured), after the forecasts.",
+    ),
+    site_schedule(
+        "monitoring", ["forecast_quality"], 4, _monitoring, "Yesterday's forecasts judged at 01:00 of the site.",
     ),
     site_schedule(
         "dispatch", ["dispatch_status"], 10, _hourly, "What was sent against the plan, hourly.",

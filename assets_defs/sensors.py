@@ -3,12 +3,20 @@
 import hashlib
 import time
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets_defs.resources import StoreResource
 from assets_defs.schedules import sites_config
 
+if TYPE_CHECKING:
+    from flexergy_pipelines.store.open_days import OpenDay
+
+LATE_DATA_ASSETS = ["clean_readings", "meter_quality", "energy_15min", "kpis"]
+QUIET = timedelta(minutes=1)
+"""A day is done again once nothing came into it for this long: a spool that catches up is left to finish."""
 _REPAIR_DAYS = 35
 """New data of more days than this are cleansed as one range in one run, not day by day."""
 
@@ -53,33 +61,65 @@ def replan_sensor(store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReaso
     )
 
 
-@dg.asset_sensor(
-    asset_key=dg.AssetKey("raw_meter_readings"),
-    job_name="cleaning",
+@dg.sensor(
+    job_name="training",
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Starts when monitoring found that a target's forecasts have decayed: trains that target only.",
+)
+def retrain_sensor(store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    from assets_defs.assets.forecasts import TrainingConfig
+    from flexergy_pipelines.forecasting.health import targets_to_retrain
+    from flexergy_pipelines.store.sites import list_sites
+
+    db, now = store.db(), store.now()
+    asked = {site_id: targets_to_retrain(db, site_id, now) for site_id in list_sites(db)}
+    if not any(asked.values()):
+        yield dg.SkipReason("no target's forecasts have decayed")
+    for site_id, targets in asked.items():
+        if targets:
+            names = sorted(targets)
+            config = TrainingConfig(sites=[site_id], targets=names, tune=True)
+            yield dg.RunRequest(
+                run_key=f"{site_id} {now:%Y-%m-%d} {','.join(names)}",
+                run_config=dg.RunConfig(ops={"forecast_models": config}),
+                tags={"flexergy/origin": "forecast_quality", "flexergy/reason": "; ".join(targets.values())[:200]},
+            )
+
+
+@dg.sensor(
+    job_name="late_data",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Late data re-open the days they fall into, and only those.",
+    description=(
+        "Readings that come in late, from a spool, a file or a bulk reading, re-open the days they fall into, and only "
+        "those."
+    ),
 )
-def late_data_sensor(
-    context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    event = asset_event.asset_materialization
-    entry = event.metadata.get("new_data") if event else None
-    days_of_sites = entry.value if isinstance(entry, dg.JsonMetadataValue) else None
-    if not isinstance(days_of_sites, dict) or not days_of_sites:
-        yield dg.SkipReason("no new data came in files")
-        return
-    for site_id, days in days_of_sites.items():
-        config = sites_config(["clean_readings", "meter_quality"], [str(site_id)])
+def late_data_sensor(store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    from flexergy_pipelines.store.open_days import open_days
+    from flexergy_pipelines.store.sites import list_sites, load_site
+
+    db, now = store.db(), store.now()
+    today = {site_id: now.astimezone(load_site(db, site_id).zone).date() for site_id in list_sites(db)}
+    waiting: dict[str, list[OpenDay]] = {}
+    for one in open_days(db, today, quiet=QUIET):
+        waiting.setdefault(one.site_id, []).append(one)
+    if not waiting:
+        yield dg.SkipReason("no reading came late")
+    for site_id, days in waiting.items():
+        config = sites_config(LATE_DATA_ASSETS, [site_id])
         origin = {"flexergy/origin": "late_data"}
+        # A run that failed is asked for again with the hour.
+        mark = f"{site_id} {max(one.marked_at for one in days).isoformat()} {now:%Y-%m-%dT%H}"
         if len(days) > _REPAIR_DAYS:
-            span = range_tags(days[0], days[-1])
-            yield dg.RunRequest(run_key=f"{context.cursor} {site_id}", run_config=config, tags=origin | span)
+            span = range_tags(days[0].day.isoformat(), days[-1].day.isoformat())
+            yield dg.RunRequest(run_key=mark, run_config=config, tags=origin | span)
             continue
-        for day in days:
-            yield dg.RunRequest(
-                run_key=f"{context.cursor} {site_id} {day}", partition_key=day, run_config=config, tags=origin
-            )
+        for one in days:
+            day = one.day.isoformat()
+            key = f"{site_id} {day} {one.marked_at.isoformat()} {now:%Y-%m-%dT%H}"
+            yield dg.RunRequest(run_key=key, partition_key=day, run_config=config, tags=origin)
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:
@@ -87,4 +127,4 @@ def range_tags(first: str, last: str) -> dict[str, str]:
     return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
 
 
-SENSORS = [meter_file_sensor, replan_sensor, late_data_sensor]
+SENSORS = [meter_file_sensor, replan_sensor, retrain_sensor, late_data_sensor]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import dagster as dg
 import polars as pl
 
 from assets_defs.sites import SiteReport
@@ -15,149 +14,9 @@ from assets_defs.sites import SiteReport
 if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.serving import ServedForecast
     from flexergy_pipelines.forecasting.training import TrainingResult
-    from flexergy_pipelines.quality import CleanReport
     from flexergy_pipelines.store import TenantStore
-    from ingestion.meters.bulk import BulkReport
-    from ingestion.meters.files import FileReport
 
 _PREVIEWED = 4
-_GOOD, _MISSING = 0, 3
-
-
-def raw_facts(db: TenantStore, site_id: str, now: datetime) -> SiteReport:
-    """How much came in during the last hour, and the newest reading."""
-    from flexergy_pipelines.store.readings import latest_reading_time, read_readings
-
-    recent = read_readings(db, site_id, now - timedelta(hours=1), now)
-    good = recent.filter(pl.col("quality") == _GOOD).height
-    return SiteReport(
-        {
-            "newest reading": latest_reading_time(db, site_id),
-            "readings of the last hour": recent.height,
-            "points of the last hour": recent.select("asset_id", "quantity").n_unique() if recent.height else 0,
-            "good share": good / recent.height if recent.height else None,
-        },
-        summary=f"{recent.height} readings in the last hour",
-    )
-
-
-def file_metadata(files: Sequence[FileReport]) -> dict[str, Any]:
-    """A table of the meter files that were taken."""
-    if not files:
-        return {"files": 0}
-    counts = Counter(report.status for report in files)
-    records = [
-        dg.TableRecord(
-            {
-                "file": report.name,
-                "status": report.status,
-                "rows": report.rows,
-                "rejected": report.rejected,
-                "reason": report.reason or "",
-            }
-        )
-        for report in files
-    ]
-    days: dict[str, set[str]] = {}
-    for report in files:
-        for site_id, found in report.days.items():
-            days.setdefault(site_id, set()).update(day.isoformat() for day in found)
-    return {
-        "files": len(files),
-        "files_refused": counts["refused"],
-        "rows_rejected": sum(report.rejected for report in files),
-        "file_table": dg.MetadataValue.table(records),
-        "new_data": dg.MetadataValue.json({site: sorted(found) for site, found in days.items()}),
-    }
-
-
-def bulk_facts(report: BulkReport) -> SiteReport:
-    """Statistics of a bulk reading: by data concentrator in the picture, the meters that failed beside it."""
-    lines = ["| concentrator | meters | success | completeness | latency | tries |", "| --- " * 6 + "|"]
-    for row in report.by_concentrator().iter_rows(named=True):
-        latency = "" if row["mean_latency_s"] is None else f"{1000 * row['mean_latency_s']:.0f} ms"
-        complete = row["completeness"]
-        lines.append(
-            f"| {row['concentrator'] or 'none'} | {row['meters']} | {row['success_rate']:.1%} "
-            f"| {'' if complete is None else f'{complete:.1%}'} | {latency} | {row['attempts']} |"
-        )
-    failed = [outcome for outcome in report.outcomes if not outcome.success]
-    lines += [f"- **{outcome.meter}**: {outcome.error}" for outcome in failed]
-    return SiteReport(
-        {
-            "meters": len(report.outcomes),
-            "success rate": report.success_rate,
-            "failed": ", ".join(outcome.meter for outcome in failed),
-            "new readings": report.written,
-        },
-        "\n".join(lines),
-        f"{len(report.outcomes) - len(failed)} of {len(report.outcomes)} meters, {report.written} readings",
-    )
-
-
-def clean_facts(report: CleanReport) -> SiteReport:
-    """Counts by flag, and the worst covered point."""
-    lowest = min(report.coverage.items(), key=lambda item: item[1], default=None)
-    return SiteReport(
-        {
-            **{str(flag): count for flag, count in sorted(report.counts.items())},
-            "lowest coverage": lowest[1] if lowest else None,
-            "of point": lowest[0] if lowest else None,
-        },
-        summary=f"{report.written} values, {sum(report.counts.values())} flagged",
-    )
-
-
-def quality_facts(db: TenantStore, site_id: str, start: datetime, end: datetime) -> SiteReport:
-    """Coverage, share of changed values and longest outage, with the worst points first."""
-    table = point_quality(db, site_id, start, end)
-    if table.is_empty():
-        return SiteReport({"points": 0})
-    worst = table.sort("coverage").head(10)
-    lines = ["| point | coverage | changed | longest outage |", "| --- | --- | --- | --- |"]
-    lines += [
-        f"| {asset}/{quantity} | {coverage:.1%} | {changed:.1%} | {outage} |"
-        for asset, quantity, coverage, changed, outage in worst.iter_rows()
-    ]
-    return SiteReport(
-        {
-            "points": table.height,
-            "mean coverage": table["coverage"].mean(),
-            "lowest coverage": table["coverage"].min(),
-            "changed share": table["changed"].mean(),
-        },
-        "\n".join(lines),
-        f"{table.height} points, mean coverage {table['coverage'].mean():.1%}",
-    )
-
-
-def point_quality(db: TenantStore, site_id: str, start: datetime, end: datetime) -> pl.DataFrame:
-    """Quality of each point's clean series: ``asset_id, quantity, coverage, changed, longest_outage``.
-
-    Parameters
-    ----------
-    db, site_id
-        The site.
-    start, end : datetime
-        Span, aware.
-    """
-    from flexergy_pipelines.store.clean import read_clean
-
-    clean = read_clean(db, site_id, start, end).sort("asset_id", "quantity", "time")
-    step = timedelta(minutes=15)
-    expected = max(1, (end - start) // step)
-    missing = pl.col("value").is_null()
-    return (
-        clean.with_columns(missing.rle_id().over("asset_id", "quantity").alias("run"))
-        .with_columns((missing.sum().over("asset_id", "quantity", "run")).alias("outage"))
-        .group_by("asset_id", "quantity")
-        .agg(
-            (pl.col("value").count() / expected).alias("coverage"),
-            (pl.col("flag").count() / pl.len()).alias("changed"),
-            (pl.col("outage").max().cast(pl.Int64) * step).alias("longest_outage"),
-        )
-        .sort("asset_id", "quantity")
-    )
 
 
 def training_facts(results: Sequence[TrainingResult]) -> SiteReport:

@@ -58,7 +58,7 @@ def serve(
 ) -> None:
     """Serve the dashboards until interrupted."""
     from flexergy_pipelines.logs import configure_logging
-    from flexergy_pipelines.settings import load_settings
+    from flexergy_pipelines.settings import load_settings, publish_endpoints
     from flexergy_pipelines.store import open_store
     from flexergy_pipelines.store.errors import StoreError
 
@@ -77,12 +77,15 @@ def serve(
     from starlette.middleware import Middleware
 
     from dashboards.authority import StoreAuthority
+    from dashboards.data_docs import DataDocs
     from dashboards.web import LoginRoutes, SessionGate
 
+    host = "127.0.0.1" if address in {"0.0.0.0", "::"} else address  # noqa: S104 - compared, not bound
+    publish_endpoints(settings, {"dashboards": f"http://{host}:{port}"})
     authority = StoreAuthority(store)
     served = st.App(
         SCRIPT.resolve(),
-        routes=LoginRoutes(authority).routes(),
+        routes=[*LoginRoutes(authority).routes(), *DataDocs(store, settings.home / "data_docs").routes()],
         middleware=[Middleware(SessionGate, authority=authority)],
     )
     try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def raw_meter_readings(
     context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource
 ) -> dg.MaterializeResult:
-    from assets_defs.summaries import file_metadata, raw_facts
+    from assets_defs.ami_facts import file_metadata, raw_facts
     from ingestion.meters.files import ingest_inbox
 
     now = store.now()
@@ -60,7 +60,7 @@ class BulkConfig(SitesConfig):
 def bulk_meter_readings(
     context: dg.AssetExecutionContext, config: BulkConfig, store: StoreResource
 ) -> dg.MaterializeResult:
-    from assets_defs.summaries import bulk_facts
+    from assets_defs.ami_facts import bulk_facts
     from flexergy_pipelines.settings import read_endpoints
     from flexergy_pipelines.store.sites import load_site
     from ingestion.meters.bulk import BulkRules, read_in_bulk
@@ -91,7 +91,7 @@ def bulk_meter_readings(
 def clean_readings(
     context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource
 ) -> dg.MaterializeResult:
-    from assets_defs.summaries import clean_facts
+    from assets_defs.ami_facts import clean_facts
     from flexergy_pipelines.quality import clean_day
     from flexergy_pipelines.store.sites import load_site
 
@@ -110,10 +110,13 @@ def clean_readings(
     kinds=FRAME_KINDS,
     deps=["clean_readings"],
     retry_policy=RETRY,
-    description="Coverage, share of changed values and longest outage of every measured point, day by day.",
+    description=(
+        "Coverage, share of changed values and longest outage of every measured point, day by day; stored as a series "
+        "of each meter that the Data quality page shows."
+    ),
 )
 def meter_quality(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource) -> dg.MaterializeResult:
-    from assets_defs.summaries import quality_facts
+    from assets_defs.ami_facts import quality_facts
     from flexergy_pipelines.store.sites import load_site
 
     now, (first, last) = store.now(), days_of(context)
@@ -121,5 +124,31 @@ def meter_quality(context: dg.AssetExecutionContext, config: SitesConfig, store:
     def work(db: "TenantStore", site_id: str) -> SiteReport:
         start, end = local_span(first, last, load_site(db, site_id).zone)
         return quality_facts(db, site_id, start, min(end, now))
+
+    return for_each_site(context, store, config, work)
+
+
+@daily_asset(
+    group_name="ami",
+    owners=OWNERS,
+    kinds=FRAME_KINDS,
+    deps=["clean_readings"],
+    retry_policy=RETRY,
+    description=(
+        "Energy of each quarter of an hour of every asset, forward and reverse: from the meter's registers where they "
+        "were read, else from the cleansed power. A local day has 92, 96 or 100 quarters."
+    ),
+)
+def energy_15min(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource) -> dg.MaterializeResult:
+    from assets_defs.ami_facts import energy_facts
+    from flexergy_pipelines.metering import energy_of_site
+    from flexergy_pipelines.store.sites import load_site
+
+    now, (first, last) = store.now(), days_of(context)
+
+    def work(db: "TenantStore", site_id: str) -> SiteReport:
+        start, end = local_span(first, last, load_site(db, site_id).zone)
+        written = energy_of_site(db, site_id, start, min(end, now))
+        return energy_facts(db, site_id, start, min(end, now), written)
 
     return for_each_site(context, store, config, work)

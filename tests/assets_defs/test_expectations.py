@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -37,7 +38,7 @@ def checked(frame: pl.DataFrame) -> dg.AssetCheckResult:
     def read(_db: TenantStore, _site: Site, _now: datetime) -> pl.DataFrame:
         return frame
 
-    return validate_sites(STORE, read, raw_readings)
+    return validate_sites(STORE, "raw_meter_readings", read, raw_readings)
 
 
 def problems(result: dg.AssetCheckResult) -> str:
@@ -52,6 +53,13 @@ def test_a_good_day_passes_strange_content_warns_and_broken_structure_is_an_erro
     watts = checked(day(1000.0, 5))
     assert (watts.passed, watts.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "expect_column_values_to_be_in_set position" in problems(watts)
+    assert "pcc/active_power_kw 20 Nov 09:55Z = 10000" in problems(watts)
+    page = Path(str(watts.metadata["data_docs"].value))
+    text = page.read_text()
+    assert page.is_relative_to(installation.home)
+    assert "96 of 96 not as expected" in text
+    assert "http" not in text, "the page loads nothing from elsewhere"
+    assert f"raw_meter_readings/{page.name}" in (page.parents[1] / "index.html").read_text()
 
     stale = checked(day(1.0, 300))
     assert (stale.passed, stale.severity) == (False, dg.AssetCheckSeverity.WARN)

@@ -21,6 +21,7 @@ from flexergy_pipelines.settings import Settings, publish_endpoints
 from flexergy_pipelines.store import TenantStore
 from flexergy_pipelines.store.clean import read_clean, write_clean
 from flexergy_pipelines.store.commands import request_replan
+from flexergy_pipelines.store.energy import read_energy
 from flexergy_pipelines.store.readings import write_readings
 from flexergy_pipelines.store.weather import read_weather
 from tests.ingestion.answers import Reply, as_json, open_meteo_body, prices_body, serving
@@ -106,6 +107,9 @@ def test_days_are_cleansed_in_one_run_and_each_is_recorded(
     assert clean.height == 3 * 96
     quality = metadata_of_last(result, "meter_quality")
     assert "microgrid: 1 points, mean coverage" in quality["summary"]
+    energy = read_energy(db, "microgrid", NOW - timedelta(days=3), NOW)
+    assert energy.height == 3 * 96
+    assert energy["forward_kwh"].sum() == pytest.approx(clean["value"].sum() / 4, rel=1e-12)
 
 
 def metadata_of_last(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
@@ -115,8 +119,9 @@ def metadata_of_last(result: dg.ExecuteInProcessResult, asset: str) -> dict[str,
 
 @pytest.mark.requirement("infra.02.1")
 def test_a_dropped_file_starts_a_run_and_reopens_only_its_days(
-    instance: dg.DagsterInstance, field: Settings, db: TenantStore
+    instance: dg.DagsterInstance, field: Settings, db: TenantStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("assets_defs.sensors.QUIET", timedelta(0))
     assert ticked(meter_file_sensor, instance) == []
     folder = field.inbox_dir / "microgrid"
     folder.mkdir(parents=True)
@@ -131,7 +136,26 @@ def test_a_dropped_file_starts_a_run_and_reopens_only_its_days(
     assert metadata(result, "raw_meter_readings")["rows_rejected"] == 0
     requests = ticked(late_data_sensor, instance)
     assert [r.partition_key for r in requests] == ["2026-11-13", "2026-11-15"]
-    assert requests[0].run_config["ops"]["clean_readings"]["config"]["sites"] == ["microgrid"]
+    assert requests[0].run_config["ops"]["kpis"]["config"]["sites"] == ["microgrid"]
+
+
+@pytest.mark.requirement("infra.02.1")
+@pytest.mark.parametrize("source", ["control", "bulk"])
+def test_one_late_reading_has_one_day_done_again_down_to_its_indicators(
+    instance: dg.DagsterInstance, field: Settings, db: TenantStore, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setattr("assets_defs.sensors.QUIET", timedelta(0))
+    write_readings(db, "microgrid", readings(4), source)
+    run(instance, "cleaning", tags=range_tags("2026-11-16", "2026-11-19"))
+    assert ticked(late_data_sensor, instance) == []
+    late = readings(3).filter(pl.col("time") == datetime(2026, 11, 18, 3, 15, tzinfo=UTC))
+    write_readings(db, "microgrid", late.with_columns(value=pl.lit(40.0)), source)
+    [request] = ticked(late_data_sensor, instance)
+    assert request.partition_key == "2026-11-18"
+    result = run(instance, "late_data", run_config=request.run_config, partition_key=request.partition_key)
+    made = {(e.asset_key.path[-1], e.partition) for e in result.get_asset_materialization_events()}
+    assert made == {(name, "2026-11-18") for name in ("clean_readings", "meter_quality", "energy_15min", "kpis")}
+    assert ticked(late_data_sensor, instance) == []
 
 
 @pytest.mark.requirement("energy.04.4")
@@ -172,11 +196,11 @@ class _Fake:
         self.ran: list[str] = []
         assets = {
             "weather": ["weather_forecast"], "market": ["day_ahead_prices"], "meter_files": ["raw_meter_readings"],
-            "cleaning": ["clean_readings", "meter_quality"], "training": ["forecast_models"],
+            "cleaning": ["clean_readings", "meter_quality", "energy_15min"], "training": ["forecast_models"],
             "forecasting": ["forecasts"], "day_ahead": ["day_ahead_plan"], "intraday": ["intraday_plan"],
             "dispatch": ["dispatch_status"], "accounting": ["kpis", "period_kpis"],
         }  # fmt: skip
-        daily = {"clean_readings", "meter_quality", "day_ahead_plan", "kpis"}
+        daily = {"clean_readings", "meter_quality", "energy_15min", "day_ahead_plan", "kpis"}
         made = [self._asset(name, name in daily, name == failing) for names in assets.values() for name in names]
         jobs = [dg.define_asset_job(job, names) for job, names in assets.items()]
         self.defs = dg.Definitions(assets=made, jobs=jobs)
