@@ -100,7 +100,9 @@ def network(price: Floats, exogenous: Floats, first: int, every: int = 28, runs:
             y = np.arcsinh((Y[train] - cy) / sy)
             for run in range(runs):
                 options: dict[str, Any] = {"early_stopping": True, "validation_fraction": 0.15, "n_iter_no_change": 12}
-                net = MLPRegressor((240, 160), alpha=1.0, batch_size=64, max_iter=150, random_state=run, **options)
+                net = MLPRegressor(
+                    hidden_layer_sizes=(240, 160), alpha=1.0, batch_size=64, max_iter=150, random_state=run, **options
+                )
                 said = np.asarray(net.fit(inputs[train], y).predict(inputs[days]))
                 out[days - first] += (np.sinh(np.clip(said, -6, 6)) * sy + cy) / runs
     return out

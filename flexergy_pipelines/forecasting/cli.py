@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from flexergy_pipelines.forecasting.targets import Target
 
 app = typer.Typer(add_completion=False)
@@ -72,6 +74,9 @@ def backtest(  # noqa: PLR0917 - the options of the command
         str | None, typer.Option("--from", help="First day of the test; default: the last 26 weeks.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="End of the test.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="COLUMN=VALUE: one of several series in the file; may be repeated.")
+    ] = None,
     time_col: Annotated[str | None, typer.Option(help="Time column; default: found by name or type.")] = None,
     issue_col: Annotated[str | None, typer.Option(help="Column with the issue time of the weather in the row.")] = None,
     capacity: Annotated[
@@ -96,31 +101,35 @@ def backtest(  # noqa: PLR0917 - the options of the command
     """
     import polars as pl
 
-    from flexergy_pipelines.forecasting.dataset import (
+    from flexergy_pipelines.forecasting.dataset import Window, backtest_frame
+    from flexergy_pipelines.forecasting.schedule import gate_minute, hours_of
+    from flexergy_pipelines.forecasting.screening import screened
+    from flexergy_pipelines.forecasting.tables import (
         DataError,
-        Window,
-        backtest_frame,
         infer_step,
         numeric,
+        one_series,
         read_table,
     )
-    from flexergy_pipelines.forecasting.schedule import gate_minute, hours_of
 
     first, last = _moment(start, "--from"), _moment(end, "--to")
     levels = _levels(quantiles)
     try:
         frame = read_table(data, time_col, time_zone).filter(pl.col("time").is_not_null())
+        issued = _issue_column(frame, issue_col)
+        frame = one_series(frame, where or [], ["time", *([issued] if issued else [])])
         step_minutes = round(hours_of(step) * 60) if step else infer_step(frame)
         window = Window(first, last, gate_minute(gate), hours_of(horizon))
         described = _target(
             data.stem, target, kind, step_minutes=step_minutes, horizon_hours=window.horizon_hours, capacity=capacity,
             time_zone=time_zone, country=country, latitude=latitude, longitude=longitude,
         )  # fmt: skip
-        history = frame.select("time", numeric(frame, target, "target").alias("value"))
-        columns = [name.strip() for name in weather.split(",") if name.strip()] if weather else []
-        known = _weather(frame, columns, issue_col, data, time_zone)
+        measured = frame.select("time", numeric(frame, target, "target").alias("value"))
+        history, notes = screened(measured.unique("time", keep="last") if issued else measured, described.kind)
+        known, dropped = _weather(frame, weather, issued, data, time_zone)
         with _Progress(quiet=as_json) as progress:
             report = backtest_frame(history, known, described, window, levels, seed=seed, progress=progress)
+        report.summary["notes"] += [*notes, *dropped]
         if out is not None:
             _write(report.forecasts, out)
     except (DataError, ValueError) as error:
@@ -147,17 +156,38 @@ def _target(
     )  # fmt: skip
 
 
-def _weather(frame, columns: list[str], issue_col: str | None, data: Path, time_zone: str):
-    from flexergy_pipelines.forecasting.dataset import numeric, stamps
+def _issue_column(frame: pl.DataFrame, name: str | None) -> str | None:
+    from flexergy_pipelines.forecasting.tables import find_column
 
-    if not columns:
+    if name is None:
         return None
+    found = find_column(frame, name)
+    if found is None:
+        raise ValueError(f"issue-col {name!r} is not a column; the data has {', '.join(frame.columns[:30])}")
+    return found
+
+
+def _weather(
+    frame: pl.DataFrame, names: str | None, issued: str | None, data: Path, time_zone: str
+) -> tuple[pl.DataFrame | None, list[str]]:
+    """Columns known in advance, and what was left out of them."""
+    from flexergy_pipelines.forecasting.tables import columns_of, numeric, stamps
+
+    columns = columns_of(frame, names, "weather") if names else []
+    empty = [name for name in columns if frame[name].null_count() == frame.height or not _any_number(frame[name])]
+    notes = [f"weather {name!r} holds no values and is left out" for name in empty]
+    columns = [name for name in columns if name not in empty]
+    if not columns:
+        return None, notes
     known = frame.select("time", *(numeric(frame, name, "weather").alias(name) for name in columns))
-    if issue_col is None:
-        return known.unique("time", keep="last", maintain_order=True)
-    if issue_col not in frame.columns:
-        raise ValueError(f"issue-col {issue_col!r} is not a column; the data has {', '.join(frame.columns[:30])}")
-    return known.with_columns(stamps(frame[issue_col], data, time_zone).alias("issued_at"))
+    if issued is None:
+        return known.unique("time", keep="last", maintain_order=True), notes
+    return known.with_columns(stamps(frame[issued], data, time_zone).alias("issued_at")), notes
+
+
+def _any_number(column: pl.Series) -> bool:
+    """Whether there is a finite number in the column; text that is none is an error of its own, later."""
+    return not column.dtype.is_float() or bool(column.is_finite().any())
 
 
 class _Progress:
@@ -218,3 +248,5 @@ def _print(summary: dict) -> None:
     if mae is not None and naive:
         better = "better than" if mae < naive else "not better than"
         console.print(f"served / best naive ({summary['naive']['name']}): {mae / naive:.3f}, {better} the naive")
+    for note in summary["notes"]:
+        console.print(f"note: {note}")

@@ -6,9 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import polars as pl
@@ -21,7 +19,8 @@ from flexergy_pipelines.forecasting.members import squared_loss
 from flexergy_pipelines.forecasting.models.base import make_table
 from flexergy_pipelines.forecasting.models.naive import NAIVE_NAMES
 from flexergy_pipelines.forecasting.schedule import gate_rows
-from flexergy_pipelines.forecasting.timegrid import DAY, frame_minutes, to_datetimes, to_minute
+from flexergy_pipelines.forecasting.tables import DataError
+from flexergy_pipelines.forecasting.timegrid import DAY, to_datetimes, to_minute
 from flexergy_pipelines.forecasting.trained import forecast_frame, make_inputs
 
 if TYPE_CHECKING:
@@ -29,14 +28,9 @@ if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.targets import Target
     from flexergy_pipelines.forecasting.timegrid import Floats
 
-TIME_NAMES = ("time_utc", "time", "timestamp", "datetime", "date_time", "date", "utc_timestamp", "ds", "valid_time")
 REFIT_DAYS = 42
 DEFAULT_TEST_DAYS = 182
 MIN_TRAINING_DAYS = 28
-
-
-class DataError(ValueError):
-    """The file or an option cannot be used; the text says which and why."""
 
 
 @dataclass(frozen=True)
@@ -53,117 +47,6 @@ class Report:
 
     summary: dict
     forecasts: pl.DataFrame
-
-
-def read_table(path: Path, time_column: str | None, time_zone: str) -> pl.DataFrame:
-    """Read CSV or Parquet and find its time column.
-
-    Parameters
-    ----------
-    path : Path
-    time_column : str or None
-        None looks for a usual name, then for the first column of stamps.
-    time_zone : str
-        IANA name in which stamps without zone are read; repeated stamps in autumn count as the earlier ones.
-
-    Returns
-    -------
-    polars.DataFrame
-        The columns of the file, the time column renamed ``time`` and in UTC.
-
-    Raises
-    ------
-    DataError
-    """
-    if not path.is_file():
-        raise DataError(f"data {path}: there is no such file")
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            frame = pl.read_parquet(path)
-        else:
-            frame = pl.read_csv(path, try_parse_dates=True, infer_schema_length=20_000)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"data {path}: cannot be read ({str(error).splitlines()[0]})") from error
-    try:
-        zone = ZoneInfo(time_zone).key
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise DataError(f"time zone {time_zone!r} is not an IANA name such as Europe/Amsterdam") from error
-    name = time_column or _time_column(frame)
-    if name is None or name not in frame.columns:
-        raise DataError(f"data {path}: no time column{f' {name!r}' if name else ''}; it has {_names(frame)}")
-    return frame.rename({name: "time"} if name != "time" else {}).with_columns(stamps(frame[name], path, zone))
-
-
-def _names(frame: pl.DataFrame) -> str:
-    return ", ".join(frame.columns[:30])
-
-
-def _time_column(frame: pl.DataFrame) -> str | None:
-    lower = {column.lower(): column for column in frame.columns}
-    for name in TIME_NAMES:
-        if name in lower:
-            return lower[name]
-    return next((c for c, kind in frame.schema.items() if kind in (pl.Datetime, pl.Date)), None)
-
-
-LAYOUTS = (
-    None, "%Y%m%d %H:%M", "%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d-%m-%Y %H:%M", "%Y/%m/%d %H:%M",
-)  # fmt: skip
-COMPACT_HOUR = r"^\d{10}$"
-
-
-def stamps(column: pl.Series, path: Path, zone: str) -> pl.Series:
-    """A column of stamps, text or numbers like 2012070100 as UTC instants, named ``time``."""
-    name = column.name
-    if column.dtype.is_integer():
-        column = column.cast(pl.String)
-    if column.dtype == pl.String:
-        column = _parsed(column.str.strip_chars())
-    if column.dtype == pl.Date:
-        column = column.cast(pl.Datetime("us"))
-    if not isinstance(column.dtype, pl.Datetime) or column.null_count() > 0.05 * column.len():
-        raise DataError(f"data {path}: column {name!r} holds no time stamps")
-    zoned = column.dtype.time_zone is not None
-    column = column.cast(pl.Datetime("us", column.dtype.time_zone))
-    if not zoned:
-        column = column.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-    return column.dt.convert_time_zone("UTC").alias("time")
-
-
-def _parsed(text: pl.Series) -> pl.Series:
-    """Text as stamps, in the layout that reads most rows and, of two such, the one in which time runs on."""
-    if text.len() and text.str.contains(COMPACT_HOUR).all():
-        return (text + "00").str.to_datetime("%Y%m%d%H%M", strict=False)
-    best, best_rank = text, (text.len(), text.len())
-    for layout in LAYOUTS:
-        try:
-            parsed = text.str.to_datetime(layout, strict=False)
-        except pl.exceptions.ComputeError:
-            continue
-        backwards = int((parsed.diff().dt.total_seconds() < 0).sum() or 0)
-        rank = (parsed.null_count(), backwards)
-        if rank < best_rank:
-            best, best_rank = parsed, rank
-    return best
-
-
-def numeric(frame: pl.DataFrame, column: str, what: str) -> pl.Series:
-    """A column as numbers, or an error that names it."""
-    if column not in frame.columns:
-        raise DataError(f"{what} {column!r} is not a column; the data has {_names(frame)}")
-    values = frame[column]
-    if values.dtype == pl.String:
-        values = values.cast(pl.Float64, strict=False)
-    if not (values.dtype.is_numeric() or values.dtype == pl.Boolean) or values.null_count() == values.len():
-        raise DataError(f"{what} {column!r} holds no numbers")
-    return values.cast(pl.Float64)
-
-
-def infer_step(frame: pl.DataFrame) -> int:
-    """The usual distance of stamps [min], between 5 and 60."""
-    gaps = np.diff(np.unique(frame_minutes(frame["time"].drop_nulls())))
-    usual = int(np.median(gaps)) if gaps.size else 60
-    return next((step for step in (5, 10, 15, 20, 30, 60) if usual <= step), 60)
 
 
 @dataclass(frozen=True)
@@ -309,10 +192,33 @@ def _summary(
             "models": models,
             "naive": {"name": best, **naives[best], **naives},
             "quantiles": list(quantiles),
+            "notes": _notes(
+                inputs,
+                served,
+                best,
+                better=loss(truth, served.value[keep], squared)
+                < loss(truth, predictions.forecasts[best][keep], squared),
+            ),
             "fit_s": round(sum(predictions.fit_s.values()), 3),
             "predict_s": round(sum(predictions.predict_s.values()), 3),
         }
     )
+
+
+def _notes(inputs: Inputs, served: Served, naive: str, *, better: bool) -> list[str]:
+    """What a reader should know of the data and of what was served."""
+    notes: list[str] = []
+    values = inputs.series.trimmed().values
+    good = values[np.isfinite(values)]
+    if good.size and good.max() == good.min():
+        notes.append(f"the target is {good[0]:g} throughout")
+    missing = 1.0 - good.size / max(1, values.size)
+    if missing > 0.02:
+        notes.append(f"{missing:.0%} of the target's values are missing between its first and its last")
+    if not better:
+        served_naive = sum(name in NAIVE_NAMES for name in served.champions) / max(1, len(served.champions))
+        notes.append(f"no better than the naive ({naive}), which was served on {served_naive:.0%} of the days")
+    return notes
 
 
 def _finite(value: Any) -> Any:

@@ -89,7 +89,8 @@ def inferred_location(minutes: Minutes, light: Floats) -> InferredLocation | Non
     order = np.argsort(cell, kind="stable")
     cells, first = np.unique(cell[order], return_index=True)
     bright = np.array([np.quantile(part, 0.9) for part in np.split(light[order], first[1:])])
-    day_of_year, middle = cells // 24 * 14 + 7.5, cells % 24 + 0.5
+    day_of_year = np.asarray(cells // 24 * 14 + 7.5, dtype=np.float64)
+    middle = np.asarray(cells % 24 + 0.5, dtype=np.float64)
     if float(bright.std()) <= 0:
         return None
 

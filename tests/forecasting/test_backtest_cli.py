@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flexergy_pipelines.forecasting.cli import app
-from flexergy_pipelines.forecasting.dataset import DataError, infer_step, read_table
+from flexergy_pipelines.forecasting.tables import DataError, infer_step, read_table
 from tests.forecasting.data import load_series, price_series, utc
 
 SCORES = {"mae", "nmae", "rmse", "pinball", "coverage_80"}
