@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ IndexArray = npt.NDArray[np.int64]
 Numbers = float | FloatArray
 
 HELD_BACK_KW = 1e-6
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DOMINANCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,15 @@ class Variable:
 
     def before(self, steps: int = 1) -> IndexArray:
         """Columns of the value `steps` earlier; -1 where that lies before the horizon."""
-        shifted = np.full(self.columns.size, -1, dtype=np.int64)
-        if steps < self.columns.size:
-            shifted[steps:] = self.columns[: self.columns.size - steps]
-        return shifted
+        return earlier(self.columns, steps)
+
+
+def earlier(columns: IndexArray, steps: int = 1) -> IndexArray:
+    """Columns of the value `steps` earlier; -1 where that lies before the horizon."""
+    shifted = np.full(columns.size, -1, dtype=np.int64)
+    if steps < columns.size:
+        shifted[steps:] = columns[: columns.size - steps]
+    return shifted
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +131,13 @@ class Board:
         Number of steps.
     hours : float
         Length of a step (h).
+    start : datetime
+        Start of the horizon; its offset says when a calendar day begins.
     """
 
     steps: int
     hours: float
+    start: datetime = EPOCH
     variables: list[Variable] = field(default_factory=list)
     rows: list[Rows] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
@@ -134,15 +145,16 @@ class Board:
     soft_limits: list[SoftLimit] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
     goal: list[tuple[IndexArray, FloatArray]] = field(default_factory=list)
+    preferences: list[tuple[IndexArray, FloatArray]] = field(default_factory=list)
+    largest_price_eur_per_kwh: float = 0.0
     column_count: int = 0
     constant_costs: dict[str, float] = field(default_factory=dict)
     supply_max: FloatArray = field(init=False)
     demand_max: FloatArray = field(init=False)
-    _busbar: list[tuple[IndexArray, FloatArray]] = field(default_factory=list)
-    _fixed_kw: FloatArray = field(init=False)
+    injections: list[tuple[IndexArray, FloatArray]] = field(default_factory=list)
+    fixed_kw: dict[str, FloatArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._fixed_kw = np.zeros(self.steps)
         self.supply_max = np.zeros(self.steps)
         self.demand_max = np.zeros(self.steps)
 
@@ -229,6 +241,23 @@ class Board:
             )
         )
 
+    def constrain_sparse(
+        self,
+        asset_id: str,
+        name: str,
+        meaning: str,
+        entries: Sequence[tuple[IndexArray, IndexArray, Numbers]],
+        *,
+        lower: FloatArray,
+        upper: FloatArray,
+    ) -> None:
+        """Add constraints given by their entries: ``(rows, columns, coefficients)``."""
+        row = np.concatenate([rows for rows, _, _ in entries]).astype(np.int64)
+        column = np.concatenate([columns for _, columns, _ in entries])
+        coefficient = np.concatenate([self.full(value, columns.size) for _, columns, value in entries])
+        there = column >= 0
+        self.rows.append(Rows(asset_id, name, meaning, row[there], column[there], coefficient[there], lower, upper))
+
     def cost(self, part: str, columns: IndexArray, eur_per_unit: Numbers, *, penalty: bool = False) -> None:
         """Add a cost term under the name `part`."""
         self.costs.append(Cost(part, columns, self.full(eur_per_unit, columns.size), penalty))
@@ -237,27 +266,37 @@ class Board:
         """Add money that no decision changes."""
         self.constant_costs[part] = self.constant_costs.get(part, 0.0) + eur
 
-    def inject(self, columns: IndexArray, sign: float) -> None:
-        """Let a variable (kW) flow into (+1) or out of (-1) the busbar."""
-        self._busbar.append((columns, self.full(sign)))
+    def prefer(self, columns: IndexArray, weight: Numbers) -> None:
+        """Among plans of the same cost, prefer those in which the weighted sum of these columns is small."""
+        self.preferences.append((columns, self.full(weight, columns.size)))
 
-    def inject_scaled(self, columns: IndexArray, power_kw: FloatArray) -> None:
-        """Let `power_kw` of each unit of a variable flow into the busbar."""
-        self._busbar.append((columns, self.full(power_kw)))
+    def dominant(self, eur_per_kwh: float) -> float:
+        """Price of a soft limit (EUR/kWh): `eur_per_kwh`, or more where the problem's own prices are higher."""
+        return max(eur_per_kwh, DOMINANCE * self.largest_price_eur_per_kwh)
 
-    def inject_fixed(self, power_kw: FloatArray) -> None:
-        """Let a given power flow into the busbar (kW, positive in)."""
-        self._fixed_kw = self._fixed_kw + power_kw
+    def inject(self, columns: IndexArray, sign: Numbers) -> None:
+        """Let each unit of a variable flow into the busbar with `sign` kW (+1 in, -1 out)."""
+        self.injections.append((columns, self.full(sign)))
+
+    def inject_fixed(self, power_kw: FloatArray, owner: str) -> None:
+        """Let a given power of `owner` flow into the busbar (kW, positive in)."""
+        self.fixed_kw[owner] = self.fixed_kw.get(owner, np.zeros(self.steps)) + power_kw
+
+    def owner_of(self, column: int) -> str:
+        """Asset whose variable a column is."""
+        starts = [int(variable.columns[0]) for variable in self.variables]
+        return self.variables[int(np.searchsorted(starts, column, side="right")) - 1].asset_id
 
     def close_busbar(self) -> None:
         """Balance the busbar, after every block has contributed."""
+        fixed = sum(self.fixed_kw.values(), np.zeros(self.steps))
         self.constrain(
             "busbar",
             "balance",
             "what flows into the busbar flows out of it",
-            [(coefficient, columns) for columns, coefficient in self._busbar],
-            lower=-self._fixed_kw,
-            upper=-self._fixed_kw,
+            [(coefficient, columns) for columns, coefficient in self.injections],
+            lower=-fixed,
+            upper=-fixed,
         )
 
     def exclude(
@@ -291,6 +330,13 @@ class Board:
         total = np.zeros(self.column_count)
         for columns, coefficient in self.goal:
             np.add.at(total, columns, coefficient)
+        return total
+
+    def preference_vector(self) -> FloatArray:
+        """Weight of each column among plans of the same cost; all zero when there is no preference."""
+        total = np.zeros(self.column_count)
+        for columns, weight in self.preferences:
+            np.add.at(total, columns, weight)
         return total
 
     def bounds(self) -> tuple[FloatArray, FloatArray]:

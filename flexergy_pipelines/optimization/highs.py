@@ -167,6 +167,12 @@ class Solver:
         values = np.array(self._highs.getSolution().col_value)
         return Answer(values, objective, bound, optimal)
 
+    def hold_at_zero(self, columns: IndexArray) -> None:
+        """Let these columns, which are zero in the last solution, not rise again."""
+        count = columns.size
+        zeros = np.zeros(count)
+        self._highs.changeColsBounds(count, columns.astype(np.int32), zeros, zeros)
+
     def fix_integers(self, values: FloatArray) -> Answer | None:
         """Solve the linear problem with every integer at its rounded value: exact zeros, and prices.
 

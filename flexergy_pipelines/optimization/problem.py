@@ -21,9 +21,12 @@ from flexergy_pipelines.optimization.specs import (
     GridConnection,
     Load,
     Renewable,
+    ShiftableLoad,
 )
-from flexergy_pipelines.optimization.specs_ev import EvBlock, EvSession
+from flexergy_pipelines.optimization.specs_ev import EvBlock, EvGroup, EvSession
 from flexergy_pipelines.optimization.specs_market import Reserve, Service
+from flexergy_pipelines.optimization.specs_network import Network
+from flexergy_pipelines.optimization.specs_reactive import ReactiveSupport
 
 StepMinutes = Literal[5, 15, 30, 60]
 MAX_STEPS = 366 * 24 * 12
@@ -89,21 +92,25 @@ class Problem(Spec):
     gensets: Annotated[tuple[Genset, ...], Field(strict=False)] = ()
     loads: Annotated[tuple[Load, ...], Field(strict=False)] = ()
     controllable_loads: Annotated[tuple[ControllableLoad, ...], Field(strict=False)] = ()
+    shiftable_loads: Annotated[tuple[ShiftableLoad, ...], Field(strict=False)] = ()
     ev_blocks: Annotated[tuple[EvBlock, ...], Field(strict=False)] = ()
     ev_sessions: Annotated[tuple[EvSession, ...], Field(strict=False)] = ()
+    ev_groups: Annotated[tuple[EvGroup, ...], Field(strict=False)] = ()
     services: Annotated[tuple[Service, ...], Field(strict=False)] = ()
     reserve: Reserve | None = None
+    network: Network | None = None
+    reactive: ReactiveSupport | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        problems = [*self._double_ids(), *self._wrong_lengths(), *self._unknown_names()]
+        problems = [*self._double_ids(), *self._wrong_lengths(), *self._unknown_names(), *self._missing_parts()]
         if problems:
             raise ProblemError(problems)
         return self
 
     def assets(self) -> tuple[Spec, ...]:
         """Every asset of the problem, the grid connection first."""
-        single = tuple(part for part in (self.grid, self.reserve) if part is not None)
+        single = tuple(part for part in (self.grid, self.reserve, self.network, self.reactive) if part is not None)
         return (
             *single,
             *self.batteries,
@@ -111,8 +118,10 @@ class Problem(Spec):
             *self.gensets,
             *self.loads,
             *self.controllable_loads,
+            *self.shiftable_loads,
             *self.ev_blocks,
             *self.ev_sessions,
+            *self.ev_groups,
             *self.services,
         )
 
@@ -137,7 +146,16 @@ class Problem(Spec):
     def _unknown_names(self) -> list[str]:
         batteries = {battery.id for battery in self.batteries}
         services = {service.id for service in self.services}
+        sessions = {session.id for session in self.ev_sessions}
         problems = []
+        for group in self.ev_groups:
+            wrong = sorted(set(group.sessions) - sessions)
+            allowed = ", ".join(sorted(sessions)) or "nothing"
+            problems.extend(f"{group.id}: sessions names {name}, known are {allowed}" for name in wrong)
+        if self.network is not None:
+            assets = {str(getattr(asset, "id", "")) for asset in self.assets()}
+            wrong = sorted(set(self.network.bus_of) - assets)
+            problems.extend(f"{self.network.id}: bus_of names {name}, no such asset in this problem" for name in wrong)
         for service in self.services:
             for field, names, known in (
                 ("providers", service.providers, batteries),
@@ -146,6 +164,27 @@ class Problem(Spec):
                 wrong = sorted(set(names) - known)
                 allowed = ", ".join(sorted(known)) or "nothing"
                 problems.extend(f"{service.id}: {field} names {name}, known are {allowed}" for name in wrong)
+        return problems
+
+    def _missing_parts(self) -> list[str]:
+        """What one part of the problem needs of another."""
+        problems = []
+        grid = self.grid
+        if grid is not None and grid.feed_in_limit_share is not None:
+            problems += [
+                f"{source.id}: rated_kw is missing; {grid.id}: feed_in_limit_share is a share of it"
+                for source in self.renewables
+                if source.kind == "pv" and source.rated_kw is None
+            ]
+        if grid is not None:
+            problems += [
+                f"{grid.id}: {charge.id}: interval_minutes {charge.interval_minutes} is not a multiple of the step "
+                f"of {self.horizon.step_minutes} minutes"
+                for charge in grid.demand_charges
+                if charge.interval_minutes is not None and charge.interval_minutes % self.horizon.step_minutes
+            ]
+        if self.reactive is not None and grid is None:
+            problems.append(f"{self.reactive.id}: reactive support needs a grid connection; grid is missing")
         return problems
 
     def _wrong_lengths(self) -> list[str]:

@@ -17,6 +17,7 @@ from flexergy_pipelines.optimization.series import FloatArray
 
 BOTH_ABOVE_KW = 1e-6
 ROUNDS = 6
+SAME_COST = 1e-8
 GOAL_PRICE_EUR_PER_KWH = 1.0
 
 
@@ -69,9 +70,9 @@ def solve_board(
     answer = _solve_exactly(solver, board)
     constant = sum(board.constant_costs.values())
     linear = answer if not solver.is_mip else solver.fix_integers(answer.values)
-    values = (linear or answer).values[: board.column_count]
     duals = _duals(solver, compiled) if linear is not None else {}
     bound_duals = _bound_duals(solver, board) if linear is not None else {}
+    values = _preferred(solver, board, linear or answer, costs, scale)[: board.column_count]
     solved = time.monotonic()
     parts = read_costs(board, values)
     objective = sum(parts.values())
@@ -94,6 +95,22 @@ def solve_board(
         bound_duals=bound_duals,
         meanings=_meanings(board),
     )
+
+
+def _preferred(solver: Solver, board: Board, answer: Answer, costs: FloatArray, scale: float) -> FloatArray:
+    """Among the solutions of the same cost and the same whole-number decisions, the preferred one."""
+    weights = board.preference_vector()
+    if not weights.any() or float(weights @ answer.values[: board.column_count]) <= BOTH_ABOVE_KW:
+        return answer.values
+    scaled = costs * scale
+    reached = float(scaled @ answer.values[: board.column_count])
+    solver.limit_sum(scaled, reached + SAME_COST * (1 + abs(reached)))
+    for pair in board.pairs:
+        first, second = answer.values[pair.first.columns], answer.values[pair.second.columns]
+        solver.hold_at_zero(np.where(first <= second, pair.first.columns, pair.second.columns))
+    solver.set_costs(_grown(weights, solver), 1.0)
+    found = solver.fix_integers(answer.values)
+    return answer.values if found is None else found.values
 
 
 def _grown(costs: FloatArray, solver: Solver) -> FloatArray:

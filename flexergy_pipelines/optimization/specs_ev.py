@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+import math
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -53,14 +54,24 @@ class EvSession(Spec):
         Its battery.
     soc_start, soc_target : float
         SoC on arrival and SoC asked for at departure.
-    max_kw : float
-        Largest charging power of vehicle and charge point (kW).
+    max_kw : float or None
+        Largest charging power of vehicle and charge point (kW); None where `max_current_a` says it.
     min_kw : float
         Smallest charging power other than none (kW), e.g. 6 A times the phases.
+    phases : int
+        Phases it charges on.
+    max_current_a, min_current_a : float or None
+        The limits as currents; power is ``phases * voltage_v * current / 1000``. With both given, the tighter holds.
+    voltage_v : float
+        Phase voltage.
+    soc_reserve : float
+        SoC below which nothing is taken from the vehicle (V2G); one that arrives emptier is left alone.
     max_discharge_kw : float
         Largest power back to the site (V2G, kW); 0 for a vehicle that only charges.
     efficiency : float
         Stored per charged, and delivered per taken from store.
+    discharge_efficiency : float or None
+        Delivered per taken from store, where it differs.
     priority : int
         1 is served first, 9 last. Where priorities tie, the vehicle with the lower SoC goes first.
     unmet_price_eur_per_kwh : float
@@ -74,21 +85,71 @@ class EvSession(Spec):
     capacity_kwh: Annotated[float, Field(gt=0)]
     soc_start: Fraction = 0.0
     soc_target: Fraction = 1.0
-    max_kw: NonNegative
+    max_kw: NonNegative | None = None
     min_kw: NonNegative = 0.0
+    phases: Literal[1, 2, 3] = 3
+    max_current_a: NonNegative | None = None
+    min_current_a: NonNegative | None = None
+    voltage_v: Annotated[float, Field(gt=0)] = 230.0
+    soc_reserve: Fraction = 0.0
     max_discharge_kw: NonNegative = 0.0
     efficiency: Efficiency = 1.0
+    discharge_efficiency: Efficiency | None = None
     priority: Annotated[int, Field(ge=1, le=9)] = 5
     unmet_price_eur_per_kwh: NonNegative = 5.0
     wear_cost_eur_per_kwh: NonNegative = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.min_kw > self.max_kw:
-            raise ProblemError([f"{self.id}: min_kw {self.min_kw:g} is above max_kw {self.max_kw:g}"])
+        problems = []
+        if self.max_kw is None and self.max_current_a is None:
+            problems.append(f"{self.id}: max_kw is missing (or give max_current_a)")
+        elif self.smallest_kw > self.largest_kw + 1e-9:
+            problems.append(f"{self.id}: min_kw {self.smallest_kw:g} is above max_kw {self.largest_kw:g}")
+        if problems:
+            raise ProblemError(problems)
         return self
 
     @property
+    def largest_kw(self) -> float:
+        """Largest charging power (kW), from power and current."""
+        by_current = self._power_kw(self.max_current_a)
+        return min(limit for limit in (self.max_kw, by_current, math.inf) if limit is not None)
+
+    @property
+    def smallest_kw(self) -> float:
+        """Smallest charging power other than none (kW), from power and current."""
+        return max(self.min_kw, self._power_kw(self.min_current_a) or 0.0)
+
+    @property
     def unmet_price(self) -> float:
-        """Price of a kilowatt-hour missing at departure (EUR/kWh): a higher priority and a lower SoC cost more."""
-        return self.unmet_price_eur_per_kwh * (1 + 0.2 * (5 - self.priority)) * (1 + 0.05 * (1 - self.soc_start))
+        """Price of a kilowatt-hour missing at departure (EUR/kWh): a higher priority costs more."""
+        return self.unmet_price_eur_per_kwh * (1 + 0.2 * (5 - self.priority))
+
+    def _power_kw(self, current_a: float | None) -> float | None:
+        return None if current_a is None else self.phases * self.voltage_v * current_a / 1000
+
+
+class EvGroup(Spec):
+    """Sessions that share something: a feeder with a rating, or fewer chargers than vehicles.
+
+    Attributes
+    ----------
+    sessions : tuple of str
+        Ids of the sessions.
+    max_kw : series or None
+        Largest power that they draw together (kW).
+    max_active : int or None
+        Most vehicles that charge or discharge in a step.
+    """
+
+    id: AssetId
+    sessions: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    max_kw: Series | None = None
+    max_active: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if problems := negative(self.id, "max_kw", self.max_kw):
+            raise ProblemError(problems)
+        return self

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from flexergy_pipelines.optimization.blocks.battery_limits import add_limits
+from flexergy_pipelines.optimization.blocks.pieces import Terms, add_pieces, slopes
 from flexergy_pipelines.optimization.blocks.wear import add_wear
 from flexergy_pipelines.optimization.board import Board, Variable
 from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs import Battery
+from flexergy_pipelines.optimization.specs_base import EfficiencyPoint
 
 SOC_WINDOW_PRICE_EUR_PER_KWH_H = 50.0
+TERMINAL_PRICE_EUR_PER_KWH = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,23 @@ class BatteryVariables:
     activated: Variable | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """Capacity, and what may be bought beyond it."""
+
+    capacity_kwh: float
+    bought: Variable | None
+
+    def total(self, values: FloatArray) -> float:
+        extra = 0.0 if self.bought is None else float(values[self.bought.columns[0]])
+        return self.capacity_kwh + extra
+
+
 def add_battery(board: Board, battery: Battery, *, wear_weight: float, serves: bool = False) -> BatteryVariables:
     """Contribute one battery.
 
     Stored energy at the end of step t (kWh), with ``r`` the share that is left after a step of self-discharge:
-    ``e[t] = r * (e[t-1] + dt * (eta_charge * charge[t] - discharge[t] / eta_discharge))``.
+    ``e[t] = r * (e[t-1] + dt * (eta_charge * charge[t] - discharge[t] / eta_discharge + inflow[t]))``.
 
     Parameters
     ----------
@@ -48,103 +65,208 @@ def add_battery(board: Board, battery: Battery, *, wear_weight: float, serves: b
     serves : bool
         Whether services may call energy from it.
     """
-    name, capacity = battery.id, battery.energy_capacity_kwh
+    name = battery.id
+    size = _add_size(board, battery)
     charge_max, charge_min, discharge_max, discharge_min = _power_limits(board, battery)
     charge = board.variable(name, "charge_kw", f"charging of {name}", lower=charge_min, upper=charge_max)
     discharge = board.variable(name, "discharge_kw", f"discharging of {name}", lower=discharge_min, upper=discharge_max)
     retention = (1 - battery.self_discharge_per_day) ** (board.hours / 24)
-    energy, below, above = _stored_energy(board, battery, retention)
-    start_kwh = battery.soc_start * capacity
-    carried = np.zeros(board.steps)
-    carried[0] = retention * start_kwh
-    flows = [
-        (1.0, energy.columns),
-        (-retention, energy.before()),
-        (-retention * board.hours * battery.charge_efficiency, charge.columns),
-        (retention * board.hours / battery.discharge_efficiency, discharge.columns),
-    ]
+    energy, below, above = _stored_energy(board, battery, retention, size)
+    stored = _through(
+        board, charge, "charge", efficiency=battery.charge_efficiency, curve=battery.charge_efficiency_curve
+    )
+    taken = _through(
+        board,
+        discharge,
+        "discharge",
+        efficiency=battery.discharge_efficiency,
+        curve=battery.discharge_efficiency_curve,
+    )
+    flows: Terms = [(1.0, energy.columns), (-retention, energy.before())]
+    flows += [(-retention * board.hours * share, columns) for share, columns in stored]
+    flows += [(retention * board.hours * share, columns) for share, columns in taken]
     activated = None
     if serves:
         activated = board.variable(
             name, "activated_kwh", f"energy that services are expected to put into {name}", lower=-np.inf
         )
         flows.append((-retention, activated.columns))
-    board.constrain(
-        name,
-        "stored_energy",
-        f"energy stored in {name} follows from what is charged and discharged",
-        flows,
-        lower=carried,
-        upper=carried,
-    )
+    start = _add_balance(board, battery, energy, flows, retention=retention, size=size)
     board.inject(charge.columns, -1.0)
     board.inject(discharge.columns, +1.0)
     board.demand_max = board.demand_max + charge_max
     board.supply_max = board.supply_max + discharge_max
+    own = expand(battery.auxiliary_kw, board.steps)
+    if own.any():
+        board.inject_fixed(-own, name)
+        board.demand_max = board.demand_max + own
+        board.output(name, "auxiliary_kw", lambda _: np.array(own))
     if battery.fixed_power_kw is None:
         board.exclude(charge, discharge, charge_max, discharge_max, f"{name} never charges and discharges at once")
-    _add_terminal(board, battery, energy)
+    add_limits(board, battery, charge, discharge, energy, bought=size.bought)
+    _add_terminal(board, battery, energy, size)
     _add_costs(board, battery, charge, discharge, energy)
-    add_wear(board, battery, charge, discharge, energy, weight=wear_weight)
+    add_wear(board, battery, charge, discharge, energy, stored=stored, taken=taken, weight=wear_weight)
     board.output(name, "active_power_kw", lambda x: x[discharge.columns] - x[charge.columns])
-    if capacity > 0:
-        board.output(name, "soc", lambda x: np.concatenate([[start_kwh], x[energy.columns]]) / capacity)
+    if size.capacity_kwh > 0 or size.bought is not None:
+        board.output(name, "soc", lambda x: _soc(x, start, energy, size))
     return BatteryVariables(battery, charge, discharge, energy, below, above, activated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Energy at the start: a number, and a multiple of a decision (bought capacity, or the energy at the end)."""
+
+    kwh: float
+    share: float = 0.0
+    of: Variable | None = None
+
+    def value(self, values: FloatArray) -> float:
+        return self.kwh + (0.0 if self.of is None else self.share * float(values[self.of.columns[-1]]))
+
+
+def _soc(values: FloatArray, start: _Start, energy: Variable, size: _Size) -> FloatArray:
+    total = size.total(values)
+    stored = np.concatenate([[start.value(values)], values[energy.columns]])
+    return stored / total if total > 0 else np.zeros(stored.size)
+
+
+def _add_size(board: Board, battery: Battery) -> _Size:
+    investment = battery.investment
+    if investment is None:
+        return _Size(battery.energy_capacity_kwh, None)
+    name = battery.id
+    most = np.inf if investment.max_kwh is None else investment.max_kwh
+    bought = board.variable(
+        name, "invested_kwh", f"capacity bought for {name}", size=1, lower=investment.min_kwh, upper=most
+    )
+    board.cost("investment", bought.columns, investment.cost_eur_per_kwh)
+    board.output(name, "invested_kwh", lambda x: np.full(board.steps, x[bought.columns[0]]))
+    return _Size(battery.energy_capacity_kwh, bought)
 
 
 def _power_limits(board: Board, battery: Battery) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Upper and lower bounds of charge and discharge power (kW)."""
     if battery.fixed_power_kw is None:
         zero = np.zeros(board.steps)
-        charge_max = np.array(expand(battery.max_charge_kw, board.steps))
-        discharge_max = np.array(expand(battery.max_discharge_kw, board.steps))
+        charge_max = expand(battery.max_charge_kw, board.steps) * battery.limit_share("charge")
+        discharge_max = expand(battery.max_discharge_kw, board.steps) * battery.limit_share("discharge")
+        if battery.max_c_rate is not None and battery.investment is None:
+            by_rate = battery.max_c_rate * battery.energy_capacity_kwh
+            charge_max, discharge_max = np.minimum(charge_max, by_rate), np.minimum(discharge_max, by_rate)
         return charge_max, zero, discharge_max, zero
     given = expand(battery.fixed_power_kw, board.steps)
     charge, discharge = np.maximum(-given, 0.0), np.maximum(given, 0.0)
     return charge, charge, discharge, discharge
 
 
+def _through(
+    board: Board, power: Variable, direction: str, *, efficiency: float, curve: tuple[EfficiencyPoint, ...]
+) -> Terms:
+    """What `power` at the busbar is in the store (kW), by one efficiency or piece by piece along a curve."""
+    name, charging = power.asset_id, direction == "charge"
+    if not curve:
+        return [(efficiency if charging else 1.0 / efficiency, power.columns)]
+    points = [(0.0, 0.0)]
+    points += [(p.power_kw, p.power_kw * p.efficiency if charging else p.power_kw / p.efficiency) for p in curve]
+    widths = [high[0] - low[0] for low, high in pairwise(points)]
+    what = f"{direction} power of {name}"
+    pieces = add_pieces(board, name, f"{direction}_piece", what, [(1.0, power.columns)], widths=widths, ordered=True)
+    return [(slope, piece.columns) for slope, piece in zip(slopes(points), pieces, strict=True)]
+
+
+def _add_balance(
+    board: Board, battery: Battery, energy: Variable, flows: Terms, *, retention: float, size: _Size
+) -> _Start:
+    """The balance of the store; returns what it begins with."""
+    start = _Start(battery.soc_start * size.capacity_kwh)
+    if battery.terminal == "cyclic":
+        start = _Start(0.0, 1.0, energy)
+    elif size.bought is not None:
+        start = _Start(start.kwh, battery.soc_start, size.bought)
+    carried = retention * board.hours * expand(battery.inflow_kw, board.steps)
+    carried[0] += retention * start.kwh
+    if start.of is not None:
+        first = np.full(board.steps, -1, dtype=np.int64)
+        first[0] = start.of.columns[-1]
+        flows = [*flows, (-retention * start.share, first)]
+    meaning = f"energy stored in {battery.id} follows from what is charged and discharged"
+    board.constrain(battery.id, "stored_energy", meaning, flows, lower=carried, upper=carried)
+    return start
+
+
 def _stored_energy(
-    board: Board, battery: Battery, retention: float
+    board: Board, battery: Battery, retention: float, size: _Size
 ) -> tuple[Variable, Variable | None, Variable | None]:
     """Stored energy at the end of each step, and what of it lies below or above the SoC window where that may be."""
-    name, capacity = battery.id, battery.energy_capacity_kwh
-    low, high = battery.soc_min * capacity, battery.soc_max * capacity
-    inside = battery.soc_min <= battery.soc_start <= battery.soc_max
-    if inside and retention == 1.0 and battery.fixed_power_kw is None:
-        return board.variable(name, "energy_kwh", f"energy stored in {name}", lower=low, upper=high), None, None
+    name, capacity = battery.id, size.capacity_kwh
+    low, high = _window(board, battery)
+    inside = low.max() <= battery.soc_start <= high.min() or battery.terminal == "cyclic"
+    moving = battery.soc_floor is not None or battery.soc_ceiling is not None or battery.inflow_kw.any()
+    hard = inside and not moving and retention == 1.0 and battery.fixed_power_kw is None and size.bought is None
+    if hard:
+        return (
+            board.variable(name, "energy_kwh", f"energy stored in {name}", lower=low * capacity, upper=high * capacity),
+            None,
+            None,
+        )
     energy = board.variable(name, "energy_kwh", f"energy stored in {name}", lower=-np.inf)
     below = board.variable(name, "below_window_kwh", f"energy that {name} lacks to its lowest allowed SoC")
     above = board.variable(name, "above_window_kwh", f"energy that {name} holds above its highest allowed SoC")
-    board.constrain(name, "soc_min", f"lowest SoC of {name}", [(1.0, energy.columns), (1.0, below.columns)], lower=low)
-    board.constrain(
-        name, "soc_max", f"highest SoC of {name}", [(1.0, energy.columns), (-1.0, above.columns)], upper=high
-    )
+    bottom: Terms = [(1.0, energy.columns), (1.0, below.columns)]
+    top: Terms = [(1.0, energy.columns), (-1.0, above.columns)]
+    if size.bought is not None:
+        repeated = np.repeat(size.bought.columns, board.steps)
+        bottom.append((-low, repeated))
+        top.append((-high, repeated))
+    board.constrain(name, "soc_min", f"lowest SoC of {name}", bottom, lower=low * capacity)
+    board.constrain(name, "soc_max", f"highest SoC of {name}", top, upper=high * capacity)
+    price = board.dominant(SOC_WINDOW_PRICE_EUR_PER_KWH_H) * board.hours
     for slack, code in ((below, "soc_below_minimum"), (above, "soc_above_maximum")):
-        board.cost("violations", slack.columns, SOC_WINDOW_PRICE_EUR_PER_KWH_H * board.hours, penalty=True)
+        board.cost("violations", slack.columns, price, penalty=True)
         board.soft_limit(code, slack, "kWh", f"{name} outside its SoC window; the plan returns into it")
     return energy, below, above
 
 
-def _add_terminal(board: Board, battery: Battery, energy: Variable) -> None:
-    """Ask for a SoC at the end, softly."""
-    if battery.terminal == "free" or battery.energy_capacity_kwh == 0:
+def _window(board: Board, battery: Battery) -> tuple[FloatArray, FloatArray]:
+    """Lowest and highest SoC at the end of each step."""
+    low, high = board.full(battery.soc_min), board.full(battery.soc_max)
+    if battery.soc_floor is not None:
+        low = np.maximum(low, expand(battery.soc_floor, board.steps))
+    if battery.soc_ceiling is not None:
+        high = np.minimum(high, expand(battery.soc_ceiling, board.steps))
+    return low, high
+
+
+def _add_terminal(board: Board, battery: Battery, energy: Variable, size: _Size) -> None:
+    """Ask for a SoC at the end, softly, or credit what is stored then."""
+    if battery.terminal in {"free", "cyclic"} or (size.capacity_kwh == 0 and size.bought is None):
         return
     name = battery.id
     asked = battery.soc_start if battery.terminal_soc is None else battery.terminal_soc
-    target = min(max(asked, battery.soc_min), battery.soc_max) * battery.energy_capacity_kwh
-    last = energy.columns[-1:]
+    share = min(max(asked, battery.soc_min), battery.soc_max)
+    target = share * size.capacity_kwh
+    last: Terms = [(1.0, energy.columns[-1:])]
+    if size.bought is not None:
+        last.append((-share, size.bought.columns))
+    if battery.terminal == "priced":
+        for coefficient, columns in last:
+            board.cost("terminal_soc", columns, -battery.terminal_value_eur_per_kwh * coefficient)
+        board.constant_cost("terminal_soc", battery.terminal_value_eur_per_kwh * target)
+        return
+    price = battery.terminal_price_eur_per_kwh
+    price = board.dominant(TERMINAL_PRICE_EUR_PER_KWH) if price is None else price
     short = board.variable(name, "terminal_short_kwh", f"energy missing in {name} at the end", size=1)
-    board.cost("terminal_soc", short.columns, battery.terminal_price_eur_per_kwh, penalty=True)
+    board.cost("terminal_soc", short.columns, price, penalty=True)
     board.soft_limit("terminal_soc", short, "kWh", f"{name} ends with less energy than asked for")
     meaning = f"SoC asked of {name} at the end of the plan"
     if battery.terminal == "at_least":
-        board.constrain(name, "terminal_soc", meaning, [(1.0, last), (1.0, short.columns)], lower=target)
+        board.constrain(name, "terminal_soc", meaning, [*last, (1.0, short.columns)], lower=target)
         return
     excess = board.variable(name, "terminal_excess_kwh", f"energy in {name} at the end beyond what was asked", size=1)
-    board.cost("terminal_soc", excess.columns, battery.terminal_price_eur_per_kwh, penalty=True)
+    board.cost("terminal_soc", excess.columns, price, penalty=True)
     board.soft_limit("terminal_soc", excess, "kWh", f"{name} ends with more energy than asked for")
-    terms = [(1.0, last), (1.0, short.columns), (-1.0, excess.columns)]
+    terms = [*last, (1.0, short.columns), (-1.0, excess.columns)]
     board.constrain(name, "terminal_soc", meaning, terms, lower=target, upper=target)
 
 

@@ -44,16 +44,20 @@ def within(event: Variable, steps: int) -> list[tuple[float, IndexArray]]:
 
 
 def add_min_up(board: Board, on: Variable, start: Variable, minutes: int) -> None:
-    """Once started, stay on for `minutes`."""
-    steps = min(steps_of(minutes, board.hours), board.steps)
-    if steps > 1:
-        terms = [*within(start, steps), (-1.0, on.columns)]
-        board.constrain(on.asset_id, "min_up", f"shortest run of {on.asset_id}", terms, upper=0.0)
+    """Once started, stay on for `minutes`; at least the step of the start, which tightens the relaxation.
+
+    References
+    ----------
+    Rajan, Takriti, "Minimum up/down polytopes of the unit commitment problem with start-up costs", IBM Research
+    Report RC23628 (2005): with these rows the relaxation of a unit's states is their convex hull.
+    """
+    steps = max(min(steps_of(minutes, board.hours), board.steps), 1)
+    terms = [*within(start, steps), (-1.0, on.columns)]
+    board.constrain(on.asset_id, "min_up", f"shortest run of {on.asset_id}", terms, upper=0.0)
 
 
 def add_min_down(board: Board, on: Variable, stop: Variable, minutes: int) -> None:
-    """Once stopped, stay off for `minutes`."""
-    steps = min(steps_of(minutes, board.hours), board.steps)
-    if steps > 1:
-        terms = [*within(stop, steps), (1.0, on.columns)]
-        board.constrain(on.asset_id, "min_down", f"shortest rest of {on.asset_id}", terms, upper=1.0)
+    """Once stopped, stay off for `minutes`; at least the step of the stop. See :func:`add_min_up`."""
+    steps = max(min(steps_of(minutes, board.hours), board.steps), 1)
+    terms = [*within(stop, steps), (1.0, on.columns)]
+    board.constrain(on.asset_id, "min_down", f"shortest rest of {on.asset_id}", terms, upper=1.0)

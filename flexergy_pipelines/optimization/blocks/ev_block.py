@@ -13,7 +13,7 @@ def add_ev_block(board: Board, block: EvBlock) -> None:
     """Contribute one EV block: ``power = asked - unmet``; unmet energy is priced and named."""
     name = block.id
     asked = np.array(expand(block.power_kw, board.steps))
-    board.inject_fixed(-asked)
+    board.inject_fixed(-asked, name)
     board.demand_max = board.demand_max + asked
     served = np.maximum(asked * block.min_fraction, np.minimum(asked, block.min_kw))
     unmet = board.variable(

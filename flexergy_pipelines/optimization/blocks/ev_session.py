@@ -2,47 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
+from flexergy_pipelines.optimization.blocks.pieces import Terms
 from flexergy_pipelines.optimization.board import Board, Variable
-from flexergy_pipelines.optimization.series import expand
-from flexergy_pipelines.optimization.specs_ev import EvSession
+from flexergy_pipelines.optimization.series import FloatArray, expand
+from flexergy_pipelines.optimization.specs_ev import EvGroup, EvSession
 
 
-def add_ev_session(board: Board, session: EvSession) -> None:
-    """Contribute one charging session; energy missing at departure is priced by priority and SoC, and named."""
-    name = session.id
+@dataclass(frozen=True, slots=True)
+class EvVariables:
+    """A session's variables that other blocks build on; `on` is None where the session has no smallest power."""
+
+    session: EvSession
+    plugged: FloatArray
+    charge: Variable
+    discharge: Variable | None
+    on: Variable | None
+
+
+def add_ev_session(board: Board, session: EvSession) -> EvVariables | None:
+    """Contribute one charging session; energy missing at departure is priced by priority, and named."""
+    name, largest = session.id, session.largest_kw
     plugged = (expand(session.connected, board.steps) > 0.5).astype(np.float64)
     stay = np.flatnonzero(plugged)
     if stay.size == 0:
         board.output(name, "active_power_kw", lambda _: np.zeros(board.steps))
-        return
-    charge = board.variable(name, "charge_kw", f"charging of {name}", upper=session.max_kw * plugged)
+        return None
+    charge = board.variable(name, "charge_kw", f"charging of {name}", upper=largest * plugged)
     start_kwh = session.soc_start * session.capacity_kwh
+    reserve = min(session.soc_reserve, session.soc_start) * session.capacity_kwh
     energy = board.variable(
-        name, "energy_kwh", f"energy in the vehicle at {name}", upper=max(session.capacity_kwh, start_kwh)
+        name,
+        "energy_kwh",
+        f"energy in the vehicle at {name}",
+        lower=reserve if session.max_discharge_kw > 0 else 0.0,
+        upper=max(session.capacity_kwh, start_kwh),
     )
-    flows = [
+    flows: Terms = [
         (1.0, energy.columns),
         (-1.0, energy.before()),
         (-board.hours * session.efficiency, charge.columns),
     ]
     discharge = _add_discharge(board, session, charge, plugged)
     if discharge is not None:
-        flows.append((board.hours / session.efficiency, discharge.columns))
+        back = session.efficiency if session.discharge_efficiency is None else session.discharge_efficiency
+        flows.append((board.hours / back, discharge.columns))
     carried = np.zeros(board.steps)
     carried[0] = start_kwh
     board.constrain(
         name, "stored_energy", f"energy of {name} follows from charging", flows, lower=carried, upper=carried
     )
     _add_target(board, session, energy.columns[stay[-1] : stay[-1] + 1])
-    if session.min_kw > 0:
+    on = None
+    if session.smallest_kw > 0:
         on = board.variable(name, "on", f"{name} charges", upper=plugged, integer=True)
         meaning = f"{name} charges at no less than its smallest power, or not at all"
-        board.constrain(name, "min_power", meaning, [(1.0, charge.columns), (-session.min_kw, on.columns)], lower=0.0)
-        board.constrain(name, "max_power", meaning, [(1.0, charge.columns), (-session.max_kw, on.columns)], upper=0.0)
+        least: Terms = [(1.0, charge.columns), (-session.smallest_kw, on.columns)]
+        board.constrain(name, "min_power", meaning, least, lower=0.0)
+        board.constrain(name, "max_power", meaning, [(1.0, charge.columns), (-largest, on.columns)], upper=0.0)
     board.inject(charge.columns, -1.0)
-    board.demand_max = board.demand_max + session.max_kw * plugged
+    board.demand_max = board.demand_max + largest * plugged
 
     def power(x: np.ndarray) -> np.ndarray:
         back = 0.0 if discharge is None else x[discharge.columns]
@@ -50,6 +73,7 @@ def add_ev_session(board: Board, session: EvSession) -> None:
 
     board.output(name, "active_power_kw", power)
     board.output(name, "soc", lambda x: np.concatenate([[start_kwh], x[energy.columns]]) / session.capacity_kwh)
+    return EvVariables(session, plugged, charge, discharge, on)
 
 
 def _add_discharge(board: Board, session: EvSession, charge: Variable, plugged: np.ndarray) -> Variable | None:
@@ -71,6 +95,43 @@ def _add_target(board: Board, session: EvSession, last: np.ndarray) -> None:
     target = max(session.soc_target * session.capacity_kwh, 0.0)
     unmet = board.variable(name, "unmet_kwh", f"energy that {name} lacks at departure", size=1)
     board.cost("ev_unmet", unmet.columns, session.unmet_price, penalty=True)
+    # Where cost leaves the choice, the vehicle with the lower SoC goes first.
+    board.prefer(unmet.columns, 2.0 - session.soc_start)
     board.soft_limit("ev_unmet", unmet, "kWh", f"{name} leaves with less energy than asked for")
     meaning = f"energy that {name} asks for by its departure"
     board.constrain(name, "target", meaning, [(1.0, last), (1.0, unmet.columns)], lower=target)
+
+
+def add_ev_group(board: Board, group: EvGroup, sessions: Sequence[EvVariables]) -> None:
+    """Contribute what sessions share: the power of a feeder, and the number of chargers."""
+    members = [member for member in sessions if member.session.id in set(group.sessions)]
+    if not members:
+        return
+    if group.max_kw is not None:
+        drawn: Terms = [(1.0, member.charge.columns) for member in members]
+        drawn += [(-1.0, member.discharge.columns) for member in members if member.discharge is not None]
+        meaning = f"power that the vehicles of {group.id} draw together"
+        board.constrain(group.id, "max_power", meaning, drawn, upper=expand(group.max_kw, board.steps))
+    if group.max_active is None or group.max_active >= len(members):
+        return
+    active = []
+    for member in members:
+        name = member.session.id
+        used = board.variable(
+            f"{group.id}@{name}", "active", f"{name} uses a charger", upper=member.plugged, integer=True
+        )
+        active.append(used)
+        meaning = f"{name} charges only at a charger of {group.id}"
+        largest = -member.session.largest_kw
+        charging: Terms = [(1.0, member.charge.columns), (largest, used.columns)]
+        board.constrain(f"{group.id}@{name}", "charge", meaning, charging, upper=0.0)
+        if member.discharge is not None:
+            back: Terms = [(1.0, member.discharge.columns), (-member.session.max_discharge_kw, used.columns)]
+            board.constrain(f"{group.id}@{name}", "discharge", meaning, back, upper=0.0)
+    board.constrain(
+        group.id,
+        "max_active",
+        f"vehicles of {group.id} that charge at once",
+        [(1.0, used.columns) for used in active],
+        upper=float(group.max_active),
+    )

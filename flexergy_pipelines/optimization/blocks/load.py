@@ -10,12 +10,14 @@ from flexergy_pipelines.optimization.specs import Load
 
 UNSERVED_PRICE_EUR_PER_KWH = 1000.0
 SURPLUS_PRICE_EUR_PER_KWH = 100.0
+# Shedding load comes last: dearer than every other soft limit, also where these grow with the problem's prices.
+UNSERVED_TO_OTHER_LIMITS = 10.0
 
 
 def add_load(board: Board, load: Load) -> None:
     """Contribute one load."""
     power = np.array(expand(load.power_kw, board.steps))
-    board.inject_fixed(-power)
+    board.inject_fixed(-power, load.id)
     board.demand_max = board.demand_max + power
     board.output(load.id, "active_power_kw", lambda _: power)
 
@@ -28,8 +30,10 @@ def add_last_resort(board: Board) -> None:
     surplus = board.variable("busbar", "surplus_kw", "power that nothing can take", upper=board.supply_max)
     board.inject(unserved.columns, +1.0)
     board.inject(surplus.columns, -1.0)
-    board.cost("violations", unserved.columns, UNSERVED_PRICE_EUR_PER_KWH * board.hours, penalty=True)
-    board.cost("violations", surplus.columns, SURPLUS_PRICE_EUR_PER_KWH * board.hours, penalty=True)
+    other = board.dominant(SURPLUS_PRICE_EUR_PER_KWH)
+    shed = max(UNSERVED_PRICE_EUR_PER_KWH, UNSERVED_TO_OTHER_LIMITS * other)
+    board.cost("violations", unserved.columns, shed * board.hours, penalty=True)
+    board.cost("violations", surplus.columns, other * board.hours, penalty=True)
     board.soft_limit("unserved_load", unserved, "kW", "load is not served: nothing can supply it")
     board.soft_limit("surplus", surplus, "kW", "generation can neither be used, stored nor curtailed")
     board.output("busbar", "unserved_kw", lambda x: x[unserved.columns])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flexergy_pipelines.optimization.blocks.pieces import Terms
 from flexergy_pipelines.optimization.board import Board, Variable
 from flexergy_pipelines.optimization.specs import Battery
 from flexergy_pipelines.optimization.specs_wear import CalendarWear, DepthWear
@@ -12,19 +13,29 @@ TANGENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def add_wear(
-    board: Board, battery: Battery, charge: Variable, discharge: Variable, energy: Variable, *, weight: float
+    board: Board,
+    battery: Battery,
+    charge: Variable,
+    discharge: Variable,
+    energy: Variable,
+    *,
+    stored: Terms,
+    taken: Terms,
+    weight: float,
 ) -> None:
     """Price the battery's life.
 
     Parameters
     ----------
+    stored, taken : list of (coefficient, columns)
+        What charging puts into the store and discharging takes out of it (kW).
     weight : float
         The operator's weight of battery life: 0 ignores it, 1 charges the full replacement cost.
     """
     if weight <= 0 or battery.energy_capacity_kwh == 0:
         return
     if battery.depth_wear is not None:
-        _add_depth(board, battery, battery.depth_wear, charge, discharge, weight=weight)
+        _add_depth(board, battery, battery.depth_wear, stored, taken, weight=weight)
     else:
         _add_throughput(board, battery, charge, discharge, weight)
     if battery.calendar_wear is not None:
@@ -47,8 +58,8 @@ def _add_depth(
     board: Board,
     battery: Battery,
     wear: DepthWear,
-    charge: Variable,
-    discharge: Variable,
+    stored: Terms,
+    taken: Terms,
     *,
     weight: float,
 ) -> None:
@@ -84,22 +95,22 @@ def _add_depth(
             [
                 (1.0, held.columns),
                 (-retention, held.before()),
-                (-retention * hours * battery.charge_efficiency, into.columns),
-                (retention * hours / battery.discharge_efficiency, out.columns),
+                (-retention * hours, into.columns),
+                (retention * hours, out.columns),
             ],
             lower=carried,
             upper=carried,
         )
-        # Share of life per depth, times the cost of all of it, over the energy that this depth is, at the busbar.
-        price = weight * wear.replacement_cost_eur_per_kwh * slope / battery.discharge_efficiency
+        # Share of life per depth, times the cost of all of it, over the energy that this depth is.
+        price = weight * wear.replacement_cost_eur_per_kwh * slope
         board.cost("battery_wear", out.columns, price * hours)
         parts.append((held, into, out))
-    for quantity, whole, place in (("charge", charge, 1), ("discharge", discharge, 2)):
+    for quantity, whole, place in (("charge", stored, 1), ("discharge", taken, 2)):
         board.constrain(
             name,
             f"segments_{quantity}",
             f"cycle segments of {name} share its {quantity}",
-            [(1.0, whole.columns), *((-1.0, part[place].columns) for part in parts)],
+            [*whole, *((-1.0, part[place].columns) for part in parts)],
             lower=0.0,
             upper=0.0,
         )
