@@ -63,11 +63,11 @@ def solve_board(
     if goal.any():
         penalties = board.cost_vector(money=False)
         solver.set_costs(_grown(penalties + goal * GOAL_PRICE_EUR_PER_KWH, solver), 1.0)
-        first = _solve_exactly(solver, board)
+        first = solve_exactly(solver, board)
         reached = float(goal @ first.values[: board.column_count])
         solver.limit_sum(goal, reached + 1e-6 * (1 + abs(reached)))
     solver.set_costs(_grown(costs, solver), scale)
-    answer = _solve_exactly(solver, board)
+    answer = solve_exactly(solver, board)
     constant = sum(board.constant_costs.values())
     linear = answer if not solver.is_mip else solver.fix_integers(answer.values)
     duals = _duals(solver, compiled) if linear is not None else {}
@@ -125,7 +125,7 @@ def _scale(board: Board) -> float:
     return 1.0 / largest if largest > 0 else 1.0
 
 
-def _solve_exactly(solver: Solver, board: Board) -> Answer:
+def solve_exactly(solver: Solver, board: Board) -> Answer:
     """Relax, check, and add whole-number decisions where they are needed, until nothing is violated.
 
     The relaxed problem's optimum is a lower bound, so a relaxed solution that breaks no rule is optimal.
