@@ -103,8 +103,8 @@ def read_sessions(
     with db.begin() as connection:
         require_site(connection, site_id)
         rows = connection.exec_driver_sql(
-            "SELECT asset_id, charge_point, session_id, arrival, departure, energy_kwh, max_power_kw, soc_start, soc_end "
-            "FROM ev_sessions WHERE site_id = %(site)s AND arrival >= %(first)s AND arrival < %(last)s "
+            "SELECT asset_id, charge_point, session_id, arrival, departure, energy_kwh, max_power_kw, soc_start, "
+            "soc_end FROM ev_sessions WHERE site_id = %(site)s AND arrival >= %(first)s AND arrival < %(last)s "
             "AND coalesce(asset_id = %(asset)s, true) ORDER BY asset_id, charge_point, arrival",
             {"site": site_id, "first": first, "last": last, "asset": asset_id},
         ).all()
