@@ -18,6 +18,7 @@ from control_loop.cycle import ControlCycle
 from control_loop.model import Actuator, SiteModel, Storage
 from control_loop.protocols.base import MemoryDriver
 from control_loop.protocols.modbus import ModbusDriver
+from control_loop.protocols.modbus_line import TcpLine
 from flexergy_pipelines.grid import SystemClock, load_template
 
 DEVICES = 300
@@ -93,7 +94,7 @@ async def whole(ports: list[int], cycles: int) -> list[float]:
         asset = f"ess-{number}"
         return ModbusDriver(
             f"esc-{number}",
-            lambda: ("127.0.0.1", port),
+            TcpLine(lambda: ("127.0.0.1", port)),
             template,
             [asset],
             {asset: template.quantities},

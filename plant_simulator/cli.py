@@ -62,7 +62,9 @@ def run(  # noqa: PLR0917 - command-line options are named
         models = _load_sites(sites or [], demo=demo)
         configure_logging("simulate")
         clock = SystemClock() if speed == 1.0 else AcceleratedClock(speed)
-        field = Field([(site, load_replay(settings, site)) for site in models], clock, seed)
+        field = Field(
+            [(site, load_replay(settings, site)) for site in models], clock, seed, settings.home / "certificates"
+        )
     except (ValueError, KeyError, OSError) as error:
         _refuse(str(error.args[0]) if isinstance(error, KeyError) else str(error))
     try:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from flexergy_pipelines.grid import Clock, Site
@@ -44,15 +45,23 @@ class Field:
         Time of all plants.
     seed : int
         Seed of all plants.
+    certificates : Path, optional
+        Folder of the files of devices' transport security.
     """
 
-    def __init__(self, sites: Sequence[tuple[Site, ReplayedSite]], clock: Clock, seed: int = 0) -> None:
+    def __init__(
+        self,
+        sites: Sequence[tuple[Site, ReplayedSite]],
+        clock: Clock,
+        seed: int = 0,
+        certificates: Path | None = None,
+    ) -> None:
         self.clock = clock
         self.faults = FaultBoard(clock)
         self.replayed = sites_by_id(sites)
         self.plants = {site.id: Plant(site, replayed, clock, seed, faults=self.faults) for site, replayed in sites}
         self.devices: dict[str, Front] = {
-            device.key: make_front(device, plant, seed)
+            device.key: make_front(device, plant, seed, certificates)
             for plant in self.plants.values()
             for device in plant.site.devices()
         }

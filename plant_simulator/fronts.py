@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from flexergy_pipelines.grid import Device
+from flexergy_pipelines.grid.connection import TlsFiles
+from flexergy_pipelines.grid.tls import server_context
 from plant_simulator.device import DeviceRegisters
 from plant_simulator.iec104 import Iec104Device
 from plant_simulator.iec61850 import Iec61850Device
@@ -51,9 +55,10 @@ class Front(Protocol):
 class ModbusFront:
     """A Modbus TCP device."""
 
-    def __init__(self, device: Device, plant: Plant, seed: int) -> None:
+    def __init__(self, device: Device, plant: Plant, seed: int, certificates: Path | None = None) -> None:
         self.registers = DeviceRegisters(device, plant, seed)
-        self.server = ModbusDevice(device.connection.unit_id, self.registers, self.registers.signals)
+        tls = tls_of(device, certificates)
+        self.server = ModbusDevice(device.connection.unit_id, self.registers, self.registers.signals, tls)
         self.wanted_port = device.connection.port
 
     @property
@@ -113,13 +118,22 @@ class WorkerFront:
         The worker's specification.
     take : callable
         Takes an order that the worker received: its message.
+    tls : ssl.SSLContext, optional
+        Transport security of the line.
     """
 
-    def __init__(self, image: WorkerImage, module: str, spec: Message, take: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        image: WorkerImage,
+        module: str,
+        spec: Message,
+        take: Callable[[Message], None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.image = image
         self.wanted_port = image.device.connection.port
         self.worker = Worker(module, spec, self._hear, self._lose)
-        self.line = FaultyLine(image.signals, lambda: self._backend)
+        self.line = FaultyLine(image.signals, lambda: self._backend, tls)
         self._take = take
         self._backend: tuple[str, int] | None = None
 
@@ -167,7 +181,7 @@ class WorkerFront:
             self._take(message)
 
 
-def iec104_front(device: Device, plant: Plant, seed: int) -> WorkerFront:
+def iec104_front(device: Device, plant: Plant, seed: int, certificates: Path | None = None) -> WorkerFront:
     """An IEC 60870-5-104 device."""
     image = Iec104Device(device, plant, seed)
     return WorkerFront(
@@ -175,10 +189,11 @@ def iec104_front(device: Device, plant: Plant, seed: int) -> WorkerFront:
         "plant_simulator.iec104_worker",
         {"devices": [image.spec()]},
         lambda message: image.take(message["ioa"], message["value"]),
+        tls_of(device, certificates),
     )
 
 
-def iec61850_front(device: Device, plant: Plant, seed: int) -> WorkerFront:
+def iec61850_front(device: Device, plant: Plant, seed: int, certificates: Path | None = None) -> WorkerFront:
     """An IEC 61850 device."""
     image = Iec61850Device(device, plant, seed)
     return WorkerFront(
@@ -186,6 +201,7 @@ def iec61850_front(device: Device, plant: Plant, seed: int) -> WorkerFront:
         "plant_simulator.iec61850_worker",
         image.spec(),
         lambda message: image.take(message["name"], message["value"]),
+        tls_of(device, certificates),
     )
 
 
@@ -273,21 +289,45 @@ class DlmsFront:
         }
 
 
-def make_front(device: Device, plant: Plant, seed: int) -> Front:
+SERVER_CERTIFICATE, SERVER_KEY = "simulator.pem", "simulator.key"
+"""What simulated devices show, in the folder of certificates."""
+
+
+def tls_of(device: Device, certificates: Path | None) -> ssl.SSLContext | None:
+    """Transport security of a simulated device; a client must show a certificate where the site's connection has one.
+
+    Raises
+    ------
+    TlsError
+        Its files are missing or not sound.
+    """
+    tls = device.connection.tls
+    if tls is None or certificates is None:
+        return None
+    files = TlsFiles(ca=tls.ca, certificate=SERVER_CERTIFICATE, key=SERVER_KEY)
+    return server_context(files, certificates, ask_client=tls.certificate is not None)
+
+
+def make_front(device: Device, plant: Plant, seed: int, certificates: Path | None = None) -> Front:
     """The front that speaks the device's protocol.
+
+    Parameters
+    ----------
+    certificates : Path, optional
+        Folder of the files of transport security.
 
     Raises
     ------
     ValueError
-        If the simulator does not speak it.
+        If the simulator does not speak it, or the files of its transport security are not sound.
     """
     match device.connection.protocol:
         case "modbus_tcp":
-            return ModbusFront(device, plant, seed)
+            return ModbusFront(device, plant, seed, certificates)
         case "iec104":
-            return iec104_front(device, plant, seed)
+            return iec104_front(device, plant, seed, certificates)
         case "iec61850":
-            return iec61850_front(device, plant, seed)
+            return iec61850_front(device, plant, seed, certificates)
         case "ocpp16" if device.kind == "ev_charging_manager":
             return OcppFront(device, plant, seed)
         case "dlms" if device.kind.endswith("_meter"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable
 
 from plant_simulator.modbus_server import Line
@@ -21,10 +22,15 @@ class FaultyLine:
         How the line behaves: down closes the port, silent swallows every answer, a delay holds each chunk back.
     backend : callable
         Gives the address of the server behind, or None while there is none.
+    tls : ssl.SSLContext, optional
+        Server's side of the transport security; None is plain.
     """
 
-    def __init__(self, line: Line, backend: Callable[[], tuple[str, int] | None]) -> None:
+    def __init__(
+        self, line: Line, backend: Callable[[], tuple[str, int] | None], tls: ssl.SSLContext | None = None
+    ) -> None:
         self._line = line
+        self._tls = tls
         self._backend = backend
         self._server: asyncio.Server | None = None
         self._relays: set[asyncio.Task[None]] = set()
@@ -46,7 +52,7 @@ class FaultyLine:
         """
         for candidate in free_ports(host, port):
             with contextlib.suppress(OSError):
-                self._server = await asyncio.start_server(self._accept, host, candidate)
+                self._server = await asyncio.start_server(self._accept, host, candidate, ssl=self._tls)
                 self.host, self.port = self._server.sockets[0].getsockname()[:2]
                 break
         return self.host, self.port
@@ -66,7 +72,7 @@ class FaultyLine:
             await self.stop()
         elif not self._line.down and self._server is None and self.port:
             with contextlib.suppress(OSError):
-                self._server = await asyncio.start_server(self._accept, self.host, self.port)
+                self._server = await asyncio.start_server(self._accept, self.host, self.port, ssl=self._tls)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Protocol, cast
 
 from pymodbus.constants import ExcCodes
@@ -13,6 +14,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.server.requesthandler import ServerRequestHandler
 from pymodbus.simulator import DataType, SimData, SimDevice
 from pymodbus.transaction import TransactionManager
+from pymodbus.transport import CommParams, CommType
 
 from plant_simulator.ports import free_ports
 
@@ -115,7 +117,17 @@ class _Handler(ServerRequestHandler):
 class _Server(ModbusTcpServer):
     """The library's server with our connections."""
 
-    def __init__(self, device: SimDevice, line: Line, host: str, port: int) -> None:
+    def __init__(self, device: SimDevice, line: Line, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        if tls is not None:
+            # The library reads this attribute; its own TLS server leaves out the header of Modbus TCP.
+            self.tls_setup = CommParams(
+                comm_type=CommType.TLS,
+                comm_name="server_listener",
+                reconnect_delay=0.0,
+                reconnect_delay_max=0.0,
+                timeout_connect=0.0,
+                sslctx=tls,
+            )
         super().__init__(device, address=(host, port))
         self.line = line
         self.unit_ids = {device.id}
@@ -135,9 +147,12 @@ class ModbusDevice:
         What the registers hold and do.
     line : Line
         How the line behaves.
+    tls : ssl.SSLContext, optional
+        Server's side of the transport security (Modbus/TCP Security); None is plain.
     """
 
-    def __init__(self, unit_id: int, registers: Registers, line: Line) -> None:
+    def __init__(self, unit_id: int, registers: Registers, line: Line, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.unit_id = unit_id
         self.requests = 0
         self.writes = 0
@@ -161,7 +176,7 @@ class ModbusDevice:
             If none of the next 500 ports is free.
         """
         for candidate in free_ports(host, port):
-            server = _Server(self._device(), self._line, host, candidate)
+            server = _Server(self._device(), self._line, host, candidate, self._tls)
             if await server.listen():
                 self._server = server
                 self.host, self.port = cast(asyncio.Server, server.transport).sockets[0].getsockname()[:2]
@@ -179,7 +194,7 @@ class ModbusDevice:
         if self._line.down and self._server is not None:
             await self.stop()
         elif not self._line.down and self._server is None and self.port:
-            server = _Server(self._device(), self._line, self.host, self.port)
+            server = _Server(self._device(), self._line, self.host, self.port, self._tls)
             if await server.listen():
                 self._server = server
 

@@ -13,7 +13,7 @@ from flexergy_pipelines.grid.templates import DeviceTemplate, Schedule, Template
 SINGLE_POINTS = frozenset({"available", "running"})
 """Quantities that are yes or no."""
 TTL, HEARTBEAT, START, SLOT = "setpoint_ttl_s", "heartbeat", "schedule_start", "schedule_"
-"""Quantities by which a connection names what is no point: revert time, heartbeat, start and slots 1.. of a schedule."""
+"""Quantities by which a connection names what is no point: revert time, heartbeat, start and slots of a schedule."""
 
 
 class Addressing(Protocol):

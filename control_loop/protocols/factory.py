@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from control_loop.protocols import iec104, iec61850
 from control_loop.protocols.addressing import by_name, by_rule
 from control_loop.protocols.base import Driver
 from control_loop.protocols.modbus import ModbusDriver
+from control_loop.protocols.modbus_line import ModbusLine, SerialBus, TcpLine
 from control_loop.protocols.objects import ObjectDriver, ObjectHub
 from control_loop.protocols.ocpp16 import OcppDriver, Post
 from control_loop.protocols.ocpp_journal import Journal
 from flexergy_pipelines.grid import Device, EvChargingManager, Site, load_template, points_of
+from flexergy_pipelines.grid.tls import client_context
 from flexergy_pipelines.settings import Settings, read_endpoints
 
 CERTIFICATES = "certificates"
@@ -29,12 +32,20 @@ def drivers_of(site: Site, settings: Settings) -> list[Driver]:
     ValueError
         A device's protocol is not one the loop speaks, or its connection does not fit its assets.
     """
-    hubs: dict[str, ObjectHub] = {}
-    return [driver_of(site, device, settings, hubs) for device in site.devices() if device.assets]
+    shared = Shared()
+    return [driver_of(site, device, settings, shared) for device in site.devices() if device.assets]
 
 
-def driver_of(site: Site, device: Device, settings: Settings, hubs: dict[str, ObjectHub]) -> Driver:
-    """The driver of one device; `hubs` holds the worker of each protocol that needs one.
+@dataclass
+class Shared:
+    """What the drivers of one site share: workers of protocols by name, and serial lines by device file."""
+
+    hubs: dict[str, ObjectHub] = field(default_factory=dict)
+    lines: dict[str, SerialBus] = field(default_factory=dict)
+
+
+def driver_of(site: Site, device: Device, settings: Settings, shared: Shared) -> Driver:
+    """The driver of one device.
 
     Raises
     ------
@@ -42,20 +53,20 @@ def driver_of(site: Site, device: Device, settings: Settings, hubs: dict[str, Ob
         See `drivers_of`.
     """
     match device.connection.protocol:
-        case "modbus_tcp":
-            return _modbus(site, device, settings)
+        case "modbus_tcp" | "modbus_rtu":
+            return _modbus(site, device, settings, shared)
         case "iec104" | "iec61850":
-            return _objects(site, device, settings, hubs)
+            return _objects(site, device, settings, shared)
         case "ocpp16":
             return _ocpp(site, device, settings)
         case other:
             raise ValueError(f"{device.id}: the control loop does not speak {other}")
 
 
-def _modbus(site: Site, device: Device, settings: Settings) -> Driver:
+def _modbus(site: Site, device: Device, settings: Settings, shared: Shared) -> Driver:
     return ModbusDriver(
         device.id,
-        address_of(device, settings),
+        modbus_line(device, settings, shared),
         load_template(device.connection.template),
         [asset.id for asset in device.assets],
         _quantities(device),
@@ -65,17 +76,31 @@ def _modbus(site: Site, device: Device, settings: Settings) -> Driver:
     )
 
 
-def _objects(site: Site, device: Device, settings: Settings, hubs: dict[str, ObjectHub]) -> Driver:
+def modbus_line(device: Device, settings: Settings, shared: Shared) -> ModbusLine:
+    """The way to a Modbus device: its serial line, or a connection of its own."""
+    connection = device.connection
+    if connection.serial is not None:
+        return shared.lines.setdefault(connection.serial.device, SerialBus(connection.serial))
+    tls = connection.tls
+    if tls is None:
+        return TcpLine(address_of(device, settings))
+    folder = settings.home / CERTIFICATES
+    return TcpLine(
+        address_of(device, settings), lambda: client_context(tls, folder), tls.server_name or connection.host
+    )
+
+
+def _objects(site: Site, device: Device, settings: Settings, shared: Shared) -> Driver:
     connection = device.connection
     template = load_template(connection.template)
     assets, quantities = [asset.id for asset in device.assets], _quantities(device)
     more: dict[str, Any] = {"tls": tls_of(device, settings), "report": connection.report}
     if connection.protocol == "iec104":
-        hub = hubs.setdefault("iec104", ObjectHub(iec104.WORKER))
+        hub = shared.hubs.setdefault("iec104", ObjectHub(iec104.WORKER))
         names = iec104.Iec104Addressing(template.asset_stride, connection.control)
         objects = by_rule(names, template, assets, quantities, select=connection.control.startswith("select"))
     else:
-        hub = hubs.setdefault("iec61850", ObjectHub(iec61850.WORKER))
+        hub = shared.hubs.setdefault("iec61850", ObjectHub(iec61850.WORKER))
         names = iec61850.Iec61850Addressing(device.id, template, connection.control)
         objects = by_rule(names, template, assets, quantities)
         if not connection.objects:

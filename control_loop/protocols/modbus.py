@@ -1,26 +1,28 @@
-"""Modbus TCP: registers of a device as points of its assets, by the device's template."""
+"""Modbus, over TCP, TLS or a serial line: registers of a device as points of its assets, by the device's template."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.client.base import ModbusBaseClient
 from pymodbus.exceptions import ModbusException
 
 from control_loop.image import PointKey
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.base import DriverError, LinkHealth
+from control_loop.protocols.modbus_line import LineError, ModbusLine
+from control_loop.protocols.modbus_words import frame_in_words
 from flexergy_pipelines.grid.templates import DeviceTemplate, TemplatePoint, decode, encode, encode_unsigned32
 
 MAX_BLOCK = 120
 """Registers in one request; the protocol allows 125."""
 MAX_GAP = 8
 """Unused registers read along rather than asking twice."""
-TRACE_FRAMES = 50
+BIT_TABLES = frozenset({"coil", "discrete"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,6 @@ class Block:
     address: int
     count: int
     points: tuple[tuple[PointKey, TemplatePoint], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One packet on the wire, for trouble-shooting."""
-
-    monotonic: float
-    sent: bool
-    data: bytes
 
 
 def coalesce(points: Sequence[tuple[PointKey, TemplatePoint]]) -> list[Block]:
@@ -75,14 +68,14 @@ class _RefusedError(DriverError):
 
 
 class ModbusDriver:
-    """Link to one Modbus TCP device.
+    """Link to one Modbus device.
 
     Parameters
     ----------
     device : str
         Identity of the device in its site.
-    address : callable
-        Gives host and port at each connect, so that a device that moved is found again.
+    line : ModbusLine
+        The way to it.
     template : DeviceTemplate
         Register map.
     assets : sequence of str
@@ -98,7 +91,7 @@ class ModbusDriver:
     def __init__(
         self,
         device: str,
-        address: Callable[[], tuple[str, int]],
+        line: ModbusLine,
         template: DeviceTemplate,
         assets: Sequence[str],
         quantities: Mapping[str, frozenset[str]],
@@ -110,15 +103,14 @@ class ModbusDriver:
     ) -> None:
         self.device = device
         self.health = LinkHealth()
-        self.trace: deque[Frame] = deque(maxlen=TRACE_FRAMES)
-        self._address = address
+        self._line = line
         self._template = template
         self._index = {asset: i for i, asset in enumerate(assets)}
         self._unit_id = unit_id
         self._timeout_s = timeout_s
         self._ttl_s = setpoint_ttl_s
         self._backoff = backoff or Backoff()
-        self._client: AsyncModbusTcpClient | None = None
+        self._client: ModbusBaseClient | None = None
         self._heartbeat = 0
         self._blocks = coalesce(
             [
@@ -171,7 +163,7 @@ class ModbusDriver:
         except ValueError as error:
             raise DriverError(f"{self.device}: {error}") from None
         await self._connected()
-        await self._write_registers(point.address, registers)
+        await self._write_registers(point.address, registers, point.table)
         if self._template.heartbeat_address is not None:
             self._heartbeat = (self._heartbeat + 1) % 0x10000
             await self._write_registers(self._template.heartbeat_address, [self._heartbeat])
@@ -203,92 +195,88 @@ class ModbusDriver:
         """End the link."""
         self._drop()
 
-    async def _connected(self) -> AsyncModbusTcpClient:
+    async def _connected(self) -> None:
         if self._client is not None and self._client.connected:
-            return self._client
+            return
         self._drop()
         now = time.monotonic()
         if not self._backoff.ready(now):
             raise DriverError(f"{self.device}: down, next try in {self._backoff.wait_s(now):.1f} s")
-        host, port = self._address()
-        # The library's own retries and reconnects are off: a request must end within one timeout, and a first
-        # connect that fails would never be tried again.
-        client = AsyncModbusTcpClient(
-            host,
-            port=port,
-            name=self.device,
-            timeout=self._timeout_s,
-            retries=0,
-            reconnect_delay=0,
-            trace_packet=self._traced,
-        )
         try:
-            connected = await client.connect()
-        except (OSError, ModbusException) as error:
-            connected = False
-            reason = str(error)
-        else:
-            reason = "no connection"
-        if not connected:
-            client.close()
+            self._client = await self._line.open(self._timeout_s, self._traced)
+        except LineError as error:
             self._backoff.failed(time.monotonic())
-            self.health.failed(f"{self.device}: {reason} at {host}:{port}")
-            raise DriverError(self.health.last_error)
-        self._client = client
+            self.health.failed(f"{self.device}: {error} at {self._line.place}")
+            raise DriverError(self.health.last_error) from None
         self.health.connected = True
         self.health.reconnects += 1
+        await self._greet()
+
+    async def _greet(self) -> None:
+        """What a device is told once after connecting: when it shall leave our setpoints by itself."""
         if self._template.setpoint_ttl_address is not None:
             await self._write_registers(self._template.setpoint_ttl_address, [min(0xFFFE, round(self._ttl_s))])
-        return client
 
     async def _read_registers(self, table: str, address: int, count: int) -> list[int]:
-        client = self._open_client()
-        ask = client.read_input_registers if table == "input" else client.read_holding_registers
-        began = time.monotonic()
-        try:
-            answer = await ask(address, count=count, device_id=self._unit_id)
-        except (ModbusException, OSError) as error:
-            raise self._broken(f"{table} {address}+{count}: {error}") from None
-        if answer.isError():
-            self.health.failed(f"{self.device}: {table} {address}+{count}: {answer}")
-            raise _RefusedError(self.health.last_error)
-        if len(answer.registers) != count:
+        """Registers, or bits as 0 and 1, of a table."""
+
+        def request(client: ModbusBaseClient) -> Awaitable[Any]:
+            reads = {
+                "input": client.read_input_registers,
+                "holding": client.read_holding_registers,
+                "coil": client.read_coils,
+                "discrete": client.read_discrete_inputs,
+            }
+            return reads[table](address, count=count, device_id=self._unit_id)
+
+        answer = await self._asked(request, f"{table} {address}+{count}", count)
+        found = [int(bit) for bit in answer.bits[:count]] if table in BIT_TABLES else list(answer.registers)
+        if len(found) != count:
             # A late reply to an older request can carry the newest transaction id.
-            raise self._broken(f"{table} {address}: {len(answer.registers)} registers instead of {count}")
-        self._answered(began)
-        return list(answer.registers)
+            raise self._broken(f"{table} {address}: {len(found)} registers instead of {count}")
+        return found
 
-    async def _write_registers(self, address: int, registers: list[int]) -> None:
-        client = self._open_client()
-        began = time.monotonic()
-        try:
-            answer = await client.write_registers(address, registers, device_id=self._unit_id)
-        except (ModbusException, OSError) as error:
-            raise self._broken(f"write {address}: {error}") from None
+    async def _write_registers(self, address: int, registers: list[int], table: str = "holding") -> None:
+
+        def request(client: ModbusBaseClient) -> Awaitable[Any]:
+            if table == "coil":
+                return client.write_coils(address, [bool(bit) for bit in registers], device_id=self._unit_id)
+            return client.write_registers(address, registers, device_id=self._unit_id)
+
+        await self._asked(request, f"write {address}", len(registers))
+
+    async def _asked(self, request: Callable[[ModbusBaseClient], Awaitable[Any]], what: str, registers: int) -> Any:
+        """The answer to a request, when it is one."""
+        async with self._line.turn(self._traced):
+            client = self._open_client()
+            began = time.monotonic()
+            client.ctx.comm_params.timeout_connect = self._line.patience_s(self._timeout_s, registers)
+            try:
+                answer = await request(client)
+            except (ModbusException, OSError) as error:
+                raise self._broken(f"{what}: {error}") from None
         if answer.isError():
-            self.health.failed(f"{self.device}: write {address}: {answer}")
-            raise DriverError(self.health.last_error)
-        self._answered(began)
+            self.health.failed(f"{self.device}: {what}: {answer}")
+            raise _RefusedError(self.health.last_error)
+        self._backoff.succeeded()
+        self.health.answered(time.monotonic() - began)
+        return answer
 
-    def _open_client(self) -> AsyncModbusTcpClient:
+    def _open_client(self) -> ModbusBaseClient:
         if self._client is None:
             raise DriverError(f"{self.device}: link was lost")
         return self._client
 
-    def _answered(self, began: float) -> None:
-        self._backoff.succeeded()
-        self.health.answered(time.monotonic() - began)
-
     def _broken(self, message: str) -> DriverError:
         """Drop a link whose stream of answers can no longer be trusted."""
-        self._drop()
+        self._drop(lost=True)
         self._backoff.failed(time.monotonic())
         self.health.failed(f"{self.device}: {message}")
         return DriverError(self.health.last_error)
 
-    def _drop(self) -> None:
+    def _drop(self, *, lost: bool = False) -> None:
         if self._client is not None:
-            self._client.close()
+            self._line.drop(self._client, lost=lost)
             self._client = None
         self.health.connected = False
 
@@ -297,5 +285,6 @@ class ModbusDriver:
             self.health.bytes_sent += len(data)
         else:
             self.health.bytes_received += len(data)
-        self.trace.append(Frame(time.monotonic(), sending, data))
+        if self.health.tracing:
+            self.health.note(frame_in_words(sending, data, serial=self._line.serial))
         return data

@@ -20,6 +20,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.base import DriverError
 from control_loop.protocols.modbus import MAX_BLOCK, ModbusDriver, coalesce
+from control_loop.protocols.modbus_line import TcpLine
 from flexergy_pipelines.grid.templates import TemplatePoint, decode, encode, load_template
 
 ESC = load_template("generic_esc")
@@ -83,7 +84,7 @@ async def served(
 def driver_on(port: int, assets: tuple[str, ...] = ("ess-1",), **options: Any) -> ModbusDriver:
     return ModbusDriver(
         "esc-1",
-        lambda: ("127.0.0.1", port),
+        TcpLine(lambda: ("127.0.0.1", port)),
         ESC,
         assets,
         dict.fromkeys(assets, QUANTITIES),
@@ -111,6 +112,7 @@ def on_the_wire(talk: Callable[[Device, ModbusDriver], Awaitable[None]], **optio
 @pytest.mark.requirement("com.01.1")
 def test_values_arrive_in_their_units_and_setpoints_in_the_registers() -> None:
     async def talk(device: Device, driver: ModbusDriver) -> None:
+        driver.health.tracing = True
         device.set("active_power_kw", -123.45)
         device.set("soc", 0.4321)
         device.set("temperature_c", -7.5)
@@ -127,7 +129,9 @@ def test_values_arrive_in_their_units_and_setpoints_in_the_registers() -> None:
         assert (await driver.read())["ess-2", "active_power_setpoint_kw"] == pytest.approx(-55.5)
         assert driver.health.success_share == 1.0
         assert driver.health.bytes_received > 0
-        assert driver.trace[0].sent
+        first, *_ = [words for _, words in driver.health.trace]
+        assert first.startswith("-> unit 1 write registers 9001..9001 [")
+        assert any(words.startswith("<- unit 1 read input: ") for _, words in driver.health.trace)
 
     on_the_wire(talk, assets=("ess-1", "ess-2"))
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.base import DriverError
-from control_loop.protocols.factory import driver_of
-from control_loop.protocols.objects import ObjectDriver, ObjectHub
+from control_loop.protocols.factory import CERTIFICATES, Shared, driver_of
+from control_loop.protocols.objects import ObjectDriver
 from control_loop.protocols.worker import Worker
 from flexergy_pipelines.settings import Settings, publish_endpoints
 from plant_simulator.fronts import WorkerFront, make_front
@@ -42,14 +42,14 @@ class Bench:
         device = dataclasses.replace(device, connection=link)
         self.settings = Settings(home, None, "demo")
         self.device_key = device.key
-        front = make_front(device, self.plant, 1)
+        front = make_front(device, self.plant, 1, home / CERTIFICATES)
         assert isinstance(front, WorkerFront)
         self.front = front
-        hubs: dict[str, ObjectHub] = {}
-        driver = driver_of(self.plant.site, device, self.settings, hubs)
+        shared = Shared()
+        driver = driver_of(self.plant.site, device, self.settings, shared)
         assert isinstance(driver, ObjectDriver)
         self.driver = driver
-        self.hub = hubs[protocol]
+        self.hub = shared.hubs[protocol]
         module = self.hub.worker.module
         self.hub.worker = Worker(module, lambda: [self.driver.spec()], self.hub.take, backoff=Backoff(0.05, 0.2))
 

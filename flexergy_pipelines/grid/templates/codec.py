@@ -14,8 +14,16 @@ _RANGE: dict[str, tuple[int, int]] = {
     "uint16": (0, 2**16 - 2),
     "int32": (-(2**31) + 1, 2**31 - 1),
     "uint32": (0, 2**32 - 2),
+    "int64": (-(2**63) + 1, 2**63 - 1),
+    "uint64": (0, 2**64 - 2),
+    "bit": (0, 1),
 }
-_SENTINEL: dict[str, int] = {"int16": 0x8000, "uint16": 0xFFFF, "int32": 0x8000_0000, "uint32": 0xFFFF_FFFF}
+_SENTINEL: dict[str, int] = {
+    "int16": 0x8000, "uint16": 0xFFFF, "int32": 0x8000_0000, "uint32": 0xFFFF_FFFF, "int64": 1 << 63,
+    "uint64": (1 << 64) - 1, "bit": 0,
+}  # fmt: skip
+"""What stands for no value; a bit always has one."""
+_FLOATS: dict[str, tuple[str, str]] = {"float32": (">f", ">I"), "float64": (">d", ">Q")}
 
 
 def _words(raw: int, width: int, word_order: WordOrder) -> list[int]:
@@ -31,6 +39,11 @@ def _integer(registers: Sequence[int], word_order: WordOrder) -> int:
     return raw
 
 
+def _bits_of(value: float, kind: str) -> int:
+    number, bits = _FLOATS[kind]
+    return struct.unpack(bits, struct.pack(number, value))[0]
+
+
 def encode(point: TemplatePoint, value: float | None) -> list[int]:
     """Registers that hold `value` (None becomes the point's "no value" sentinel).
 
@@ -41,15 +54,15 @@ def encode(point: TemplatePoint, value: float | None) -> list[int]:
     """
     width = WIDTH[point.type]
     if value is None:
-        raw = struct.unpack(">I", struct.pack(">f", math.nan))[0] if point.type == "float32" else _SENTINEL[point.type]
+        raw = _bits_of(math.nan, point.type) if point.type in _FLOATS else _SENTINEL[point.type]
         return _words(raw, width, point.word_order)
     if not math.isfinite(value):
         raise ValueError(f"{point.quantity}: {value} is not a finite number")
-    if point.type == "float32":
+    if point.type in _FLOATS:
         try:
-            return _words(struct.unpack(">I", struct.pack(">f", value / point.scale))[0], width, point.word_order)
+            return _words(_bits_of(value / point.scale, point.type), width, point.word_order)
         except OverflowError:
-            raise ValueError(f"{point.quantity}: {value} does not fit float32") from None
+            raise ValueError(f"{point.quantity}: {value} does not fit {point.type}") from None
     raw = round(value / point.scale)
     low, high = _RANGE[point.type]
     if not low <= raw <= high:
@@ -71,9 +84,12 @@ def decode(point: TemplatePoint, registers: Sequence[int]) -> float | None:
     if len(registers) != width:
         raise ValueError(f"{point.quantity}: got {len(registers)} registers, expected {width}")
     raw = _integer(registers, point.word_order)
-    if point.type == "float32":
-        value = struct.unpack(">f", struct.pack(">I", raw))[0]
+    if point.type in _FLOATS:
+        number, bits = _FLOATS[point.type]
+        value = struct.unpack(number, struct.pack(bits, raw))[0]
         return value * point.scale if math.isfinite(value) else None
+    if point.type == "bit":
+        return float(raw != 0)
     if raw == _SENTINEL[point.type]:
         return None
     if point.type.startswith("int") and raw >= 1 << (16 * width - 1):

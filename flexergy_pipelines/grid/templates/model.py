@@ -11,9 +11,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from flexergy_pipelines.grid.base import Many, Model, Positive
 
-RegisterType = Literal["int16", "uint16", "int32", "uint32", "float32"]
+RegisterType = Literal["bit", "int16", "uint16", "int32", "uint32", "float32", "int64", "uint64", "float64"]
 WordOrder = Literal["big", "little"]
-WIDTH: dict[str, int] = {"int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2}
+WIDTH: dict[str, int] = {
+    "bit": 1, "int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "int64": 4, "uint64": 4, "float64": 4,
+}  # fmt: skip
+BIT_TABLES = frozenset({"coil", "discrete"})
 
 
 class TemplateError(ValueError):
@@ -30,13 +33,15 @@ class TemplatePoint(Model):
     scale : float
         Physical value = raw value x scale.
     access : str
-        "r" is read only, "w" write only, "rw" both; what is writable lies in the holding registers.
+        "r" is read only, "w" write only, "rw" both; what is writable lies in the holding registers or coils.
+    table : str
+        ``holding`` or ``input`` registers; ``coil`` or ``discrete`` inputs hold type ``bit`` only.
     word_order : str or None
         Set from the template; "big" puts the high word first.
     """
 
     quantity: str = Field(min_length=1)
-    table: Literal["holding", "input"]
+    table: Literal["holding", "input", "coil", "discrete"]
     address: int = Field(ge=0, le=65535)
     type: RegisterType
     scale: Positive = 1.0
@@ -54,8 +59,10 @@ class TemplatePoint(Model):
 
     @model_validator(mode="after")
     def _writable_is_holding(self) -> TemplatePoint:
-        if self.writable and self.table != "holding":
-            raise ValueError(f"{self.quantity}: access {self.access} needs table holding, not {self.table}")
+        if self.writable and self.table not in {"holding", "coil"}:
+            raise ValueError(f"{self.quantity}: access {self.access} needs table holding or coil, not {self.table}")
+        if (self.table in BIT_TABLES) != (self.type == "bit"):
+            raise ValueError(f"{self.quantity}: type bit and tables coil and discrete go together, not {self.type}")
         return self
 
 
