@@ -12,7 +12,8 @@ import numpy as np
 from flexergy_pipelines.forecasting.bounds import bounds_of
 from flexergy_pipelines.forecasting.calibration import adapted_width, calibrate, uncalibrated
 from flexergy_pipelines.forecasting.combine import ENSEMBLE, WINDOW_DAYS, Mix, mix_of
-from flexergy_pipelines.forecasting.members import fit_members, new_members, spread, squared_loss
+from flexergy_pipelines.forecasting.members import fit_members, fit_one, new_members, spread, squared_loss
+from flexergy_pipelines.forecasting.models.linear import LinearByHour
 from flexergy_pipelines.forecasting.scores import coverage
 from flexergy_pipelines.forecasting.timegrid import DAY, Series, known_until
 
@@ -133,6 +134,8 @@ def rolling(
         for name, model in fitted.models.items():
             began = time.perf_counter()
             values = model.predict(part, inputs)
+            if isinstance(model, LinearByHour) and not quick:
+                _renewed(values, part, table, inputs, cutoff)
             result.forecasts[name][chosen] = bounds.clip(values, part.rows.valid, inputs.target)
             result.predict_s[name] = result.predict_s.get(name, 0.0) + time.perf_counter() - began
         median, offsets = spread(fitted, part, levels, naive_sigma(known.series))
@@ -141,6 +144,22 @@ def rolling(
         for name, seconds in fitted.fit_s.items():
             result.fit_s[name] = result.fit_s.get(name, 0.0) + seconds
     return result
+
+
+def _renewed(values: Floats, part: Table, table: Table, inputs: Inputs, cutoff: int) -> None:
+    """Forecasts of the linear model from later than a week after the cutoff, by weekly fits: they cost next to nothing.
+
+    `values` is changed in place.
+    """
+    weeks = (part.rows.issue - cutoff) // (7 * DAY)
+    for week in np.unique(weeks[weeks > 0]):
+        chosen = np.flatnonzero(weeks == week)
+        fresh = LinearByHour()
+        try:
+            fit_one(fresh, table, inputs, int(part.rows.issue[chosen].min()))
+        except (ValueError, np.linalg.LinAlgError):
+            continue
+        values[chosen] = fresh.predict(part.take(chosen), inputs)
 
 
 def centre_of(value: Floats, median: Floats, kind: str) -> Floats:

@@ -12,7 +12,7 @@ from flexergy_pipelines.forecasting.bounds import bounds_of
 from flexergy_pipelines.forecasting.models.base import Model, Table, training_part
 from flexergy_pipelines.forecasting.models.daily_net import DailyNet
 from flexergy_pipelines.forecasting.models.lear import Lear
-from flexergy_pipelines.forecasting.models.lightgbm import LightGBMPoint, LightGBMQuantiles
+from flexergy_pipelines.forecasting.models.lightgbm import LightGBMPoint, LightGBMQuantiles, MedianTrees
 from flexergy_pipelines.forecasting.models.linear import LinearByHour
 from flexergy_pipelines.forecasting.models.naive import NAIVE_NAMES, Naive
 from flexergy_pipelines.forecasting.models.prophet import ProphetModel
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.features import Inputs
     from flexergy_pipelines.forecasting.timegrid import Floats
 
+MOST_ROWS = 60_000
 CALENDAR_KINDS = ("load", "ev", "controllable_load", "price")
 
 
-def new_members(kind: str, *, quick: bool = False, tuned: Mapping[str, float] | None = None) -> list[Model]:
+def new_members(
+    kind: str, *, quick: bool = False, tuned: Mapping[str, float] | None = None,
+    quantiles: LightGBMQuantiles | None = None,
+) -> list[Model]:  # fmt: skip
     """Fresh models for a kind of target, naives included; `quick` leaves out the slowest."""
-    members: list[Model] = [LightGBMPoint(tuned), LinearByHour(), SimilarDay()]
+    median = MedianTrees(quantiles or LightGBMQuantiles(tuned))
+    members: list[Model] = [LightGBMPoint(tuned), median, LinearByHour(), SimilarDay()]
     if kind == "price" and not quick:
         members += [Lear(), DailyNet()]
     if kind in CALENDAR_KINDS:
@@ -96,14 +101,26 @@ def fit_members(
         return _fit_all(table, inputs, cutoff, seed=seed, quick=quick, only=only, tuned=tuned)
 
 
+def fit_one(model: Model, table: Table, inputs: Inputs, cutoff: int, *, seed: int = 7) -> None:
+    """Fit a single model on what was known at `cutoff`."""
+    from threadpoolctl import threadpool_limits
+
+    known = inputs.known_at(cutoff)
+    with threadpool_limits(1):
+        model.fit(training_part(_lit(table, known), inputs, cutoff, MOST_ROWS, seed), known, seed=seed, quick=False)
+
+
 def _fit_all(
     table: Table, inputs: Inputs, cutoff: int, *, seed: int, quick: bool, only: set[str] | None,
     tuned: Mapping[str, float] | None,
 ) -> Fitted:  # fmt: skip
     known = inputs.known_at(cutoff)
-    part = training_part(_lit(table, known), inputs, cutoff, 12_000 if quick else 60_000, seed)
+    part = training_part(_lit(table, known), inputs, cutoff, 12_000 if quick else MOST_ROWS, seed)
     fitted = Fitted({}, LightGBMQuantiles(tuned))
-    for model in new_members(inputs.target.kind, quick=quick, tuned=tuned):
+    began = time.perf_counter()
+    fitted.quantiles.fit(part, known, seed=seed, quick=quick)
+    fitted.fit_s["quantiles"] = time.perf_counter() - began
+    for model in new_members(inputs.target.kind, quick=quick, tuned=tuned, quantiles=fitted.quantiles):
         if only is not None and model.name not in only and model.name not in NAIVE_NAMES:
             continue
         began = time.perf_counter()
@@ -114,9 +131,6 @@ def _fit_all(
             continue
         fitted.models[model.name] = model
         fitted.fit_s[model.name] = time.perf_counter() - began
-    began = time.perf_counter()
-    fitted.quantiles.fit(part, known, seed=seed, quick=quick)
-    fitted.fit_s["quantiles"] = time.perf_counter() - began
     return fitted
 
 

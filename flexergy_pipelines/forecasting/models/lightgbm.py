@@ -148,3 +148,27 @@ class LightGBMQuantiles:
             share = (z - known[i]) / (known[i + 1] - known[i])
             out[:, j] = raw[:, i] + share * (raw[:, i + 1] - raw[:, i])
         return np.sort(out, axis=1)
+
+    def median(self, table: Table) -> Floats:
+        """The middle quantile alone; NaN when there was too little to learn from."""
+        if not self.boosters:
+            return np.full(len(table), np.nan)
+        booster = self.boosters[self.levels.index(0.5)]
+        return np.asarray(booster.predict(aligned(table, self.names), num_threads=1), dtype=np.float64)
+
+
+class MedianTrees:
+    """The median of the quantile trees as a forecast of its own: absolute loss beside the squared one of the others."""
+
+    name = "lightgbm_median"
+
+    def __init__(self, quantiles: LightGBMQuantiles) -> None:
+        self.quantiles = quantiles
+
+    def fit(self, table: Table, inputs: Inputs, *, seed: int, quick: bool) -> None:
+        """The quantile trees are fitted before and shared."""
+        if not self.quantiles.boosters:
+            raise ValueError(f"{inputs.target.name}: {len(table)} usable rows, {MIN_ROWS} needed for boosted trees")
+
+    def predict(self, table: Table, inputs: Inputs) -> Floats:
+        return self.quantiles.median(table)
