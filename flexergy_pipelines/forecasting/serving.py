@@ -5,7 +5,7 @@ Each step down is written with the forecast and raised as an alarm, which is cle
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -24,15 +24,19 @@ from flexergy_pipelines.forecasting.registry import (
 )
 from flexergy_pipelines.forecasting.site_data import chosen_columns, read_histories, read_weather
 from flexergy_pipelines.forecasting.targets import Target, targets_of
-from flexergy_pipelines.forecasting.timegrid import series_from_frame, to_minute
+from flexergy_pipelines.forecasting.timegrid import frame_minutes, series_from_frame, to_minute
 from flexergy_pipelines.forecasting.weather import WeatherPanel, build_panel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flexergy_pipelines.grid import Site
     from flexergy_pipelines.store import TenantStore
 
 ALARM = "forecast_fallback"
+EV_HISTORY_DAYS = 28.0
+"""History with which an EV load no longer leans on the statistics of sessions [d]."""
+
 SEVERITY = {1: 3, 2: 2, 3: 2, 4: 2}
 
 
@@ -113,6 +117,35 @@ def serve_target(
     )
 
 
+def _by_sessions(
+    db: TenantStore, site: Site, forecast: ServedForecast, history: pl.DataFrame, now: datetime
+) -> ServedForecast:
+    """An EV forecast without a model, drawn to the statistics of charging sessions while its history is short."""
+    from flexergy_pipelines.forecasting.ev_sessions import blended, session_load, session_statistics
+
+    target = forecast.target
+    days = history.height / 96
+    weight = min(1.0, days / EV_HISTORY_DAYS) if forecast.fallback_level < 4 else 0.0
+    if weight == 1.0:
+        return forecast
+    try:
+        statistics = session_statistics(db, site, target.asset_id, now)
+        load = session_load(
+            statistics, site, target.asset_id, frame_minutes(forecast.frame["time"]), target.step_minutes
+        )
+    except (FileNotFoundError, KeyError) as error:
+        return replace(forecast, reason=f"{forecast.reason}; no statistics of charging sessions ({error})")
+    model = "ev_sessions" if weight == 0 else f"{forecast.model}+ev_sessions"
+    why = f"{days:.1f} days of history; sessions by {statistics.source}, weight {1 - weight:.0%}"
+    return replace(
+        forecast,
+        model=model,
+        fallback_level=min(forecast.fallback_level, 3),
+        reason="; ".join(filter(None, [forecast.reason, why])),
+        frame=blended(forecast.frame, load, weight),
+    )
+
+
 def _model(registry: ModelRegistry, name: str, alias: str, reasons: list[str]) -> RegisteredModel | None:
     try:
         return registry.load(name, alias)
@@ -189,6 +222,8 @@ def serve_site(
     for target in chosen:
         panel = chosen_columns(panels[target.step_minutes], site.forecasts.of(target.asset_id).weather_inputs)
         forecast = serve_target(target, histories[target.name], panel, now, registry)
+        if target.kind == "ev" and forecast.fallback_level >= 2:
+            forecast = _by_sessions(db, site, forecast, histories[target.name], now)
         run = ForecastRun(
             site_id,
             target.asset_id,

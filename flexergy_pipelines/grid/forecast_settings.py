@@ -46,6 +46,10 @@ class ForecastTarget(Model):
         History that models learn from [d].
     weather_inputs : tuple of str or None
         Weather columns the models may use; an empty list means none.
+    ev_usage : str
+        Who charges at an EV charging manager's points: decides which statistics stand in for missing sessions.
+    ev_sessions_per_day : float
+        Sessions of one charge point on a working day, assumed while there is little history [1/d].
     exclude_curtailed, exclude_estimated : bool
         Whether intervals with a binding limit, and values that cleansing had to estimate, are kept from training.
     """
@@ -57,6 +61,8 @@ class ForecastTarget(Model):
     training_period_days: int | None = Field(default=None, ge=1, le=366)
     training_window_days: int | None = Field(default=None, ge=21, le=3660)
     weather_inputs: tuple[WeatherInput, ...] | None = Field(default=None, strict=False)
+    ev_usage: Literal["private", "public", "workplace"] = "public"
+    ev_sessions_per_day: Positive = 1.0
     exclude_curtailed: bool = True
     exclude_estimated: bool = True
     excluded_periods: Many[ExcludedPeriod] = ()
