@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from control_loop.image import ProcessImage
+from control_loop.mode import Mode
 from control_loop.model import Actuator, SiteModel
 from control_loop.plan_view import PlanView
 from control_loop.requests import Request
@@ -105,6 +106,8 @@ class Context:
     ----------
     dt : float
         Seconds since the previous cycle, bounded, so that a late cycle does not turn into a big ramp step.
+    mode : Mode or None
+        Operation mode in force; None runs the plan.
     last : mapping
         What each actuator was told last.
     last_fresh : mapping
@@ -123,6 +126,7 @@ class Context:
     plan: PlanView | None = None
     commands: Sequence[ManualCommand] = ()
     grid_limits: Sequence[GridOperatorLimit] = ()
+    mode: Mode | None = None
     last: Mapping[str, SentState] = field(default_factory=dict)
     last_fresh: Mapping[str, float] = field(default_factory=dict)
     loads: Mapping[str, LoadState] = field(default_factory=dict)
@@ -139,7 +143,7 @@ class Context:
             return state.value
         if not actuator.steered:
             return actuator.maximum_kw
-        measured = self.fresh(actuator.asset_id, "active_power_kw")
+        measured = self.fresh(actuator.asset_id, actuator.shown_as)
         if measured is None:
             return 0.0
         return min(max(measured, actuator.minimum_kw), actuator.maximum_kw)

@@ -15,12 +15,15 @@ from control_loop.dispatch import Dispatcher, Setpoint
 from control_loop.engine import decide
 from control_loop.exchange import ExchangeController
 from control_loop.following import FollowWatch
+from control_loop.frequency import FrequencyService
 from control_loop.frozen import FrozenWatch
 from control_loop.image import PointKey, ProcessImage
 from control_loop.load_rules import next_load_states
-from control_loop.model import SiteModel
+from control_loop.mode import Mode
+from control_loop.model import REACTIVE_SETPOINT, Actuator, SiteModel
 from control_loop.plan_view import PlanView
 from control_loop.protocols.base import Driver
+from control_loop.reactive import ReactiveControl
 from control_loop.requests import Request
 from control_loop.schedule import HourSchedule, next_hour
 from control_loop.supervision import PlanSupervisor
@@ -35,6 +38,8 @@ class CycleReport:
     ----------
     decisions : mapping
         What every actuator should do, and who holds control.
+    reactive : mapping
+        The same for the reactive power of inverters [kvar].
     sent : list of Setpoint
         Setpoints given to devices in this cycle.
     alarms : mapping
@@ -52,6 +57,7 @@ class CycleReport:
     cycle: int
     now: datetime
     decisions: Mapping[str, Decision]
+    reactive: Mapping[str, Decision] = field(default_factory=dict)
     sent: list[Setpoint] = field(default_factory=list)
     alarms: Mapping[AlarmKey, Alarm] = field(default_factory=dict)
     replan_reason: str | None = None
@@ -84,7 +90,9 @@ class ControlCycle:
     may_command : callable
         Asked right before each command goes out: whether this loop still holds the lease.
     controllers : sequence of Controller, optional
-        Rules with a memory; by default the one that holds the exchange at an operator's value.
+        Rules with a memory; by default the one that holds the exchange and the one that answers the frequency.
+    reactive : ReactiveControl, optional
+        Decides reactive power; without it none is commanded.
     read_deadline_s, write_deadline_s : float, optional
         How long a cycle waits for readings and for acknowledgements [s, real time]; by default 35 % and 25 % of the
         cycle.
@@ -99,6 +107,7 @@ class ControlCycle:
         epoch: int = 1,
         may_command: Callable[[], bool] = lambda: True,
         supervisor: PlanSupervisor | None = None,
+        reactive: ReactiveControl | None = None,
         controllers: Sequence[Controller] | None = None,
         read_deadline_s: float | None = None,
         write_deadline_s: float | None = None,
@@ -107,12 +116,16 @@ class ControlCycle:
         self.image = ProcessImage()
         self.dispatcher = Dispatcher(model, epoch)
         self.supervisor = supervisor or PlanSupervisor()
-        self.controllers = [ExchangeController()] if controllers is None else list(controllers)
+        self.frequency = FrequencyService()
+        self.controllers = [ExchangeController(), self.frequency] if controllers is None else list(controllers)
+        self.reactive = reactive
+        self._dispatchers = [self.dispatcher, *([reactive.dispatcher] if reactive is not None else [])]
         self.cycle = 0
         self.write_errors: dict[str, str] = {}
         self.plan: PlanView | None = None
         self.commands: Sequence[ManualCommand] = ()
         self.grid_limits: Sequence[GridOperatorLimit] = ()
+        self.mode: Mode | None = None
         self._clock = clock
         self._may_command = may_command
         self._drivers = {driver.device: driver for driver in drivers}
@@ -146,20 +159,32 @@ class ControlCycle:
         late, errors = await self._read(now)
         frozen = self._look_for_frozen()
         context = self._context(now)
-        readbacks = {a.asset_id: context.fresh(a.asset_id, a.quantity) for a in self.model.actuators}
-        without_effect = self.dispatcher.check(readbacks, self.cycle)
+        without_effect: dict[str, str] = {}
+        for dispatcher in self._dispatchers:
+            actuators = dispatcher.model.actuators
+            readbacks = {a.asset_id: context.fresh(a.asset_id, a.quantity) for a in actuators}
+            without_effect = dispatcher.check(readbacks, self.cycle) | without_effect
         context = self._context(now)
         context = replace(context, requests=[r for c in self.controllers for r in c.requests(context)])
         outcome = decide(context)
         self._loads = next_load_states(context, {name: d.value for name, d in outcome.decisions.items()})
-        sent = await self._write(outcome.decisions)
+        due = self.dispatcher.due(outcome.decisions, self._clock.monotonic())
+        reactive: Mapping[str, Decision] = {}
+        if self.reactive is not None:
+            reactive = self.reactive.decide(context, outcome.decisions)
+            due += self.reactive.dispatcher.due(reactive, self._clock.monotonic())
+        sent = await self._write(due)
         schedules = await self._push_schedules(now)
-        undelivered = {a.asset_id: self.dispatcher.failures(a.asset_id) for a in self.model.actuators}
+        undelivered = {
+            a.asset_id: max(dispatcher.failures(a.asset_id) for dispatcher in self._dispatchers)
+            for a in self.model.actuators
+        }
         self._last_monotonic = context.monotonic
         return CycleReport(
             cycle=self.cycle,
             now=now,
             decisions=outcome.decisions,
+            reactive=reactive,
             sent=sent,
             alarms=cycle_alarms(
                 context,
@@ -197,6 +222,7 @@ class ControlCycle:
             plan=self.plan,
             commands=[c for c in self.commands if c.expires is None or monotonic < c.expires],
             grid_limits=self.grid_limits,
+            mode=self.mode,
             last=self.dispatcher.state(),
             last_fresh=self._last_fresh,
             loads=self._loads,
@@ -231,9 +257,19 @@ class ControlCycle:
                 errors[device] = str(error) or type(error).__name__
         return tuple(self._reads), errors
 
-    async def _write(self, decisions: Mapping[str, Decision]) -> list[Setpoint]:
+    def dispatcher_of(self, actuator: Actuator) -> Dispatcher:
+        """Who keeps what an actuator was told."""
+        reactive = self.reactive
+        return reactive.dispatcher if reactive and actuator.quantity == REACTIVE_SETPOINT else self.dispatcher
+
+    @property
+    def actuators(self) -> tuple[Actuator, ...]:
+        """Everything the loop commands, of active and of reactive power."""
+        return tuple(actuator for dispatcher in self._dispatchers for actuator in dispatcher.model.actuators)
+
+    async def _write(self, due: Sequence[Setpoint]) -> list[Setpoint]:
         by_device: dict[str, list[Setpoint]] = {}
-        for setpoint in self.dispatcher.due(decisions, self._clock.monotonic()):
+        for setpoint in due:
             device = self._device_of.get(setpoint.actuator.asset_id)
             if device is not None and device not in self._writes:
                 by_device.setdefault(device, []).append(setpoint)
@@ -246,16 +282,17 @@ class ControlCycle:
 
     async def _write_device(self, driver: Driver, setpoints: Sequence[Setpoint]) -> None:
         for setpoint in setpoints:
-            if not (self._may_command() and self.dispatcher.may_send(setpoint, self._clock.monotonic())):
+            dispatcher = self.dispatcher_of(setpoint.actuator)
+            if not (self._may_command() and dispatcher.may_send(setpoint, self._clock.monotonic())):
                 continue
             try:
                 await driver.write(setpoint.actuator.asset_id, setpoint.actuator.quantity, setpoint.value)
             except Exception as error:
                 self.write_errors[driver.device] = str(error) or type(error).__name__
-                self.dispatcher.told(setpoint, False, self.cycle)
+                dispatcher.told(setpoint, False, self.cycle)
             else:
                 self.write_errors.pop(driver.device, None)
-                self.dispatcher.told(setpoint, True, self.cycle)
+                dispatcher.told(setpoint, True, self.cycle)
 
     async def _push_schedules(self, now: datetime) -> list[HourSchedule]:
         plan = self.plan

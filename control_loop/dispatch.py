@@ -169,8 +169,8 @@ class Dispatcher:
             track.mismatches += 1
             if track.mismatches >= EFFECT_CYCLES:
                 without_effect[asset_id] = (
-                    f"{asset_id}: {track.sent.actuator.quantity} {track.sent.value:g} kW was acknowledged, "
-                    f"but the device holds {value:g} kW"
+                    f"{asset_id}: {track.sent.actuator.quantity} {track.sent.value:g} {track.sent.actuator.unit} was "
+                    f"acknowledged, but the device holds {value:g} {track.sent.actuator.unit}"
                 )
         return without_effect
 

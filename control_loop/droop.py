@@ -7,7 +7,6 @@ frequency droop with a dead band.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -92,29 +91,3 @@ def ieee1547_power(
     beyond = max(0.0, abs(deviation) - dead_band_hz) / (60.0 * droop)
     power = power_before - beyond if deviation > 0 else power_before + beyond
     return min(max(power, power_min), power_available)
-
-
-@dataclass(frozen=True, slots=True)
-class FrequencyResponse:
-    """A storage's answer to frequency, as the grid operator ordered it.
-
-    Attributes
-    ----------
-    curve : Curve
-        Frequency [Hz] to power [per unit of `reserve_kw`], positive into the grid.
-    reserve_kw : float
-        Power that the curve's 1.0 stands for [kW].
-    """
-
-    curve: Curve
-    reserve_kw: float
-
-    def power_kw(self, frequency_hz: float) -> float:
-        """Power to add to the plan's at this frequency [kW]."""
-        return self.reserve_kw * self.curve(frequency_hz)
-
-
-def share_by_capacity(total_kw: float, capacities_kw: Sequence[float]) -> list[float]:
-    """`total_kw` shared in proportion to capacity; nothing when nobody has any."""
-    whole = sum(capacities_kw)
-    return [total_kw * capacity / whole if whole > 0 else 0.0 for capacity in capacities_kw]

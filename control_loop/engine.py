@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from control_loop import limits, load_rules, pcc, wishes
+from control_loop import limits, load_rules, mode, pcc, wishes
 from control_loop.arbitration import Decision, arbitrate
 from control_loop.context import Context
 from control_loop.model import Actuator
@@ -24,6 +24,7 @@ RULES: dict[str, tuple[Layer, Rule]] = {
     "ramp": (Layer.RAMP, limits.ramp),
     "fail_safe": (Layer.FAIL_SAFE, wishes.fail_safe),
     "operator": (Layer.OPERATOR, wishes.operator),
+    "mode": (Layer.MODE, mode.mode),
     "plan": (Layer.PLAN, wishes.plan),
 }
 """Every rule but the PCC's, which needs the others' outcome first."""
@@ -45,7 +46,9 @@ class Outcome:
     faults: MappingProxyType[str, str]
 
 
-def decide(context: Context, rules: dict[str, tuple[Layer, Rule]] | None = None) -> Outcome:
+def decide(
+    context: Context, rules: dict[str, tuple[Layer, Rule]] | None = None, *, hold_exchange: bool = True
+) -> Outcome:
     """Decide every actuator's value.
 
     Parameters
@@ -54,6 +57,8 @@ def decide(context: Context, rules: dict[str, tuple[Layer, Rule]] | None = None)
         What is known.
     rules : mapping, optional
         Rules by name with their layer; by default all of `RULES`.
+    hold_exchange : bool
+        Whether the actuators move the active power at the PCC, whose limits then bound them.
 
     Notes
     -----
@@ -74,7 +79,7 @@ def decide(context: Context, rules: dict[str, tuple[Layer, Rule]] | None = None)
                 ]
     decisions = _arbitrate_all(context, requests)
     try:
-        bounds = pcc.pcc_requests(context, decisions)
+        bounds = pcc.pcc_requests(context, decisions) if hold_exchange else []
     except Exception as error:
         faults["pcc"] = f"{type(error).__name__}: {error}"
         bounds = [

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from control_loop.context import Context
 from control_loop.dead_time import DeadTime
+from control_loop.frequency import operating_point_kw
 from control_loop.model import Actuator
 from control_loop.requests import Layer, Request
 
@@ -44,7 +45,7 @@ class ExchangeGains:
 
 
 class ExchangeController:
-    """Keeps the PCC of one site at an operator's set value, as long as such a command stands."""
+    """Keeps the PCC of one site at an operator's set value, or in the band of the mode in force."""
 
     def __init__(self, gains: ExchangeGains | None = None) -> None:
         self.gains = gains or ExchangeGains()
@@ -56,34 +57,38 @@ class ExchangeController:
         return max((d.cycles for d in self._dead_times.values()), default=1)
 
     def requests(self, context: Context) -> list[Request]:
-        """Setpoints of all storage systems that bring the exchange to the set value.
+        """Setpoints of all storage systems that keep the exchange where it is wanted.
 
         Returns
         -------
         list of Request
-            Nothing without a command, or while the meter is lost.
+            Nothing without a command or a mode that holds the exchange, or while the meter is lost.
+
+        Notes
+        -----
+        A band with an open end only holds what leaves it: inside, the plan's setpoints stand.
         """
-        standing = [
-            c
-            for c in context.commands
-            if c.asset_id == context.model.pcc_id and c.quantity == SETPOINT and c.asset_id is not None
-        ]
         self._watch(context)
+        wanted = _wanted(context)
         measured = context.fresh(context.model.pcc_id, "active_power_kw")
         storages = [a for a in context.model.actuators if a.kind == "ess" and not context.blind(a.asset_id)]
-        if not standing or measured is None or not storages:
+        if wanted is None or measured is None or not storages:
             return []
-        command = max(standing, key=lambda c: c.command_id)
         delay = self.dead_time_cycles
         under_way = sum(context.last_value(a) - self._dead_times[a.asset_id].told_before(delay - 1) for a in storages)
-        error = measured - command.value
         known = all(self._dead_times[a.asset_id].measured for a in storages)
-        move = (self.gains.share if known else self.gains.careful_share) * (error - under_way)
+        share = self.gains.share if known else self.gains.careful_share
+        # The move that brings the exchange to the upper end is the least there may be, to the lower end the most.
+        least, most = (share * (measured - end - under_way) for end in (wanted.most_kw, wanted.least_kw))
+        planned = sum(operating_point_kw(context, a) - context.last_value(a) for a in storages)
+        if least <= planned <= most and wanted.least_kw < wanted.most_kw:
+            return []
+        move = min(max(planned, least), most)
+        error = measured - (wanted.most_kw if move == least else wanted.least_kw)
         shares = _shares(context, storages, move)
-        reason = f"exchange held at {command.value:g} kW by {command.user or 'operator'}"
         return [
-            Request(Layer.OPERATOR, a.asset_id, value=self._bounded(context, a, move * share, error), reason=reason)
-            for a, share in zip(storages, shares, strict=True)
+            Request(wanted.layer, a.asset_id, value=self._bounded(context, a, move * part, error), reason=wanted.reason)
+            for a, part in zip(storages, shares, strict=True)
         ]
 
     def _watch(self, context: Context) -> None:
@@ -101,6 +106,28 @@ class ExchangeController:
             return wanted
         slack = self.gains.slack * (actuator.maximum_kw - actuator.minimum_kw)
         return min(max(wanted, gives + min(error_kw, 0.0) - slack), gives + max(error_kw, 0.0) + slack)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Exchange that is wanted, from `least_kw` to `most_kw` (import positive), by whom and why."""
+
+    least_kw: float
+    most_kw: float
+    layer: Layer
+    reason: str
+
+
+def _wanted(context: Context) -> _Wanted | None:
+    """The newest operator's set value, else the band of the mode in force."""
+    standing = [c for c in context.commands if c.asset_id == context.model.pcc_id and c.quantity == SETPOINT]
+    if standing:
+        command = max(standing, key=lambda c: c.command_id)
+        reason = f"exchange held at {command.value:g} kW by {command.user or 'operator'}"
+        return _Wanted(command.value, command.value, Layer.OPERATOR, reason)
+    if context.mode is None or context.mode.band_kw is None:
+        return None
+    return _Wanted(*context.mode.band_kw, Layer.MODE, context.mode.text)
 
 
 def _shares(context: Context, storages: list[Actuator], move_kw: float) -> list[float]:

@@ -6,11 +6,13 @@ Everything here may block for as long as the store does, so it is only ever call
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from control_loop.alarms import ALARM_CODES, Alarm, AlarmKey
+from control_loop.droop import Curve
+from control_loop.frequency import FrequencyOrder
+from control_loop.news import News, StoredCommand
 from control_loop.plan_view import PlanView, plan_view
 
 if TYPE_CHECKING:
@@ -20,19 +22,6 @@ if TYPE_CHECKING:
     from flexergy_pipelines.store import TenantStore
 
 
-@dataclass(frozen=True, slots=True)
-class StoredCommand:
-    """An operator's command as it stands in the store; a value of None hands the actuator back."""
-
-    command_id: int
-    asset_id: str | None
-    quantity: str
-    value: float | None
-    reason: str
-    user: str
-    valid_until: datetime | None
-
-
 class Gateway(Protocol):
     """The store as one site's loop needs it; every call may raise when the store is away."""
 
@@ -40,12 +29,8 @@ class Gateway(Protocol):
         """The site as configured now."""
         ...
 
-    def plan(self, at: datetime) -> PlanView | None:
-        """The newest plan that covers `at`."""
-        ...
-
-    def commands(self) -> list[StoredCommand]:
-        """Commands in force or waiting to be taken."""
+    def news(self, at: datetime) -> News:
+        """Plan, commands, the grid operator's orders and the mode as they stand at `at`."""
         ...
 
     def acknowledge(self, command_id: int, status: str, message: str) -> None:
@@ -116,7 +101,10 @@ class StoreGateway:
 
         return load_site(self.db, self.site_id)
 
-    def plan(self, at: datetime) -> PlanView | None:
+    def news(self, at: datetime) -> News:
+        return News(self._plan(at), self._commands(), self._frequency_orders(at))
+
+    def _plan(self, at: datetime) -> PlanView | None:
         from flexergy_pipelines.store.plans import read_active_plan
 
         active = read_active_plan(self.db, self.site_id, at)
@@ -132,7 +120,15 @@ class StoreGateway:
             rows=active.values.select("asset_id", "quantity", "time", "value").iter_rows(),
         )
 
-    def commands(self) -> list[StoredCommand]:
+    def _frequency_orders(self, at: datetime) -> list[FrequencyOrder]:
+        from flexergy_pipelines.store.frequency_curves import read_frequency_curves
+
+        return [
+            FrequencyOrder(c.asset_id, Curve(c.points), tolerance_kw=c.tolerance_kw, source=c.source)
+            for c in read_frequency_curves(self.db, self.site_id, at, at + timedelta(microseconds=1))
+        ]
+
+    def _commands(self) -> list[StoredCommand]:
         from flexergy_pipelines.store.commands import open_commands
 
         return [

@@ -12,6 +12,8 @@ ActuatorKind = Literal["ess", "pv", "wind", "genset", "controllable_load", "ev"]
 
 CONSUMING_KINDS = frozenset({"controllable_load", "ev"})
 STEERED_KINDS = frozenset({"ess", "genset"})
+REACTIVE_SETPOINT = "reactive_power_setpoint_kvar"
+"""Quantity of actuators that command reactive power; their values are in kvar where others' are in kW."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,17 @@ class Actuator:
     @property
     def steered(self) -> bool:
         """True when the value is followed exactly; False when it only limits."""
-        return self.kind in STEERED_KINDS
+        return self.kind in STEERED_KINDS or self.quantity == REACTIVE_SETPOINT
+
+    @property
+    def unit(self) -> str:
+        """Unit of what is commanded."""
+        return "kvar" if self.quantity == REACTIVE_SETPOINT else "kW"
+
+    @property
+    def shown_as(self) -> str:
+        """The measured quantity that answers what is commanded."""
+        return "reactive_power_kvar" if self.quantity == REACTIVE_SETPOINT else "active_power_kw"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from control_loop.alarms import Alarm, AlarmKey
-from control_loop.gateway import Gateway, StoredCommand
-from control_loop.plan_view import PlanView
+from control_loop.gateway import Gateway
+from control_loop.news import News
 from control_loop.protocols.backoff import Backoff
 from control_loop.spool import Batch, Spool, SpoolError
 from flexergy_pipelines.grid.clock import Clock
@@ -33,7 +33,7 @@ class Outbox:
     clock : Clock
         Deadlines and the time the plan is asked for.
     on_news : callable
-        Called in the outbox's thread with plan and commands after each time they were read.
+        Called in the outbox's thread with what the store says, each time it was read.
 
     Notes
     -----
@@ -46,7 +46,7 @@ class Outbox:
         gateway: Gateway,
         spool: Spool,
         clock: Clock,
-        on_news: Callable[[PlanView | None, list[StoredCommand]], None],
+        on_news: Callable[[News], None],
         *,
         site_id: str = "",
         backoff: Backoff | None = None,
@@ -175,7 +175,7 @@ class Outbox:
         gateway = self._gateway
         if self._refresh or self._clock.monotonic() - self._refreshed >= REFRESH_S:
             self._refresh = False
-            self._on_news(gateway.plan(self._clock.now()), gateway.commands())
+            self._on_news(gateway.news(self._clock.now()))
             self._refreshed = self._clock.monotonic()
         self._each(self._acknowledgements, lambda a: gateway.acknowledge(*a))
         self._each(self._replans, gateway.request_replan)

@@ -16,9 +16,10 @@ class Layer(IntEnum):
     RAMP = 4
     FAIL_SAFE = 5
     OPERATOR = 6
-    INTRADAY = 7
-    PLAN = 8
-    IDLE = 9
+    MODE = 7
+    INTRADAY = 8
+    PLAN = 9
+    IDLE = 10
 
     @property
     def label(self) -> str:

@@ -13,14 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from control_loop.cycle import ControlCycle
-from control_loop.gateway import Gateway, StoredCommand, StoreGateway
+from control_loop.frequency import frequency_orders
+from control_loop.gateway import Gateway, StoreGateway
 from control_loop.lease import CounterLease, FileLeaseStore
+from control_loop.news import News
 from control_loop.outbox import Outbox
-from control_loop.plan_view import PlanView
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.factory import drivers_of
 from control_loop.site_loop import SiteLoop
-from control_loop.site_model import model_of, telemetry_filter
+from control_loop.site_model import model_of, reactive_of, telemetry_filter
 from control_loop.spool import Spool
 from flexergy_pipelines.grid import Site, SystemClock
 from flexergy_pipelines.logs import get_logger
@@ -169,13 +170,15 @@ class ControlService:
                 clock,
                 epoch=lease.epoch,
                 may_command=lambda: lease.held,
+                reactive=reactive_of(site, lease.epoch),
             )
 
-            def news(plan: PlanView | None, commands: list[StoredCommand]) -> None:
-                event_loop.call_soon_threadsafe(loop.take_news, plan, commands)
+            def news(told: News) -> None:
+                event_loop.call_soon_threadsafe(loop.take_news, told)
 
             outbox = Outbox(gateway, spool, clock, news, site_id=site.id)
-            loop = SiteLoop(cycle, outbox, telemetry_filter(site), clock)
+            orders = frequency_orders(site.grid_code.frequency, site.grid_connection.nominal_frequency_hz)
+            loop = SiteLoop(cycle, outbox, telemetry_filter(site), clock, frequency_orders=orders)
             renewing = asyncio.create_task(self._renew(lease, running.stop, site.id))
             running.outbox = outbox
             outbox.start()

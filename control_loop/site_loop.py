@@ -12,11 +12,12 @@ from control_loop import exchange
 from control_loop.context import ManualCommand
 from control_loop.cycle import ControlCycle, CycleReport
 from control_loop.dispatch import Setpoint
-from control_loop.gateway import StoredCommand
+from control_loop.frequency import ANSWER, FrequencyOrder
+from control_loop.image import PointKey
+from control_loop.news import News, StoredCommand
 from control_loop.outbox import READINGS, SETPOINTS, Outbox, live_rows
-from control_loop.plan_view import PlanView
 from control_loop.requests import Layer
-from control_loop.telemetry import TelemetryFilter
+from control_loop.telemetry import ReadingRow, TelemetryFilter
 from flexergy_pipelines.grid.clock import Clock
 from flexergy_pipelines.logs import get_logger
 
@@ -56,30 +57,49 @@ class SiteLoop:
         What readings are kept.
     clock : Clock
         Time.
+    frequency_orders : sequence of FrequencyOrder
+        P(f) orders of the site's configuration; one in the store for the same asset wins.
     """
 
-    def __init__(self, cycle: ControlCycle, outbox: Outbox, telemetry: TelemetryFilter, clock: Clock) -> None:
+    def __init__(
+        self,
+        cycle: ControlCycle,
+        outbox: Outbox,
+        telemetry: TelemetryFilter,
+        clock: Clock,
+        *,
+        frequency_orders: Sequence[FrequencyOrder] = (),
+    ) -> None:
         self.cycle = cycle
         self.outbox = outbox
         self.statistics = LoopStatistics()
         self._telemetry = telemetry
+        self._configured_orders = tuple(frequency_orders)
+        cycle.frequency.orders = self._configured_orders
         self._clock = clock
         self._informed = asyncio.Event()
         self._answered: set[int] = set()
-        self._unlogged: dict[str, tuple[datetime, Setpoint]] = {}
+        self._unlogged: dict[PointKey, tuple[datetime, Setpoint]] = {}
         self._logged_at: float | None = None
-        self._values: dict[str, float] = {}
+        self._values: dict[PointKey, float] = {}
         self._log_period_s = min(SETPOINT_LOG_S, 0.75 * cycle.model.setpoint_ttl_s)
         self._log = get_logger(__name__).bind(site=cycle.model.site_id)
 
-    def take_news(self, plan: PlanView | None, stored: Sequence[StoredCommand]) -> None:
-        """Take plan and commands as the store has them; to be called in the loop's own thread."""
+    def take_news(self, news: News) -> None:
+        """Take what the store says; to be called in the loop's own thread."""
+        plan = news.plan
         self._informed.set()
         if plan is not None and (self.cycle.plan is None or plan.plan_id != self.cycle.plan.plan_id):
             self._log.info("new plan", plan=plan.plan_id, version=plan.version, until=plan.end.isoformat())
         self.cycle.plan = plan
+        stored = {order.asset_id for order in news.frequency_orders}
+        configured = [order for order in self._configured_orders if order.asset_id not in stored]
+        self.cycle.frequency.orders = (*news.frequency_orders, *configured)
+        if news.mode != self.cycle.mode:
+            self._log.info("operation mode", mode=None if news.mode is None else news.mode.text)
+            self.cycle.mode = news.mode
         newest: dict[tuple[str | None, str], StoredCommand] = {}
-        for command in sorted(stored, key=lambda c: c.command_id):
+        for command in sorted(news.commands, key=lambda c: c.command_id):
             older = newest.get((command.asset_id, command.quantity))
             if older is not None:
                 self._answer(older, "superseded", f"by command {command.command_id}")
@@ -135,13 +155,44 @@ class SiteLoop:
         """One cycle, and everything that leaves it."""
         report = await self.cycle.run_once(now)
         self.outbox.live(live_rows(dict(self.cycle.image.items())))
-        self.outbox.keep(READINGS, self._telemetry.select(self.cycle.image))
-        self.outbox.keep(SETPOINTS, self._setpoint_rows(report))
+        self.outbox.keep(READINGS, [*self._telemetry.select(self.cycle.image), *self._frequency_rows()])
+        self.outbox.keep(SETPOINTS, [*self._setpoint_rows(report), *self._answer_rows(now)])
         self.outbox.alarms(report.alarms)
         if report.replan_reason is not None:
             self._log.info("operation deviates from plan", reason=report.replan_reason)
             self.outbox.replan(report.replan_reason)
         return report
+
+    def _frequency_rows(self) -> list[ReadingRow]:
+        """Frequency and power in each cycle of each asset that answers by a P(f) curve."""
+        rows: dict[PointKey, ReadingRow] = {}
+        for asset_id in self.cycle.frequency.answers:
+            for key in ((self.cycle.model.pcc_id, "frequency_hz"), (asset_id, "active_power_kw")):
+                sample = self.cycle.image.sample(*key)
+                if sample is not None:
+                    rows[key] = (*key, sample.time, sample.value, sample.quality)
+        return list(rows.values())
+
+    def _answer_rows(self, now: datetime) -> list[tuple[Any, ...]]:
+        """The accuracy of each such answer: owed, told and delivered beyond the operating point."""
+        valid_until = now + timedelta(seconds=self.cycle.model.setpoint_ttl_s)
+        layer = Layer.GRID_OPERATOR.label
+        return [
+            (
+                asset_id,
+                ANSWER,
+                now,
+                answer.owed_kw,
+                answer.given_kw,
+                answer.delivered_kw,
+                layer,
+                f"P(f) at {answer.frequency_hz:.3f} Hz",
+                None,
+                valid_until,
+                "ok" if answer.within else "off",
+            )
+            for asset_id, answer in self.cycle.frequency.answers.items()
+        ]
 
     def _setpoint_rows(self, report: CycleReport) -> list[tuple[Any, ...]]:
         """Rows of setpoints that changed in the cycle before, now with their read-back, and of all once a minute."""
@@ -149,21 +200,21 @@ class SiteLoop:
         rows = [self._row(when, setpoint) for when, setpoint in self._unlogged.values()]
         self._unlogged = {}
         for setpoint in report.sent:
-            asset_id = setpoint.actuator.asset_id
-            if self._values.get(asset_id) != setpoint.value:
-                self._values[asset_id] = setpoint.value
-                self._unlogged[asset_id] = (report.now, setpoint)
+            key = setpoint.actuator.asset_id, setpoint.actuator.quantity
+            if self._values.get(key) != setpoint.value:
+                self._values[key] = setpoint.value
+                self._unlogged[key] = (report.now, setpoint)
         if self._logged_at is None or monotonic - self._logged_at >= self._log_period_s:
             self._logged_at = monotonic
-            for actuator in self.cycle.model.actuators:
-                last = self.cycle.dispatcher.last(actuator.asset_id)
-                if last is not None and actuator.asset_id not in self._unlogged:
+            for actuator in self.cycle.actuators:
+                last = self.cycle.dispatcher_of(actuator).last(actuator.asset_id)
+                if last is not None and (actuator.asset_id, actuator.quantity) not in self._unlogged:
                     rows.append(self._row(report.now, last))
         return rows
 
     def _row(self, when: datetime, setpoint: Setpoint) -> tuple[Any, ...]:
         asset_id, decision = setpoint.actuator.asset_id, setpoint.decision
-        plan = self.cycle.plan
+        plan, dispatcher = self.cycle.plan, self.cycle.dispatcher_of(setpoint.actuator)
         planned = decision.source is Layer.PLAN and plan is not None
         return (
             asset_id,
@@ -171,16 +222,17 @@ class SiteLoop:
             when,
             decision.requested,
             setpoint.value,
-            self.cycle.dispatcher.readback(asset_id),
+            dispatcher.readback(asset_id),
             decision.layer.label,
             decision.reason,
             plan.plan_id if planned and plan is not None else None,
             when + timedelta(seconds=self.cycle.model.setpoint_ttl_s),
-            self.cycle.dispatcher.status(asset_id),
+            dispatcher.status(asset_id),
         )
 
     def _problem(self, command: StoredCommand) -> str | None:
-        actuators = {a.asset_id: a for a in self.cycle.model.actuators}
+        reactive = {a.asset_id: a for a in self.cycle.actuators if a.quantity == command.quantity}
+        actuators = {a.asset_id: a for a in self.cycle.model.actuators} | reactive
         if command.asset_id is None:
             return None if command.quantity == "emergency_stop" else f"{command.quantity}: no asset named"
         actuator = actuators.get(command.asset_id)
@@ -192,7 +244,8 @@ class SiteLoop:
             return f"{command.asset_id}: {command.quantity} cannot be commanded; it takes {actuator.quantity}"
         low, high = actuator.minimum_kw, actuator.maximum_kw
         if command.quantity == actuator.quantity and command.value is not None and not low <= command.value <= high:
-            return f"{command.asset_id}: {command.value:g} kW is outside {low:g}..{high:g} kW"
+            unit = actuator.unit
+            return f"{command.asset_id}: {command.value:g} {unit} is outside {low:g}..{high:g} {unit}"
         return None
 
     def _exchange_problem(self, command: StoredCommand) -> str | None:

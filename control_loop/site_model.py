@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from control_loop.model import Actuator, CurtailmentRules, SiteModel, Storage
+from dataclasses import replace
+
+from control_loop.model import REACTIVE_SETPOINT, Actuator, CurtailmentRules, SiteModel, Storage
+from control_loop.reactive import ReactiveControl
 from control_loop.telemetry import PointPolicy, TelemetryFilter
 from flexergy_pipelines.grid import (
     ESS,
@@ -13,6 +16,7 @@ from flexergy_pipelines.grid import (
     PVPlant,
     Site,
     WindTurbine,
+    load_template,
 )
 
 SETPOINT = "active_power_setpoint_kw"
@@ -110,6 +114,29 @@ def _actuator(asset: Asset, controller: str, source_share: float, consumer_share
 def _curtailment(load: ControllableLoad) -> CurtailmentRules:
     return CurtailmentRules(
         load.curtail_steps, 60.0 * load.min_minutes_between_curtailments, 60.0 * load.max_curtailed_minutes
+    )
+
+
+def reactive_of(site: Site, epoch: int) -> ReactiveControl | None:
+    """Reactive control of the site's storage and PV inverters whose device takes such a setpoint; None without any."""
+    takers: dict[str, str] = {}
+    for device in site.devices():
+        objects = device.connection.objects
+        named = not objects or any(o.quantity == REACTIVE_SETPOINT for o in objects)
+        if device.assets and named and REACTIVE_SETPOINT in load_template(device.connection.template).quantities:
+            takers |= {asset.id: device.id for asset in device.assets}
+    inverters = [a for a in site.assets() if isinstance(a, ESS | PVPlant) and a.in_service and a.id in takers]
+    if not inverters:
+        return None
+    actuators = tuple(
+        Actuator(a.id, a.kind, REACTIVE_SETPOINT, takers[a.id], -a.rated_kva, a.rated_kva) for a in inverters
+    )
+    return ReactiveControl(
+        replace(model_of(site), actuators=actuators),
+        site.grid_code.reactive,
+        nominal_v=site.grid_connection.nominal_voltage_v,
+        rated_kw={a.id: a.rated_kw if isinstance(a, PVPlant) else a.max_discharge_kw for a in inverters},
+        epoch=epoch,
     )
 
 

@@ -14,11 +14,9 @@ from hypothesis import strategies as st
 from control_loop.context import ManualCommand
 from control_loop.cycle import ControlCycle, Controller
 from control_loop.dead_time import DeadTime
-from control_loop.droop import Curve, FrequencyResponse, fcr_share, ieee1547_power, lfsm_over, lfsm_under
-from control_loop.frequency import FrequencyService
+from control_loop.droop import Curve, fcr_share, ieee1547_power, lfsm_over, lfsm_under
 from control_loop.model import SiteModel
 from control_loop.protocols.base import MemoryDriver
-from control_loop.requests import Layer
 from flexergy_pipelines.grid.clock import SimulatedClock
 from tests.control_loop.harness import ESS, MEASURED, NOW, SETPOINT, plan_of, point
 
@@ -81,7 +79,7 @@ def test_zero_flow_is_reached_and_held_against_steps_of_the_load(delay: int, gai
 
 
 def test_the_dead_time_is_found_in_any_movement() -> None:
-    rng = Random(3)
+    rng = Random(3)  # noqa: S311 - repeatable, not secret
     for delay in (1, 3, 7, 14):
         known = DeadTime(100.0)
         told = [0.0] * delay
@@ -169,46 +167,3 @@ def test_a_curve_is_linear_between_its_points_and_flat_beyond(frequency: float) 
 def test_a_curve_that_is_none_is_refused(points: tuple[tuple[float, float], ...]) -> None:
     with pytest.raises(ValueError, match=r"curve"):
         Curve(points)
-
-
-def test_the_storage_answers_the_frequency_on_top_of_the_plan_and_says_how_well() -> None:
-    service = FrequencyService(FrequencyResponse(FCR, 40.0))
-    bench = Bench(controllers=[service])
-    bench.cycle.plan = plan_of({f"ess-1.{SETPOINT}": 10.0, f"ess-2.{SETPOINT}": 10.0})
-    frequency = [50.0, 50.0, 49.8, 49.8, 49.8, 50.3, 50.3, 50.3, 50.0, 50.0]
-    sent: list[float | None] = []
-
-    def before(number: int) -> None:
-        bench.device.values["pcc", "frequency_hz"] = frequency[number]
-        if number:
-            sent.append(bench.device.values["ess-1", SETPOINT])
-
-    bench.run([20.0] * 8, before)
-    assert sent == [10.0, 10.0, 30.0, 30.0, 30.0, -10.0, -10.0]
-    assert service.accuracy_kw == pytest.approx(0.0, abs=0.1)
-    bench.run([20.0], lambda _: bench.device.values.update({("pcc", "frequency_hz"): 49.8}))
-    assert service.accuracy_kw is not None
-
-
-def test_protection_outranks_the_frequency_and_a_lost_reading_asks_for_nothing() -> None:
-    bench = Bench(controllers=[FrequencyService(FrequencyResponse(FCR, 400.0))])
-    bench.device.values["pcc", "frequency_hz"] = 49.7
-    bench.device.values["ess-1", "soc"] = 0.1
-    bench.run([20.0] * 2)
-    assert bench.device.values["ess-1", SETPOINT] == 0.0
-    assert bench.device.values["ess-2", SETPOINT] == 100.0
-    bench.device.values["pcc", "frequency_hz"] = None
-    bench.run([20.0] * 2)
-    assert bench.device.values["ess-2", SETPOINT] == 0.0
-
-
-def test_hysteresis_ends_the_response_well_inside() -> None:
-    service = FrequencyService(FrequencyResponse(FCR, 40.0), hysteresis_hz=0.008)
-    bench = Bench(controllers=[service])
-    layers = []
-    for frequency in (50.0, 49.95, 49.995, 50.0, 49.995):
-        bench.device.values["pcc", "frequency_hz"] = frequency
-        bench.run([20.0])
-        layers.append(service.accuracy_kw is not None)
-    assert layers == [False, True, True, False, False]
-    assert Layer.GRID_OPERATOR < Layer.OPERATOR

@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control_loop.alarms import Alarm, AlarmKey
-from control_loop.gateway import StoredCommand
 from control_loop.image import ProcessImage
+from control_loop.news import News, StoredCommand
 from control_loop.outbox import READINGS, SETPOINTS, Outbox
-from control_loop.plan_view import PlanView
 from control_loop.protocols.backoff import Backoff
 from control_loop.spool import Spool, SpoolError
 from control_loop.telemetry import PointPolicy, TelemetryFilter
@@ -100,14 +99,10 @@ class FakeGateway:
     def load_site(self) -> Site:
         raise LookupError("the outbox loads no site")
 
-    def plan(self, at: datetime) -> PlanView | None:
+    def news(self, at: datetime) -> News:
         self._there()
         assert at.tzinfo is not None
-        return None
-
-    def commands(self) -> list[StoredCommand]:
-        self._there()
-        return [StoredCommand(1, None, "emergency_stop", 1.0, "smoke", "olga", None)]
+        return News(commands=[StoredCommand(1, None, "emergency_stop", 1.0, "smoke", "olga", None)])
 
     def acknowledge(self, command_id: int, status: str, message: str) -> None:
         self._there()
@@ -156,7 +151,7 @@ class Post:
             self.gateway,
             self.spool,
             self.clock,
-            lambda _plan, commands: self.news.append(len(commands)),
+            lambda news: self.news.append(len(news.commands)),
             backoff=Backoff(1.0, 30.0),
         )
 

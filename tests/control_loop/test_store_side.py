@@ -10,18 +10,19 @@ import polars as pl
 import pytest
 
 from control_loop.cycle import ControlCycle
-from control_loop.gateway import StoredCommand, StoreGateway
+from control_loop.gateway import StoreGateway
+from control_loop.news import News
 from control_loop.outbox import Outbox
-from control_loop.plan_view import PlanView
 from control_loop.protocols.base import MemoryDriver
 from control_loop.site_loop import SiteLoop
-from control_loop.site_model import model_of, telemetry_filter
+from control_loop.site_model import model_of, reactive_of, telemetry_filter
 from control_loop.spool import Spool
 from flexergy_pipelines.grid import SimulatedClock, points_of
 from flexergy_pipelines.grid.samples import sample_site
 from flexergy_pipelines.store import TenantStore
 from flexergy_pipelines.store.alarms import list_alarms
 from flexergy_pipelines.store.commands import open_commands, pending_replans, write_command
+from flexergy_pipelines.store.frequency_curves import FrequencyCurve, write_frequency_curve
 from flexergy_pipelines.store.live import read_live
 from flexergy_pipelines.store.plans import PlanRecord, write_plan
 from flexergy_pipelines.store.readings import read_readings
@@ -51,7 +52,7 @@ class Rig:
             {("ess-1", "soc"): 0.5, ("ess-1", "available"): 1.0, ("ess-1", "max_charge_kw"): 250.0}
             | {("ess-1", "max_discharge_kw"): 250.0}
         )
-        cycle = ControlCycle(model_of(SITE), list(self.drivers.values()), self.clock)
+        cycle = ControlCycle(model_of(SITE), list(self.drivers.values()), self.clock, reactive=reactive_of(SITE, 1))
         self.spool = Spool(folder / "spool.sqlite")
         self.outbox = Outbox(
             StoreGateway(db, SITE.id),
@@ -61,8 +62,8 @@ class Rig:
         )
         self.loop = SiteLoop(cycle, self.outbox, telemetry_filter(SITE), self.clock)
 
-    def _news(self, plan: PlanView | None, commands: list[StoredCommand]) -> None:
-        self.loop.take_news(plan, commands)
+    def _news(self, news: News) -> None:
+        self.loop.take_news(news)
 
     def run(self, cycles: int) -> None:
         async def steps() -> None:
@@ -129,6 +130,40 @@ def test_an_operators_commands_are_obeyed_answered_and_handed_back(rig: Rig) -> 
     answers = {row[0]: (row[1], row[2]) for row in rows}
     assert answers[first][0] == answers[second][0] == "superseded"
     assert answers[wrong] == ("refused", "ess-1: 900 kW is outside -250..250 kW")
+
+
+@pytest.mark.requirement("energy.11.1", "energy.14.3")
+def test_the_grid_operators_curve_is_followed_and_its_accuracy_kept_each_second(rig: Rig) -> None:
+    rig.plan(30.0)
+    curve = FrequencyCurve("ess-1", NOW - HOUR, ((49.8, 50.0), (50.0, 0.0), (50.2, -50.0)), 1.0, source="TSO")
+    write_frequency_curve(rig.db, SITE.id, curve)
+    rig.drivers["pcc-meter"].values["pcc", "frequency_hz"] = 49.9
+    rig.run(4)
+    assert rig.drivers["esc-1"].values["ess-1", SETPOINT] == pytest.approx(55.0)
+    sent = read_setpoints(rig.db, SITE.id, NOW, NOW + HOUR).filter(pl.col("quantity") == SETPOINT)
+    assert sent.filter(pl.col("asset_id") == "ess-1")["layer"].to_list() == ["grid_operator"]
+    kept = read_readings(rig.db, SITE.id, NOW, NOW + HOUR, [("pcc", "frequency_hz")])
+    assert kept["value"].to_list() == pytest.approx([49.9] * 4)
+    answers = read_setpoints(rig.db, SITE.id, NOW, NOW + HOUR).filter(pl.col("quantity") == "frequency_response_kw")
+    assert answers["time"].to_list() == [NOW + timedelta(seconds=i) for i in range(4)]
+    assert answers["requested"].to_list() == pytest.approx([25.0] * 4)
+    # The toy battery's power never moves: all of it is missing, from the second cycle on.
+    assert answers["readback"].to_list() == pytest.approx([-30.0] * 4)
+    assert answers["status"].to_list() == ["ok", "off", "off", "off"]
+
+
+def test_reactive_power_can_be_commanded_and_is_logged_beside_active_power(rig: Rig) -> None:
+    kvar = "reactive_power_setpoint_kvar"
+    write_command(rig.db, SITE.id, "ess-1", kvar, 40.0, "test run", "olga")
+    wrong = write_command(rig.db, SITE.id, "pv-1", kvar, 4.0, "typing error", "olga")
+    rig.run(3)
+    assert rig.drivers["esc-1"].values["ess-1", kvar] == 40.0
+    sent = read_setpoints(rig.db, SITE.id, NOW, NOW + HOUR).filter(pl.col("asset_id") == "ess-1")
+    assert set(sent["quantity"]) == {SETPOINT, kvar}
+    assert sent.filter(pl.col("quantity") == kvar).row(0, named=True)["layer"] == "operator"
+    with rig.db.begin() as connection:
+        found = connection.exec_driver_sql("SELECT status FROM commands WHERE command_id = %s", (wrong,)).scalar_one()
+    assert found == "refused"
 
 
 def test_an_emergency_stop_raises_an_alarm_until_it_is_released(rig: Rig) -> None:

@@ -1,0 +1,46 @@
+"""What the store has to say to a site's loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from control_loop.frequency import FrequencyOrder
+from control_loop.mode import Mode
+from control_loop.plan_view import PlanView
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCommand:
+    """An operator's command as it stands in the store; a value of None hands the actuator back."""
+
+    command_id: int
+    asset_id: str | None
+    quantity: str
+    value: float | None
+    reason: str
+    user: str
+    valid_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """All of it, as read at once.
+
+    Attributes
+    ----------
+    plan : PlanView or None
+        The newest plan that covers now.
+    commands : sequence of StoredCommand
+        In force or waiting to be taken.
+    frequency_orders : sequence of FrequencyOrder
+        P(f) curves of the grid operator that hold now.
+    mode : Mode or None
+        The operation mode in force; None: the site's own.
+    """
+
+    plan: PlanView | None = None
+    commands: Sequence[StoredCommand] = field(default_factory=tuple)
+    frequency_orders: Sequence[FrequencyOrder] = field(default_factory=tuple)
+    mode: Mode | None = None
