@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -68,27 +68,31 @@ def file_metadata(files: Sequence[FileReport]) -> dict[str, Any]:
     }
 
 
-def bulk_facts(report: BulkReport) -> SiteReport:
-    """Statistics of a bulk reading: by data concentrator in the picture, the meters that failed beside it."""
-    lines = ["| concentrator | meters | success | completeness | latency | tries |", "| --- " * 6 + "|"]
-    for row in report.by_concentrator().iter_rows(named=True):
-        latency = "" if row["mean_latency_s"] is None else f"{1000 * row['mean_latency_s']:.0f} ms"
-        complete = row["completeness"]
-        lines.append(
-            f"| {row['concentrator'] or 'none'} | {row['meters']} | {row['success_rate']:.1%} "
-            f"| {'' if complete is None else f'{complete:.1%}'} | {latency} | {row['attempts']} |"
-        )
-    failed = [outcome for outcome in report.outcomes if not outcome.success]
+def bulk_facts(reports: Mapping[str, BulkReport]) -> SiteReport:
+    """Statistics of jobs of bulk reading: by data concentrator in the picture, the meters that failed beside it."""
+    lines = ["| job | concentrator | meters | success | completeness | latency | tries |", "| --- " * 7 + "|"]
+    failed = [outcome for report in reports.values() for outcome in report.outcomes if not outcome.success]
+    count = sum(len(report.outcomes) for report in reports.values())
+    written = sum(report.written for report in reports.values())
+    for job, report in reports.items():
+        for row in report.by_concentrator().iter_rows(named=True):
+            latency = "" if row["mean_latency_s"] is None else f"{1000 * row['mean_latency_s']:.0f} ms"
+            complete = row["completeness"]
+            lines.append(
+                f"| {job} | {row['concentrator'] or 'none'} | {row['meters']} | {row['success_rate']:.1%} "
+                f"| {'' if complete is None else f'{complete:.1%}'} | {latency} | {row['attempts']} |"
+            )
     lines += [f"- **{outcome.meter}**: {outcome.error}" for outcome in failed]
     return SiteReport(
         {
-            "meters": len(report.outcomes),
-            "success rate": report.success_rate,
+            "jobs": ", ".join(reports),
+            "meters": count,
+            "success rate": (count - len(failed)) / count if count else None,
             "failed": ", ".join(outcome.meter for outcome in failed),
-            "new readings": report.written,
+            "new readings": written,
         },
         "\n".join(lines),
-        f"{len(report.outcomes) - len(failed)} of {len(report.outcomes)} meters, {report.written} readings",
+        f"{count - len(failed)} of {count} meters, {written} readings",
     )
 
 

@@ -105,6 +105,40 @@ def _monitoring(site: "Site", tick: datetime) -> list[Day]:
     return [day - timedelta(days=1)] if day else []
 
 
+BULK_TICK_MINUTES = 5
+
+
+@dg.schedule(
+    name="bulk_reading_schedule",
+    job_name="bulk_reading",
+    cron_schedule="*/5 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Meters asked for their values by the jobs that operators set, each at its period (hourly without).",
+    tags={"flexergy/origin": "schedule"},
+)
+def bulk_reading_schedule(
+    context: dg.ScheduleEvaluationContext, store: StoreResource
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """One run for each set of jobs that is due, with the sites that have them."""
+    from assets_defs.assets.metering import BulkConfig
+    from flexergy_pipelines.store.sites import list_sites
+    from ingestion.meters.jobs import due_jobs
+
+    tick = context.scheduled_execution_time.astimezone(UTC)
+    db = store.db()
+    due: dict[tuple[str, ...], list[str]] = {}
+    for site_id in list_sites(db):
+        names = tuple(job.name for job in due_jobs(db, site_id, tick, BULK_TICK_MINUTES))
+        if names:
+            due.setdefault(names, []).append(site_id)
+    if not due:
+        yield dg.SkipReason(f"no job is due at {tick:%H:%M} UTC")
+    for names, sites in due.items():
+        config = dg.RunConfig(ops={"bulk_meter_readings": BulkConfig(sites=sites, jobs=list(names))})
+        yield dg.RunRequest(run_key=f"{tick.isoformat()} {','.join(names)}", run_config=config)
+
+
 SCHEDULES = [
     site_schedule(
         "weather", ["weather_forecast"], 0, _periodic(lambda site: site.forecasts.weather_period_minutes),
@@ -113,9 +147,7 @@ SCHEDULES = [
     site_schedule(
         "market", ["day_ahead_prices"], 0, _hourly, "Market prices every hour.",
     ),
-    site_schedule(
-        "bulk_reading", ["bulk_meter_readings"], 13, _hourly, "Every meter asked for its values, hourly.",
-    ),
+    bulk_reading_schedule,
     site_schedule(
         "cleaning", ["clean_readings", "meter_quality", "energy_15min"], 1, _cleaning,
         "Today's readings cleansed every hour; yesterday's once more after midnight of the site.",

@@ -39,11 +39,9 @@ def raw_meter_readings(
 
 
 class BulkConfig(SitesConfig):
-    """Which meters are read, and how patiently."""
+    """Which jobs are done; a job tells its meters, what is asked for, and how patiently."""
 
-    meters: list[str] = Field(default=[], description="Ids of the meters; none means all of each site.")
-    attempts: int = Field(default=3, ge=1, le=20, description="Tries of each meter.")
-    timeout_s: float = Field(default=1.0, gt=0, le=60, description="Longest wait for one answer, in seconds.")
+    jobs: list[str] = Field(default=[], description="Names of the jobs; none means every enabled job of each site.")
 
 
 @dg.asset(
@@ -53,25 +51,35 @@ class BulkConfig(SitesConfig):
     tags={"source": "meters"},
     retry_policy=RETRY,
     description=(
-        "Every meter asked for all its values, many at once, each with its tries; with success rate, latency and "
-        "completeness by meter and data concentrator. A meter that does not answer costs the others nothing."
+        "Jobs of bulk reading: meters asked for their present values and load profiles, many at once, each with its "
+        "tries; with success rate, latency and completeness by meter and data concentrator. A meter that does not "
+        "answer costs the others nothing. Jobs are set by operators (`flexergy meters job set`)."
     ),
 )
 def bulk_meter_readings(
     context: dg.AssetExecutionContext, config: BulkConfig, store: StoreResource
 ) -> dg.MaterializeResult:
     from assets_defs.ami_facts import bulk_facts
+    from flexergy_pipelines.metering.keys import credentials_of
     from flexergy_pipelines.settings import read_endpoints
     from flexergy_pipelines.store.sites import load_site
-    from ingestion.meters.bulk import BulkRules, read_in_bulk
+    from ingestion.meters.bulk import read_in_bulk
+    from ingestion.meters.jobs import jobs_of, rules_of
 
-    addresses = read_endpoints(store.settings())
-    rules = BulkRules(attempts=config.attempts, timeout_s=config.timeout_s)
+    settings = store.settings()
+    addresses = read_endpoints(settings)
 
     def work(db: "TenantStore", site_id: str) -> SiteReport:
         site = load_site(db, site_id)
-        meters = [meter.id for meter in site.meters if not config.meters or meter.id in config.meters]
-        return bulk_facts(read_in_bulk(db, site, store.now(), addresses, meters=meters, rules=rules))
+        wanted = [job for job in jobs_of(db, site_id) if (job.name in config.jobs if config.jobs else job.enabled)]
+        reports = {
+            job.name: read_in_bulk(
+                db, site, store.now(), addresses, meters=list(job.meters) or None, rules=rules_of(job), job=job.name,
+                credentials=lambda key: credentials_of(settings, key),
+            )
+            for job in wanted
+        }  # fmt: skip
+        return bulk_facts(reports)
 
     return for_each_site(context, store, config, work)
 

@@ -43,6 +43,8 @@ MEASURING_MARGIN = 1.1
 # Counters of energy only have to fit their registers.
 COUNTER_MAX_KWH = 4.0e8
 
+PHASES = ("l1", "l2", "l3")
+
 REQUIRED_QUANTITIES: dict[str, tuple[str, ...]] = {
     "ess": ("active_power_kw", "soc", "max_charge_kw", "max_discharge_kw", "available", "active_power_setpoint_kw"),
     "pv": ("active_power_kw", "available_power_kw", "active_power_limit_kw"),
@@ -102,7 +104,9 @@ def points_of(asset: Asset) -> tuple[Point, ...]:
             power("active_power_limit_kw", 0.0, asset.rated_kw, writable=True),
         )
     if isinstance(asset, NonControllableLoad):
-        return (power("active_power_kw", 0.0, asset.rated_kw),)
+        # One phase may carry everything.
+        phases = (power(f"active_power_{phase}_kw", 0.0, asset.rated_kw) for phase in PHASES)
+        return (power("active_power_kw", 0.0, asset.rated_kw), *phases)
     return _pcc_points(asset)
 
 
@@ -115,9 +119,11 @@ def _pcc_points(pcc: GridConnection) -> tuple[Point, ...]:
         Point(pcc.id, "active_power_kw", "kW", False, -reach, reach, is_power=True),
         Point(pcc.id, "reactive_power_kvar", "kvar", False, -reach, reach, is_power=True),
         Point(pcc.id, "frequency_hz", "Hz", False, low_hz, high_hz, is_power=False),
+        *(Point(pcc.id, f"voltage_{phase}_v", "V", False, 0.0, 1.5 * phase_v, is_power=False) for phase in PHASES),
         *(
-            Point(pcc.id, f"voltage_{phase}_v", "V", False, 0.0, 1.5 * phase_v, is_power=False)
-            for phase in ("l1", "l2", "l3")
+            Point(pcc.id, f"{kind}_power_{phase}_{unit.lower()}", unit, False, -reach, reach, is_power=True)
+            for kind, unit in (("active", "kW"), ("reactive", "kvar"))
+            for phase in PHASES
         ),
         Point(pcc.id, "import_energy_kwh", "kWh", False, 0.0, COUNTER_MAX_KWH, is_power=False),
         Point(pcc.id, "export_energy_kwh", "kWh", False, 0.0, COUNTER_MAX_KWH, is_power=False),

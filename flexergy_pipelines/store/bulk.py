@@ -149,6 +149,16 @@ def write_meter_reads(db: TenantStore, site_id: str, job: str, reads: Iterable[M
             )  # fmt: skip
 
 
+def last_successes(db: TenantStore, site_id: str, job: str) -> dict[str, datetime]:
+    """When each meter was last read by a job with success."""
+    with db.begin() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT meter, max(at) FROM meter_reads WHERE site_id = %s AND job = %s AND success GROUP BY 1",
+            (site_id, job),
+        )
+        return {meter: at for meter, at in rows.all()}  # noqa: C416 - rows, not tuples
+
+
 def reading_statistics(
     db: TenantStore, site_id: str, start: datetime, end: datetime, *, by: str = "meter"
 ) -> pl.DataFrame:

@@ -119,8 +119,9 @@ def platform_values(values: Mapping[str, float], period_s: float) -> dict[str, f
     -------
     dict
         ``active_power_kw`` and ``reactive_power_kvar`` (positive when drawn from the grid), ``voltage_l1_v`` ...,
-        ``import_energy_kwh``, ``export_energy_kwh``; only what follows from the values that are there. A direction that
-        was not reported counts as none in that direction, because meters leave out channels they do not have; phases
+        ``import_energy_kwh``, ``export_energy_kwh``, and by phase ``active_power_l1_kw``,
+        ``reactive_power_l1_kvar`` ...; only what follows from the values that are there. A direction that was not
+        reported counts as none in that direction, because meters leave out channels they do not have; phases
         count only when all three are there.
     """
     hours = period_s / 3600.0
@@ -138,6 +139,13 @@ def platform_values(values: Mapping[str, float], period_s: float) -> dict[str, f
     elif (reactive := _net_of_phases(values, "Q_imp_L", "Q_exp_L")) is not None:
         found["reactive_power_kvar"] = reactive
     found |= {f"voltage_l{phase}_v": values[f"V_L{phase}"] for phase in (1, 2, 3) if f"V_L{phase}" in values}
+    for phase in (1, 2, 3):
+        own = _net(values, f"AIi_L{phase}", f"AEi_L{phase}")
+        own = own / hours if own is not None else _net(values, f"P_imp_L{phase}", f"P_exp_L{phase}")
+        if own is not None:
+            found[f"active_power_l{phase}_kw"] = own
+        if (reactive := _net(values, f"Q_imp_L{phase}", f"Q_exp_L{phase}")) is not None:
+            found[f"reactive_power_l{phase}_kvar"] = reactive
     found |= {
         name: values[code]
         for code, name in (("AI", "import_energy_kwh"), ("AE", "export_energy_kwh"))

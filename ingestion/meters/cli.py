@@ -26,13 +26,17 @@ _NAMES = {0: "good", 1: "suspect", 2: "bad", 3: "missing", 4: "estimated"}
 
 
 @app.command()
-def read(
+def read(  # noqa: PLR0917 - options of a command
     meter: Annotated[str, typer.Argument(help="Id of a meter or asset, such as pcc-meter or ess-1.")],
     site: Annotated[str | None, typer.Option(help="Its site; needed when several sites have one of this id.")] = None,
     last: Annotated[
         str | None, typer.Option(help="All values of this long until now: 30min, 1h, 2d. Without it, the latest.")
     ] = None,
-    ask_device: Annotated[bool, typer.Option("--now", help="Ask the device itself, not the store.")] = False,
+    begin: Annotated[str | None, typer.Option("--from", help="All values from this time on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="With --from: until before this time; else now.")] = None,
+    ask_device: Annotated[
+        bool, typer.Option("--now", help="Ask the device itself: its present values, or with --from its load profile.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show values of a meter or of any other asset."""
@@ -40,7 +44,11 @@ def read(
     from flexergy_pipelines.store import StoreError, open_store
 
     if ask_device and last:
-        _refuse("--now asks the device itself, which has no past; leave out --last")
+        _refuse("--now asks the device itself; for its load profile give --from and --to instead of --last")
+    if last and (begin or until):
+        _refuse("give either --last or --from and --to")
+    if until and not begin:
+        _refuse("--to needs --from")
     span = parse_period(last) if last else None
     settings = load_settings()
     try:
@@ -48,8 +56,11 @@ def read(
             db = store.tenant(settings.tenant)
             found, asset_id = find_meter(db, meter, site)
             now = datetime.now(UTC)
+            bounds = _bounds(begin, until, found, now)
             if ask_device:
-                frame = device_values(settings, found, meter, asset_id, now)
+                frame = device_values(settings, found, meter, asset_id, now, bounds)
+            elif bounds is not None:
+                frame = stored_values(db, found.id, asset_id, bounds)
             else:
                 frame = values_of(db, found.id, asset_id, now, span)
     except StoreError as error:
@@ -82,6 +93,36 @@ def parse_period(text: str) -> timedelta:
     if span > _LONGEST:
         _refuse(f"--last {text}: at most {_LONGEST.days}d")
     return span
+
+
+def _bounds(begin: str | None, until: str | None, site: Site, now: datetime) -> tuple[datetime, datetime] | None:
+    """The period that --from and --to name; times without offset are the site's own."""
+    if begin is None:
+        return None
+
+    def moment(text: str, option: str) -> datetime:
+        try:
+            time = datetime.fromisoformat(text)
+        except ValueError:
+            _refuse(f"{option} {text}: is not ISO 8601, such as 2026-03-01T12:00 or 2026-03-01")
+        return (time.replace(tzinfo=site.zone) if time.tzinfo is None else time).astimezone(UTC)
+
+    start, end = moment(begin, "--from"), moment(until, "--to") if until else now
+    if start >= end:
+        _refuse(f"--from {start.isoformat()} is not before --to {end.isoformat()}")
+    if end - start > _LONGEST:
+        _refuse(f"--from {begin}: at most {_LONGEST.days} days at once")
+    return start, end
+
+
+def stored_values(db: TenantStore, site_id: str, asset_id: str, bounds: tuple[datetime, datetime]) -> pl.DataFrame:
+    """Rows ``quantity, time, value, quality`` that the store holds of a period."""
+    from flexergy_pipelines.store.readings import read_readings
+    from flexergy_pipelines.store.sites import load_site
+
+    points = [(p.asset_id, p.quantity) for p in load_site(db, site_id).points() if p.asset_id == asset_id]
+    frame = read_readings(db, site_id, *bounds, points)
+    return frame.select("quantity", "time", "value", "quality").sort("quantity", "time")
 
 
 def find_meter(db: TenantStore, meter: str, site_id: str | None) -> tuple[Site, str]:
@@ -134,34 +175,61 @@ def values_of(db: TenantStore, site_id: str, asset_id: str, now: datetime, span:
     return live.sort("time").group_by("quantity").last().sort("quantity").select(columns)
 
 
-def device_values(settings: Settings, site: Site, meter: str, asset_id: str, now: datetime) -> pl.DataFrame:
-    """Rows ``quantity, time, value, quality`` that the device gives now; exits with code 1 when it gives none."""
+def device_values(  # noqa: PLR0917 - whom to ask, and when
+    settings: Settings,
+    site: Site,
+    meter: str,
+    asset_id: str,
+    now: datetime,
+    bounds: tuple[datetime, datetime] | None,
+) -> pl.DataFrame:
+    """Rows ``quantity, time, value, quality`` that the device gives; exits with code 1 when it gives none."""
     import asyncio
 
     import polars as pl
 
+    from flexergy_pipelines.metering.keys import KeysError, credentials_of
     from flexergy_pipelines.settings import read_endpoints
     from ingestion.meters.bulk import address_of
     from ingestion.meters.device import DeviceError, read_device
+    from ingestion.meters.dlms_device import read_instant, read_profile
 
     devices = [d for d in site.devices() if d.id == meter] or [
         d for d in site.devices() if any(asset.id == asset_id for asset in d.assets)
     ]
     if not devices:
         _refuse(f"{meter}: no device of {site.id} measures it")
-    host, port = address_of(devices[0], read_endpoints(settings))
+    device = devices[0]
+    dlms = device.connection.protocol == "dlms"
+    if bounds is not None and not dlms:
+        _refuse(f"{meter} speaks {device.connection.protocol}, which has no load profile; leave out --now")
+    host, port = address_of(device, read_endpoints(settings))
+    patience_s = max(1.0, device.connection.timeout_s)
+    rows: list[tuple[str, datetime, float | None, int]]
     try:
-        reading = asyncio.run(read_device(devices[0], host, port, max(1.0, devices[0].connection.timeout_s)))
+        if bounds is not None:
+            keys = credentials_of(settings, device.key)
+            profile = asyncio.run(read_profile(device, host, port, patience_s, keys, start=bounds[0], end=bounds[1]))
+            rows = [(quantity, begin, value, 0) for _, quantity, begin, value in profile.rows]
+        else:
+            asked = (
+                read_instant(device, host, port, patience_s, credentials_of(settings, device.key))
+                if dlms
+                else read_device(device, host, port, patience_s)
+            )
+            values = asyncio.run(asked).values
+            rows = [
+                (quantity, now, value, 3 if value is None else 0)
+                for (asset, quantity), value in values.items()
+                if asset == asset_id
+            ]
+    except KeysError as error:
+        _refuse(str(error))
     except DeviceError as error:
         print(f"flexergy read: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
-    rows = [
-        (quantity, now, value, 3 if value is None else 0)
-        for (asset, quantity), value in reading.values.items()
-        if asset == asset_id
-    ]
     schema = {"quantity": pl.String, "time": pl.Datetime("us", "UTC"), "value": pl.Float64, "quality": pl.Int64}
-    return pl.DataFrame(rows, schema=schema, orient="row").sort("quantity")
+    return pl.DataFrame(rows, schema=schema, orient="row").sort("quantity", "time")
 
 
 def _table(site_id: str, meter: str, rows: list[dict[str, Any]]) -> None:

@@ -20,6 +20,10 @@ class DeviceError(Exception):
     """The device gave no values; the message says why."""
 
 
+class UnreadableError(DeviceError):
+    """The device speaks a protocol that is not read on request; trying again is of no use."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceReading:
     """What one device answered.
@@ -56,7 +60,8 @@ def readable_points(device: Device) -> list[tuple[tuple[str, str], TemplatePoint
     from flexergy_pipelines.grid import load_template
 
     if device.connection.protocol != PROTOCOL:
-        raise DeviceError(f"{device.id} speaks {device.connection.protocol}; only {PROTOCOL} is read on request")
+        known = f"{PROTOCOL} and dlms"
+        raise UnreadableError(f"{device.id} speaks {device.connection.protocol}; only {known} are read on request")
     template = load_template(device.connection.template)
     return [
         ((asset.id, point.quantity), template.point(point.quantity, index))

@@ -11,7 +11,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from ingestion.meters.jobs import app as jobs_app
+from ingestion.meters.jobs import print_statistics
+
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+app.add_typer(jobs_app, name="job", help="Jobs of bulk reading: what is read, how often, how patiently.")
+app.command("stats")(print_statistics)
 
 
 @app.callback()
@@ -56,18 +61,21 @@ def register(
 
 
 @app.command()
-def collect(
+def collect(  # noqa: PLR0917 - options of a command
     site: Annotated[str, typer.Option(help="Site whose meters are read.")],
     meter: Annotated[list[str] | None, typer.Option(help="Only this meter; may be given more than once.")] = None,
+    job: Annotated[str | None, typer.Option(help="Do this job once, with its meters and rules.")] = None,
     attempts: Annotated[int, typer.Option(min=1, max=20, help="Tries of each meter.")] = 3,
     timeout_s: Annotated[float, typer.Option(min=0.05, max=60, help="Longest wait for one answer, in seconds.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read meters themselves, many at once, store their values and show how well it went."""
+    from flexergy_pipelines.metering.keys import KeysError, credentials_of
     from flexergy_pipelines.settings import load_settings, read_endpoints
     from flexergy_pipelines.store import StoreError, open_store
     from flexergy_pipelines.store.sites import load_site
     from ingestion.meters.bulk import BulkRules, MeterOutcome, read_in_bulk
+    from ingestion.meters.jobs import job_of, rules_of
 
     def show(outcome: MeterOutcome, done: int, count: int) -> None:
         if not as_json:
@@ -75,16 +83,21 @@ def collect(
             text = outcome.error or f"{outcome.received} of {outcome.expected} values{latency}"
             print(f"{done}/{count} {outcome.meter}: {text}", flush=True)
 
+    if job is not None and meter:
+        _fail("--job brings its own meters; leave out --meter")
     settings = load_settings()
-    rules = BulkRules(attempts=attempts, timeout_s=timeout_s)
+    rules, name = BulkRules(attempts=attempts, timeout_s=timeout_s), "on request"
     try:
         with open_store(settings) as store:
             db = store.tenant(settings.tenant)
+            if job is not None:
+                found = job_of(db, site, job)
+                rules, name, meter = rules_of(found), found.name, list(found.meters) or None
             report = read_in_bulk(
-                db, load_site(db, site), datetime.now(UTC), read_endpoints(settings),
-                meters=meter, rules=rules, progress=show,
+                db, load_site(db, site), datetime.now(UTC), read_endpoints(settings), meters=meter, rules=rules,
+                job=name, credentials=lambda key: credentials_of(settings, key), progress=show,
             )  # fmt: skip
-    except (StoreError, ValueError) as error:
+    except (StoreError, KeysError, ValueError) as error:
         _fail(str(error))
     if as_json:
         outcomes = [asdict(outcome) for outcome in report.outcomes]

@@ -300,14 +300,44 @@ def test_the_instance_is_written_for_this_database_and_prints_its_processes(inst
 
 @pytest.mark.requirement("infra.02.3")
 def test_bulk_reading_tells_how_well_it_went_even_when_every_meter_is_dead(
-    instance: dg.DagsterInstance, installation: Settings
+    instance: dg.DagsterInstance, installation: Settings, db: TenantStore
 ) -> None:
     from assets_defs.assets.metering import BulkConfig
+    from flexergy_pipelines.store.bulk import BulkJob, reading_statistics, save_bulk_job
 
-    config = dg.RunConfig(ops={"bulk_meter_readings": BulkConfig(sites=["microgrid"], attempts=1, timeout_s=0.2)})
+    save_bulk_job(db, BulkJob("microgrid", "quick", attempts=1, timeout_s=0.2), actor="ann")
+    config = dg.RunConfig(ops={"bulk_meter_readings": BulkConfig(sites=["microgrid"])})
     publish_endpoints(installation, {"microgrid/pcc-meter": "127.0.0.1:9", "microgrid/load-meter": "127.0.0.1:9"})
     result = run(instance, "bulk_reading", run_config=config)
     found = metadata(result, "bulk_meter_readings")
     assert found["summary"] == "microgrid: 0 of 2 meters, 0 readings"
-    assert "| none | 2 | 0.0% | 0.0% |  | 2 |" in found["preview_microgrid"]
+    assert "| quick | none | 2 | 0.0% | 0.0% |  | 2 |" in found["preview_microgrid"]
     assert "**load-meter**: load-meter: no " in found["preview_microgrid"]
+    statistics = reading_statistics(db, "microgrid", NOW, NOW + timedelta(seconds=1))
+    assert statistics.select("meter", "reads", "success_rate").rows() == [("load-meter", 1, 0.0), ("pcc-meter", 1, 0.0)]
+
+
+@pytest.mark.requirement("asset.04.2", "infra.02.2")
+def test_each_job_of_bulk_reading_is_done_at_the_period_its_operator_set(
+    installation: Settings, db: TenantStore
+) -> None:
+    from flexergy_pipelines.store.bulk import BulkJob, save_bulk_job
+
+    save_bulk_job(db, BulkJob("microgrid", "profiles", ("load-meter",), ("profile",), 15), actor="ann")
+    save_bulk_job(db, BulkJob("microgrid", "all", period_minutes=60), actor="ann")
+    save_bulk_job(db, BulkJob("microgrid", "off", period_minutes=5, enabled=False), actor="ann")
+    schedule, repository = defs.resolve_schedule_def("bulk_reading_schedule"), defs.get_repository_def()
+
+    def due(minute: int) -> dict[str, list[str]]:
+        with dg.build_schedule_context(
+            resources={"store": STORE},
+            scheduled_execution_time=NOW + timedelta(minutes=minute),
+            repository_def=repository,
+        ) as context:
+            requests = schedule.evaluate_tick(context).run_requests or []
+        configs = [request.run_config["ops"]["bulk_meter_readings"]["config"] for request in requests]
+        return {site: config["jobs"] for config in configs for site in config["sites"]}
+
+    assert due(0) == {"hybrid-park": ["hourly"], "microgrid": ["all", "profiles"]}
+    assert due(5) == {}
+    assert due(15) == {"microgrid": ["profiles"]}
