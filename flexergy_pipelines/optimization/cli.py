@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json as json_text
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -38,7 +42,8 @@ def study(  # noqa: PLR0917 - every parameter is an option of the command line
         _refuse("CASE is missing: give a case file, see docs/study.md")
     try:
         loaded = load_case(case)
-        result = _sweep(loaded, sweep) if sweep else _study(loaded, out, compare=compare, inline=inline)
+        with _solver_talk_to_stderr():
+            result = _sweep(loaded, sweep) if sweep else _study(loaded, out, compare=compare, inline=inline)
     except ProblemError as error:
         for line in error.problems:
             typer.echo(f"flexergy study: {line}", err=True)
@@ -56,6 +61,19 @@ def study(  # noqa: PLR0917 - every parameter is an option of the command line
         _print(loaded.name, result)
         for reason in result["why"] if why else ():
             typer.echo(f"  {reason['sentence']}")
+
+
+@contextmanager
+def _solver_talk_to_stderr() -> Iterator[None]:
+    """Keep standard output for the result: the solver's library prints remarks there, past its own switch."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _study(loaded: Study, out: Path | None, *, compare: bool, inline: bool) -> dict[str, Any]:

@@ -116,11 +116,14 @@ def formulate(board: Board) -> tuple[pyo.ConcreteModel, list[Any], list[list[Any
                 ),
                 None if upper[i] == np.inf else upper[i],
             )
+            if lower[i] > -np.inf or upper[i] < np.inf
+            else pyo.Constraint.Skip
             for i in range(family.lower.size)
         ]
         component = pyo.Constraint(range(family.lower.size), rule=dict(enumerate(stated)))
         model.add_component(f"rule:{family.asset_id}:{family.name}", component)
-        constraints.append(list(component.values()))
+        made = dict(component.items())
+        constraints.append([made.get(i) for i in range(family.lower.size)])
     costs = board.cost_vector()
     priced = np.flatnonzero(costs)
     model.total_cost_eur = pyo.Objective(

@@ -15,7 +15,8 @@ from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs import Battery
 from flexergy_pipelines.optimization.specs_base import EfficiencyPoint
 
-SOC_WINDOW_PRICE_EUR_PER_KWH_H = 50.0
+# For each step outside: staying there is never worth what another limit costs.
+SOC_WINDOW_PRICE_EUR_PER_KWH = 150.0
 TERMINAL_PRICE_EUR_PER_KWH = 10.0
 
 
@@ -221,7 +222,7 @@ def _stored_energy(
         top.append((-high, repeated))
     board.constrain(name, "soc_min", f"lowest SoC of {name}", bottom, lower=low * capacity)
     board.constrain(name, "soc_max", f"highest SoC of {name}", top, upper=high * capacity)
-    price = board.dominant(SOC_WINDOW_PRICE_EUR_PER_KWH_H) * board.hours
+    price = board.dominant(SOC_WINDOW_PRICE_EUR_PER_KWH)
     for slack, code in ((below, "soc_below_minimum"), (above, "soc_above_maximum")):
         board.cost("violations", slack.columns, price, penalty=True)
         board.soft_limit(code, slack, "kWh", f"{name} outside its SoC window; the plan returns into it")
