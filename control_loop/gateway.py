@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from control_loop.alarms import ALARM_CODES, Alarm, AlarmKey
 from control_loop.droop import Curve
 from control_loop.frequency import FrequencyOrder
+from control_loop.mode import Mode
 from control_loop.news import News, StoredCommand
 from control_loop.plan_view import PlanView, plan_view
 
@@ -102,7 +103,7 @@ class StoreGateway:
         return load_site(self.db, self.site_id)
 
     def news(self, at: datetime) -> News:
-        return News(self._plan(at), self._commands(), self._frequency_orders(at))
+        return News(self._plan(at), self._commands(), self._frequency_orders(at), self._mode(at))
 
     def _plan(self, at: datetime) -> PlanView | None:
         from flexergy_pipelines.store.plans import read_active_plan
@@ -127,6 +128,12 @@ class StoreGateway:
             FrequencyOrder(c.asset_id, Curve(c.points), tolerance_kw=c.tolerance_kw, source=c.source)
             for c in read_frequency_curves(self.db, self.site_id, at, at + timedelta(microseconds=1))
         ]
+
+    def _mode(self, at: datetime) -> Mode | None:
+        from flexergy_pipelines.operation.modes import mode_in_force
+
+        found = mode_in_force(self.db, self.site_id, at)
+        return None if found is None else Mode(found.mode, found.parameters, f"{found.user}: {found.reason}")
 
     def _commands(self) -> list[StoredCommand]:
         from flexergy_pipelines.store.commands import open_commands

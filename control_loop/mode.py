@@ -1,6 +1,7 @@
 """Operation modes: what the site is run for when no operator holds a single device by hand.
 
-A mode is a band for the exchange with the grid, or the plan, or rest. Changing it moves no setpoint by itself: the new
+A mode is a band for the exchange with the grid, or the plan, or rest. Peak shaving and the export cap follow the plan
+inside their band. Changing the mode moves no setpoint by itself: the new
 mode's wishes rank where the old one's did, and the ramp bounds the way from one to the other.
 """
 
@@ -8,21 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from control_loop.requests import Layer, Request
 
 if TYPE_CHECKING:
     from control_loop.context import Context
 
-ModeName = Literal[
-    "tariff_management", "self_consumption", "zero_flow", "peak_shaving", "export_limit", "idle", "manual"
-]
-MODES: tuple[str, ...] = get_args(ModeName)
-"""*tariff_management* dispatches the plan. *self_consumption* and *zero_flow* hold the exchange at zero with the
-storage. *peak_shaving* holds the import at or below ``import_kw``, *export_limit* the export at or below
-``export_kw``, and both follow the plan inside. *idle* rests the storage and the gensets and frees everything else.
-*manual* does the same until an operator commands."""
+HOLD = frozenset({"zero_flow", "islanded"})
+"""Modes in which the storage holds the exchange at zero."""
+
+REST = frozenset({"idle", "manual"})
+"""Modes in which the storage and the gensets rest and everything else is free, until an operator commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,8 @@ class Mode:
     Attributes
     ----------
     name : str
-        One of `MODES`; an unknown one is run as the plan and alarmed.
+        As scheduled: ``zero_flow``, ``islanded``, ``peak_shaving``, ``export_cap``, ``idle``, ``manual``; any other
+        follows the plan, which knows the mode too.
     parameters : mapping
         ``import_kw`` and ``export_kw``, both positive, where the mode has them.
     reason : str
@@ -44,25 +43,20 @@ class Mode:
     reason: str = ""
 
     @property
-    def known(self) -> bool:
-        """Whether the loop can run it."""
-        return self.name in MODES
-
-    @property
     def band_kw(self) -> tuple[float, float] | None:
         """Exchange that the storage holds, least and most [kW, import positive]; None when it does not."""
-        if self.name in {"self_consumption", "zero_flow"}:
+        if self.name in HOLD:
             return 0.0, 0.0
         if self.name == "peak_shaving" and "import_kw" in self.parameters:
             return float("-inf"), self.parameters["import_kw"]
-        if self.name == "export_limit" and "export_kw" in self.parameters:
+        if self.name == "export_cap" and "export_kw" in self.parameters:
             return -self.parameters["export_kw"], float("inf")
         return None
 
     @property
     def rests(self) -> bool:
         """Whether the plan is left aside."""
-        return self.name in {"idle", "manual"}
+        return self.name in REST
 
     @property
     def text(self) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_loop.context import ManualCommand
-from control_loop.cycle import ControlCycle, Controller
+from control_loop.cycle import ControlCycle
 from control_loop.dead_time import DeadTime
 from control_loop.droop import Curve, fcr_share, ieee1547_power, lfsm_over, lfsm_under
 from control_loop.model import SiteModel
@@ -26,7 +26,7 @@ MODEL = SiteModel("site", (ESS, replace(ESS, asset_id="ess-2")), 150.0, 80.0, ra
 class Bench:
     """Two batteries that follow after `delay` cycles, behind a meter that feels them."""
 
-    def __init__(self, delay: int = 1, controllers: list[Controller] | None = None, gain: float = 1.0) -> None:
+    def __init__(self, delay: int = 1, gain: float = 1.0, ramp: float = 200.0) -> None:
         self.clock = SimulatedClock(NOW)
         values = {point(name): value for name, value in MEASURED.items() if name.startswith("ess-1")}
         values |= {("ess-2", key[1]): value for key, value in values.items()}
@@ -34,7 +34,8 @@ class Bench:
         self.device = MemoryDriver("all", {**values, ("pcc", "active_power_kw"): 0.0, ("pcc", "frequency_hz"): 50.0})
         self.past = [0.0] * delay
         self.gain = gain
-        self.cycle = ControlCycle(MODEL, [self.device], self.clock, controllers=controllers)
+        self.cycle = ControlCycle(replace(MODEL, ramp_kw_per_s=ramp), [self.device], self.clock)
+        self.exchange: list[float] = []
 
     def run(self, loads: list[float], before: Callable[[int], None] | None = None) -> list[float]:
         """Let the load take these values, a second each; returns the exchange [kW]."""

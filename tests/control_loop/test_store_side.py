@@ -19,6 +19,7 @@ from control_loop.site_model import model_of, reactive_of, telemetry_filter
 from control_loop.spool import Spool
 from flexergy_pipelines.grid import SimulatedClock, points_of
 from flexergy_pipelines.grid.samples import sample_site
+from flexergy_pipelines.operation.modes import schedule_mode
 from flexergy_pipelines.store import TenantStore
 from flexergy_pipelines.store.alarms import list_alarms
 from flexergy_pipelines.store.commands import open_commands, pending_replans, write_command
@@ -150,6 +151,21 @@ def test_the_grid_operators_curve_is_followed_and_its_accuracy_kept_each_second(
     # The toy battery's power never moves: all of it is missing, from the second cycle on.
     assert answers["readback"].to_list() == pytest.approx([-30.0] * 4)
     assert answers["status"].to_list() == ["ok", "off", "off", "off"]
+
+
+@pytest.mark.requirement("energy.09.2")
+def test_a_scheduled_mode_is_taken_up_and_left_again(rig: Rig) -> None:
+    rig.plan(30.0)
+    begins, ends = NOW + timedelta(seconds=3), NOW + timedelta(seconds=6)
+    schedule_mode(rig.db, SITE.id, "idle", starts_at=begins, ends_at=ends, reason="inspection", user="olga")
+    told: list[float | None] = []
+    for _ in range(9):
+        rig.run(1)
+        told.append(rig.drivers["esc-1"].values["ess-1", SETPOINT])
+    # News of a cycle are taken before it, so the mode holds from its first second on.
+    assert told == [30.0] * 3 + [0.0] * 3 + [30.0] * 3
+    sent = read_setpoints(rig.db, SITE.id, begins, ends).filter(pl.col("asset_id") == "ess-1")
+    assert sent.row(0, named=True)["reason"] == "mode idle: olga: inspection"
 
 
 def test_reactive_power_can_be_commanded_and_is_logged_beside_active_power(rig: Rig) -> None:
