@@ -40,6 +40,14 @@ class Service(Spec):
         market models ask for it, so that down bids are backed by up bids.
     block_steps : int
         Steps over which a bid is constant.
+    block_offset : int
+        Steps of the first block that lie before the horizon, where a plan begins inside a block.
+    sold_up_kw, sold_down_kw : series
+        Power that is already sold and has to be held; holding less is a named violation.
+    closed : series
+        1 where nothing more than what is sold may be bid (gate closed), 0 where bids are open.
+    shortfall_price_eur_per_kwh : float
+        Price of a sold kilowatt that is not held, for an hour.
     min_bid_kw, bid_step_kw : float
         Smallest bid, and the step in which bids rise; 0 for any.
     excludes : tuple of str
@@ -63,6 +71,11 @@ class Service(Spec):
     activation_price_eur_per_kwh: Series | None = None
     activation_never_charges: bool = False
     block_steps: Annotated[int, Field(ge=1)] = 1
+    block_offset: Annotated[int, Field(ge=0)] = 0
+    sold_up_kw: Series = Field(default_factory=lambda: np.zeros(1))
+    sold_down_kw: Series = Field(default_factory=lambda: np.zeros(1))
+    closed: Series = Field(default_factory=lambda: np.zeros(1))
+    shortfall_price_eur_per_kwh: NonNegative = 10.0
     min_bid_kw: NonNegative = 0.0
     bid_step_kw: NonNegative = 0.0
     max_bid_kw: NonNegative | None = None
@@ -75,7 +88,21 @@ class Service(Spec):
             raise ProblemError([f"{self.id}: offers neither up nor down; at least one must be true"])
         if self.symmetric and not (self.up and self.down):
             raise ProblemError([f"{self.id}: symmetric needs both up and down"])
+        problems = [
+            *negative(self.id, "sold_up_kw", self.sold_up_kw),
+            *negative(self.id, "sold_down_kw", self.sold_down_kw),
+        ]
+        if self.block_offset >= self.block_steps:
+            problems.append(f"{self.id}: block_offset {self.block_offset} must be below block_steps {self.block_steps}")
+        if self.max_bid_kw is not None and self.min_bid_kw > self.max_bid_kw:
+            problems.append(f"{self.id}: min_bid_kw {self.min_bid_kw:g} is above max_bid_kw {self.max_bid_kw:g}")
+        if problems:
+            raise ProblemError(problems)
         return self
+
+    def blocks(self, steps: int) -> np.ndarray:
+        """Number of the block that each of `steps` steps belongs to, from 0."""
+        return (np.arange(steps) + self.block_offset) // self.block_steps
 
 
 class Reserve(Spec):

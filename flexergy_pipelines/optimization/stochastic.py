@@ -195,7 +195,8 @@ def decisions_of(problem: Problem, plan: Plan) -> Decisions:
     for service in problem.services:
         for quantity in ("up_bid_kw", "down_bid_kw"):
             if f"{service.id}.{quantity}" in columns:
-                found[service.id, quantity] = plan.column(service.id, quantity)[:: service.block_steps]
+                first = np.unique(service.blocks(problem.horizon.steps), return_index=True)[1]
+                found[service.id, quantity] = plan.column(service.id, quantity)[first]
     return found
 
 

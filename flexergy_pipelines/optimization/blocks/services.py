@@ -8,7 +8,7 @@ battery: the sums of their parts must fit beside what it does anyway.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,13 +58,20 @@ def _share(board: Board, service: Service, store: BatteryVariables) -> _Shares:
         )
 
     charge, discharge = store.charge.upper, store.discharge.upper
-    return _Shares(
+    shares = _Shares(
         service,
         part("up_less_charge_kw", f"{name} can charge less for {service.id}", charge, service.up),
         part("up_more_discharge_kw", f"{name} can discharge more for {service.id}", discharge, service.up),
         part("down_more_charge_kw", f"{name} can charge more for {service.id}", charge, service.down),
         part("down_less_discharge_kw", f"{name} can discharge less for {service.id}", discharge, service.down),
     )
+    both = (
+        ("up_held_kw", shares.up_less_charge.columns, shares.up_more_discharge.columns),
+        ("down_held_kw", shares.down_more_charge.columns, shares.down_less_discharge.columns),
+    )
+    for quantity, first, second in both:
+        board.output(f"{service.id}@{name}", quantity, lambda x, first=first, second=second: x[first] + x[second])
+    return shares
 
 
 def _fit_power(board: Board, store: BatteryVariables, shares: list[_Shares]) -> None:
@@ -175,12 +182,14 @@ def _add_bids(
 ) -> list[Variable]:
     """One bid a direction, constant over each block, covered by what the batteries hold."""
     name = service.id
-    blocks = -(-board.steps // service.block_steps)
-    block_of = np.arange(board.steps) // service.block_steps
+    block_of = service.blocks(board.steps)
+    blocks = int(block_of[-1]) + 1
     largest = sum((store.charge.upper + store.discharge.upper for store in stores), np.zeros(board.steps))
-    ceiling = np.array([largest[block_of == block].min() for block in range(blocks)])
+    bought = expand(service.available, board.steps) > 0.5
+    ceiling = np.array([np.where(bought, largest, 0.0)[block_of == block].min() for block in range(blocks)])
     if service.max_bid_kw is not None:
         ceiling = np.minimum(ceiling, service.max_bid_kw)
+    closed = np.array([(expand(service.closed, board.steps) > 0.5)[block_of == b].any() for b in range(blocks)])
     bids = []
     directions = (
         ("up", service.up, service.up_price_eur_per_kw_h, "up_less_charge", "up_more_discharge"),
@@ -189,7 +198,13 @@ def _add_bids(
     for direction, offered, price, first, second in directions:
         if not offered:
             continue
-        bid = board.variable(name, f"{direction}_bid_kw", f"{name} bid {direction}", size=blocks, upper=ceiling)
+        promised = expand(getattr(service, f"sold_{direction}_kw"), board.steps)
+        sold = np.array([promised[block_of == block].max() for block in range(blocks)])
+        most = np.where(closed, np.minimum(sold, ceiling), ceiling)
+        bid = board.variable(name, f"{direction}_bid_kw", f"{name} bid {direction}", size=blocks, upper=most)
+        if sold.any():
+            hours = np.bincount(block_of, minlength=blocks) * board.hours
+            _hold_sold(board, service, bid, sold, hours)
         covered = [
             *((1.0, getattr(share, first).columns) for share in shares),
             *((1.0, getattr(share, second).columns) for share in shares),
@@ -203,7 +218,7 @@ def _add_bids(
             upper=0.0,
         )
         _add_revenue(board, service, direction, bid.columns[block_of], expand(price, board.steps))
-        _add_bid_size(board, service, direction, bid, ceiling)
+        _add_bid_size(board, service, direction, bid, np.where(closed, 0.0, ceiling))
         board.output(name, f"{direction}_bid_kw", lambda x, bid=bid: x[bid.columns[block_of]])
         bids.append(bid)
     if service.symmetric:
@@ -216,6 +231,19 @@ def _add_bids(
             upper=0.0,
         )
     return bids
+
+
+def _hold_sold(board: Board, service: Service, bid: Variable, sold: np.ndarray, hours: np.ndarray) -> None:
+    """What was sold is held; what can't be is priced and named."""
+    name, direction = service.id, bid.quantity.removesuffix("_bid_kw")
+    short = board.variable(
+        name, f"{direction}_short_kw", f"{name} sold {direction} that nothing holds", size=sold.size, upper=sold
+    )
+    price = board.dominant(service.shortfall_price_eur_per_kwh)
+    board.cost("violations", short.columns, price * hours, penalty=True)
+    board.soft_limit(f"sold_{direction}", short, "kW", f"less {direction} power is held for {name} than was sold")
+    meaning = f"what was sold {direction} for {name} is held"
+    board.constrain(name, f"{direction}_sold", meaning, [(1.0, bid.columns), (1.0, short.columns)], lower=sold)
 
 
 def _add_revenue(
@@ -242,13 +270,15 @@ def _add_bid_size(board: Board, service: Service, direction: str, bid: Variable,
             upper=np.floor(ceiling / service.bid_step_kw),
             integer=True,
         )
+        # What a closed block sold is as it was sold.
+        free = np.where(ceiling > 0, 0.0, bid.upper)
         board.constrain(
             name,
             f"{direction}_bid_step",
             f"bids for {name} rise in steps of {service.bid_step_kw:g} kW",
             [(1.0, bid.columns), (-service.bid_step_kw, count.columns)],
             lower=0.0,
-            upper=0.0,
+            upper=free,
         )
     if service.min_bid_kw > 0:
         offered = _offered(board, name, direction, bid, ceiling)
@@ -271,13 +301,13 @@ def _offered(board: Board, name: str, direction: str, bid: Variable, ceiling: np
         f"{direction}_offered",
         f"nothing is bid for {name} unless it is offered",
         [(1.0, bid.columns), (-ceiling, offered.columns)],
-        upper=0.0,
+        upper=np.where(ceiling > 0, 0.0, bid.upper),
     )
     return offered
 
 
 def _exclude_bids(board: Board, bids: dict[str, tuple[Service, list[Variable]]]) -> None:
-    """Services that can't be offered together, block by block (blocks of equal length)."""
+    """Services that can't be offered together: where blocks of different lengths overlap, only one of them is bid."""
     done: set[frozenset[str]] = set()
     for name, (service, own) in bids.items():
         for other in service.excludes:
@@ -285,7 +315,17 @@ def _exclude_bids(board: Board, bids: dict[str, tuple[Service, list[Variable]]])
             if pair in done or other == name:
                 continue
             done.add(pair)
+            meaning = f"{name} and {other} are not offered together"
+            mine, theirs = service.blocks(board.steps), bids[other][0].blocks(board.steps)
+            overlaps = np.unique(np.stack([mine, theirs]), axis=1)
             for first in own:
                 for second in bids[other][1]:
-                    size = min(first.columns.size, second.columns.size)
-                    board.exclude_parts(first, second, size, f"{name} and {other} are not offered together")
+                    one, two = _at(first, overlaps[0]), _at(second, overlaps[1])
+                    board.exclude(one, two, one.upper, two.upper, meaning)
+
+
+def _at(variable: Variable, places: np.ndarray) -> Variable:
+    """A family's members at some places, each as often as it is named."""
+    return replace(
+        variable, columns=variable.columns[places], lower=variable.lower[places], upper=variable.upper[places]
+    )
