@@ -8,6 +8,7 @@ import polars as pl
 import streamlit as st
 
 from dashboards.charts.forecast import fan_chart
+from dashboards.screens.forecast_quality import quality_section
 from dashboards.session import PageContext, page_context
 from dashboards.theme import colour_of
 from dashboards.views.forecast import (
@@ -43,6 +44,7 @@ def page() -> None:
             "No forecasts yet.",
             "The pipeline makes them every hour after a first training; `flexergy pipeline run --once` makes them now.",
         )
+    quality_section(context, targets(context.site))
 
 
 def _measured(context: PageContext, target: Target, start: datetime, end: datetime) -> pl.DataFrame:

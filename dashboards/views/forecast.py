@@ -16,6 +16,7 @@ LEVEL_WORDS = {
     1: "previous model (fallback 1)",
     2: "similar day (fallback 2)",
     3: "naive (fallback 3)",
+    4: "guess from the configuration (fallback 4)",
 }
 
 
@@ -51,6 +52,8 @@ def targets(site: Site) -> list[Target]:
         for asset in site.assets()
         if asset.kind == kind and asset.id not in site.forecasts.excluded_assets
     ]
+    if "market" in site.forecasts.excluded_assets:
+        return found
     return [*found, Target("market", "day_ahead_price_eur_per_kwh", "price", "EUR/MWh", scale=1000.0)]
 
 
