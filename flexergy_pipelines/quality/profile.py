@@ -52,7 +52,7 @@ def clear_sky(values: Values, per_day: int, phase: int, share: float = 0.94) -> 
         # One wrong value must not lift the sky: the second best of about four weeks.
         best = base = nan_quantile_rows(days[low:high], share)
         # Dawn moves within the three weeks, so half an hour on either side counts too.
-        reach = max(1, round(per_day / 48))
+        reach = per_day // 48
         for shift in range(-reach, reach + 1):
             best = np.fmax(best, np.roll(base, shift))
         result[rows[0] : rows[-1] + 1] = best

@@ -68,7 +68,10 @@ def detect(values: Values, spec: SeriesSpec) -> tuple[Values, Codes]:
     if spec.kind == "counter" or (spec.kind in ("meter", "load") and is_counter(values)):
         return _detect_counter(values, codes, spec)
     take_out(frozen(values, spec), flags.FROZEN)
-    slipped, factor = unit_slips(values, spec)
+    # A spike must not be taken for the beginning of another unit.
+    spiky = spikes(values, spec)
+    slipped, factor = unit_slips(values, np.where(spiky, np.nan, values), spec)
+    known = np.isfinite(values).sum()
     if slipped.any():
         values[slipped] /= factor[slipped]
         codes[slipped] = CODE[flags.UNIT_SLIP]
@@ -79,12 +82,13 @@ def detect(values: Values, spec: SeriesSpec) -> tuple[Values, Codes]:
     take_out(negative(values, spec), flags.NEGATIVE)
     take_out(out_of_range(values, spec), flags.OUT_OF_RANGE)
     sky = clear_sky(values, spec.steps_per_day, spec.first_slot) if spec.kind == "pv" else None
-    take_out(dead(values, spec, sky), flags.FROZEN)
     dark = night_output(values, spec, sky)
     if dark.any():
         values[dark] = 0.0
         codes[dark] = CODE[flags.NIGHT_OUTPUT]
-    take_out(spikes(values, spec, sky), flags.SPIKE)
+    changed = slipped.any() or mirrored.any() or spec.kind == "pv" or np.isfinite(values).sum() < known
+    take_out(spikes(values, spec, sky) if changed else spiky, flags.SPIKE)
+    take_out(dead(values, spec, sky), flags.FROZEN)
     return values, codes
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+TINY = 1e-100  # smaller than any measurement; ratios of such numbers overflow
 SAMPLE = 10_000  # quantiles of a sample are as good as those of the whole
 
 

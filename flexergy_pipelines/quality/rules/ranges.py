@@ -19,6 +19,7 @@ SENTINELS = np.array(
      -2147483648, 4294967295, 1e10, -1e10, 1e20, -1e20, 1e30, 1e36, -1e36]
 )  # fmt: skip
 NIGHT_SHARE = 0.01  # of the peak: below this an inverter is only awake
+DAWN_HOURS = 0.5  # dawn moves within the weeks of which the sky is told
 NEGATIVE_IS_NATURAL = 0.0005  # share of negative values from which on a meter is taken for one of both directions
 MIRRORED = 0.35  # how well a value whose sign was turned must continue its neighbour, as a share of it
 
@@ -82,4 +83,8 @@ def night_output(values: Values, spec: SeriesSpec, ceiling: Values | None = None
         return np.zeros(values.size, dtype=bool)
     size = robust_size(values)
     sky = clear_sky(values, spec.steps_per_day, spec.first_slot) if ceiling is None else ceiling
-    return (sky <= 0.2 * NIGHT_SHARE * size) & (values > NIGHT_SHARE * size)
+    light = np.flatnonzero(sky > 0.2 * NIGHT_SHARE * size)
+    night = np.ones(values.size, dtype=bool)
+    for shift in range(-spec.steps(DAWN_HOURS), spec.steps(DAWN_HOURS) + 1):
+        night[np.clip(light + shift, 0, values.size - 1)] = False
+    return night & (values > NIGHT_SHARE * size)

@@ -1,27 +1,57 @@
-"""Unit slips: stretches reported in W instead of kW, or ten, a hundred or a thousand times too large or small."""
+"""Unit slips: stretches reported in W instead of kW, or ten, a hundred or a thousand times too large or small.
+
+Each value is in one of seven states, the power of ten that it is off by. What speaks for a state is how far its values
+are from what is usual at their hours (for PV: from what the sky allows, for wind: from the highest output), how
+restless they are for their height, and whether the jumps at both ends are explained by the factor. States may change
+only at jumps and where nothing is measured, so the series is cut there, and the most likely sequence of states of the
+pieces is found by dynamic programming (Viterbi 1967).
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flexergy_pipelines.quality.profile import usual
-from flexergy_pipelines.quality.rules.pv_slips import pv_slips
-from flexergy_pipelines.quality.runs import runs_of
+from flexergy_pipelines.quality.profile import by_day, clear_sky, nan_quantile_rows, usual
 from flexergy_pipelines.quality.spec import SeriesSpec
-from flexergy_pipelines.quality.tails import natural_limit, robust_size, thin
+from flexergy_pipelines.quality.tails import TINY, natural_limit, thin
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Index = NDArray[np.int64]
 
-LONGEST_DAYS = 21  # stretch that is still looked for by its edges
-EDGE_TOLERANCE = 0.12  # log10; how exactly a jump must be a power of ten (doubled)
-LEVEL_TOLERANCE = 0.35  # log10; how well the middle of a stretch must fit the usual course once scaled back
-NATURAL_SPREAD = 0.42  # log10; a series that keeps within this factor of its usual course is judged by its level
+POWERS: Final = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
+RIGHT: Final = 3  # index of the power 0
+ENTER: Final = 10.0  # log-likelihood that a change of unit must bring
+LEAVE: Final = 4.0
+LASTING: Final = 0.08  # for each hour in another unit: slips are short
+JUMP: Final = 0.5  # log10; smallest jump at which a unit may change
+# Values within this time [h] tell the same about the level: weather lasts.
+MEMORY_HOURS: Final = {"load": 4.0, "meter": 4.0, "pv": 6.0, "wind": 24.0}
+CALM: Final = 1.2  # log-likelihood that each decade below the highest output costs wind
+INNER: Final = 0.15  # weight of each inner step
+SHORTEST: Final = 3  # values; fewer are spikes
+AROUND_DAYS: Final = 3  # looked at before and after what is suspicious
+LONG_DAYS: Final = 3  # a stretch as long as this must lie where it should, not only begin and end so
+HIGHEST: Final = 3.5  # times the median of the days' highest values: no natural day of a real series was above
+BLANK: Final = 1e-5  # of the size; below it a value tells no unit
+FAINT: Final = 1e-3  # of the size; jumps below it tell nothing
+BRIGHT: Final = 0.05  # of the peak; below it dawn and dusk make any ratio possible
+_OFF: Final = POWERS != 0
+_SWITCH: Final = (LEAVE * _OFF[:, None] + ENTER * _OFF) * (1 - np.eye(POWERS.size))
+BINS: Final = 7  # half decades of height, each with its own restlessness
 
 
-def unit_slips(values: Values, spec: SeriesSpec) -> tuple[Mask, Values]:
+def unit_slips(values: Values, calm: Values, spec: SeriesSpec) -> tuple[Mask, Values]:
     """Stretches in another unit.
+
+    Parameters
+    ----------
+    calm : ndarray
+        The values without spikes (NaN instead), of which the stretches are told.
 
     Returns
     -------
@@ -30,107 +60,308 @@ def unit_slips(values: Values, spec: SeriesSpec) -> tuple[Mask, Values]:
         What to divide the values by; 1 where nothing is wrong.
     """
     factor = np.ones(values.size)
-    if spec.kind not in ("load", "meter", "pv", "wind"):
+    if spec.kind not in ("load", "meter", "pv", "wind") or np.isfinite(calm).sum() < 100:
         return factor != 1, factor
-    if spec.kind == "pv":
-        pv_slips(values, spec, factor)
-        return factor != 1, factor
-    ratio = _against_usual(values, spec) if spec.kind in ("load", "meter") else None
-    if ratio is None or not _by_level(ratio, factor):
-        _by_edges(values, ratio, spec, factor)
+    for _ in range(3):  # slips hide what is usual; the next look is without those already found
+        course = _Course.of(calm, calm / factor, spec)
+        found = np.ones(values.size)
+        if course is not None:
+            for start, stop in course.suspicious():
+                _judge(course, start, stop, found)
+        found[values == 0] = 1
+        if np.array_equal(found, factor):
+            break
+        factor = found
     return factor != 1, factor
 
 
-def _against_usual(values: Values, spec: SeriesSpec) -> Values:
-    """Decimal logarithm of each value over the usual one of its hour."""
-    expected = usual(values, spec.steps_per_day, spec.first_slot)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log10(np.abs(values)) - np.log10(np.abs(expected))
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """What a series is expected to do.
 
+    Attributes
+    ----------
+    logs : ndarray
+        log10 of the values; NaN where they tell no unit.
+    ratio : ndarray
+        log10 of the values over the expected ones, NaN where nothing is expected.
+    size : float
+        log10 of the usual peak of a day.
+    middle, left, right, roof : float
+        Median of the ratio, its spread to either side, and what it cannot exceed.
+    restless : ndarray
+        Spread of the steps of the logs by half decades below the peak.
+    """
 
-def _by_level(ratio: Values, factor: Values) -> bool:
-    """Judge each value by its distance from the usual; False when the series strays too much for that."""
-    sample = thin(ratio, 40_000)
-    if sample.size < 200:
-        return False
-    spread = 3.3 * float(np.max(np.abs(np.quantile(sample, [0.2, 0.8]))))
-    if spread > NATURAL_SPREAD:
-        return False
-    power = np.clip(np.round(ratio), -3, 3)
-    away = np.abs(ratio - power)
-    odd = np.isfinite(ratio) & (power != 0) & (away < 0.12 + spread)
-    # A stretch tells a factor by its middle and by how it begins and ends; one or two values must hit it well, else
-    # they are spikes. What drifts to a tenth by and by is no slip.
-    for start, stop in _joined(runs_of(odd)):
-        whole = power[start:stop][odd[start:stop]]
-        usual_power = float(np.median(whole))
-        exact = float(away[start:stop][odd[start:stop]].max()) < 0.1 + 0.3 * spread
-        if (stop - start > 3 or exact) and _jumps(ratio, start, stop, usual_power):
-            factor[start:stop][odd[start:stop]] = 10.0**whole
-    return True
+    spec: SeriesSpec
+    logs: Values
+    ratio: Values
+    size: float
+    middle: float
+    left: float
+    right: float
+    roof: float
+    restless: Values
+    leap: float
 
-
-def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Runs with holes of a few values between them taken as one."""
-    joined: list[tuple[int, int]] = []
-    for start, stop in runs:
-        if joined and start - joined[-1][1] <= 3:
-            joined[-1] = (joined[-1][0], stop)
-        else:
-            joined.append((start, stop))
-    return joined
-
-
-def _jumps(ratio: Values, start: int, stop: int, power: float) -> bool:
-    """Whether the stretch begins and ends with a step of the size of its factor (or at an edge of what is known)."""
-    ends = [ratio[start] - ratio[start - 1] if start else np.nan]
-    ends.append(ratio[stop - 1] - ratio[stop] if stop < ratio.size else np.nan)
-    return all(not np.isfinite(step) or step * np.sign(power) > 0.6 * abs(power) for step in ends)
-
-
-def _by_edges(values: Values, ratio: Values | None, spec: SeriesSpec, factor: Values) -> None:
-    """Stretches that begin and end with a jump by the same power of ten and continue their neighbours otherwise."""
-    good = np.flatnonzero(np.isfinite(values) & (values > 0))
-    if good.size < 100:
-        return
-    known = values[good]
-    size = robust_size(known)
-    logs = np.log10(known)
-    jump, step = np.abs(np.diff(known)), np.diff(logs)
-    limit = min(natural_limit(jump, expected=20.0), 0.3 * size)
-    power = np.clip(np.round(step), -3, 3).astype(np.int64)
-    # A factor of a thousand is told from weather even if the series moved on meanwhile; a factor of ten is not.
-    tolerance = np.where(np.abs(power) >= 2, 0.5, 2 * EDGE_TOLERANCE)
-    edges = np.flatnonzero((jump > limit) & (power != 0) & (np.abs(step - power) < tolerance))
-    longest = LONGEST_DAYS * spec.steps_per_day
-    taken = -1
-    for place, edge in enumerate(edges.tolist()):
-        if edge <= taken:
-            continue
-        for other in edges[place + 1 : place + 12].tolist():
-            if good[other] - good[edge] > longest:
-                break
-            if power[other] != -power[edge]:
-                continue
-            stretch = slice(edge + 1, other + 1)
-            if ratio is not None:
-                likely = abs(float(np.median(ratio[good[stretch]])) - power[edge]) < LEVEL_TOLERANCE
+    @classmethod
+    def of(cls, values: Values, corrected: Values, spec: SeriesSpec) -> _Course | None:
+        size, ceiling = _size(corrected, spec)
+        if size < TINY:
+            return None
+        positive = values > BLANK * size
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log10(np.where(positive, values, np.nan))
+            right_logs = np.log10(np.where(corrected > BLANK * size, corrected, np.nan))
+            roof = np.inf
+            if spec.kind == "wind":
+                expected = np.full(1, ceiling)
+                roof = 0.04 if spec.maximum is not None else 0.12
+            elif spec.kind == "pv":
+                sky = clear_sky(np.minimum(corrected, ceiling), spec.steps_per_day, spec.first_slot, 0.8)
+                expected = np.where(sky > BRIGHT * np.nanmax(sky), sky, np.nan)
+                roof = 0.3
             else:
-                likely = _stands_out(known, edge, other, int(power[edge]), 1.3 * size)
-            if likely:
-                factor[good[stretch]] = 10.0 ** power[edge]
-                taken = other
-                break
+                expected = _usual(corrected, spec)
+                expected = np.where(expected > 1e-3 * size, expected, np.nan)
+            base = np.log10(expected)
+        sample = thin(right_logs - base)
+        if sample.size < 50:
+            return None
+        low, middle, high = _bulk(sample)
+        least = 0.03
+        if spec.kind == "pv":
+            logs = _without_flashes(logs, float(np.log10(size)))
+        return cls(
+            spec=spec,
+            logs=logs,
+            ratio=logs - base,
+            size=float(np.log10(size)),
+            middle=middle,
+            left=max((middle - low) / 0.84, least),
+            right=max((high - middle) / 0.84, least),
+            roof=roof,
+            restless=_restless(right_logs - np.log10(size)),
+            leap=_leap(corrected, size),
+        )
+
+    def suspicious(self) -> list[tuple[int, int]]:
+        """Stretches with values that are out of proportion, or between jumps that are."""
+        with np.errstate(invalid="ignore"):
+            far = self.ratio - self.middle
+            high = self.ratio > self.roof if np.isfinite(self.roof) else far > max(0.6, 3 * self.right)
+            low = np.zeros(far.size, dtype=bool)
+            if self.spec.kind == "pv":
+                low = _lasting(self.ratio < -0.75, self.spec.steps(2.0))
+            elif self.spec.kind != "wind":
+                low = far < -max(0.6, 3 * self.left)
+            step = np.diff(self.logs)
+            steep = np.flatnonzero(np.abs(step) > 0.7)
+        power = 10.0 ** self.logs[np.concatenate((steep, steep + 1))].reshape(2, -1)
+        edges = steep[np.abs(power[1] - power[0]) > self.leap]
+        odd = high | low
+        odd[edges] = True
+        places = np.flatnonzero(odd)
+        if places.size < 2:
+            return []
+        around = AROUND_DAYS * self.spec.steps_per_day
+        apart = np.flatnonzero(np.diff(places) > 2 * around)
+        first = np.concatenate(([places[0]], places[apart + 1])) - around
+        last = np.concatenate((places[apart], [places[-1]])) + around + 1
+        return [(max(a, 0), min(b, self.logs.size)) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+
+    def level(self, ratio: Values) -> Values:
+        """Log-likelihood of ratios (rows) under each state (columns)."""
+        z = ratio[:, None] - POWERS
+        hours = self.spec.step_minutes / 60
+        weight = min(1.0, hours / MEMORY_HOURS[self.spec.kind])
+        if self.spec.kind == "wind":
+            result = weight * CALM * np.minimum(z, 0)
+        else:
+            off = np.where(z < self.middle, (self.middle - z) / self.left, (z - self.middle) / self.right)
+            result = weight * -2 * np.log1p(off**2 / 3)
+        if np.isfinite(self.roof):
+            above = np.maximum(-(z - self.roof) / 0.04, -12.0) * min(1.0, hours)
+            result = np.where(z > self.roof, above, np.where(z > self.middle, 0.0, result))
+        return np.nan_to_num(result, nan=0.0) - LASTING * hours * (POWERS != 0)
+
+    def fits(self, ratio: Values, power: float, *, open_ended: bool) -> bool:
+        """Whether a stretch lies where it should once scaled back; a machine at rest does not.
+
+        Where a file begins or ends within it, a tenth for days may as well be what the load draws then.
+        """
+        if self.spec.kind in ("pv", "wind") or ratio.size < LONG_DAYS * self.spec.steps_per_day:
+            return True
+        if open_ended and abs(power) == 1:
+            return False
+        known = ratio[np.isfinite(ratio)]
+        off = float(np.median(known)) - power - self.middle if known.size else 0.0
+        return -max(0.25, 1.5 * self.left) < off < max(0.25, 1.5 * self.right)
+
+    def spread(self, height: Values) -> Values:
+        """Restlessness at heights (log10 of the value)."""
+        place = np.floor(2 * (height - self.size)) + BINS - 1
+        return self.restless[np.clip(np.nan_to_num(place), 0, BINS - 1).astype(np.int64)]
 
 
-def _stands_out(known: Values, edge: int, other: int, power: int, ceiling: float) -> bool:
-    """Whether most of a stretch is impossible as it stands, or far below both its edges all along."""
-    stretch = known[edge + 1 : other + 1]
-    outside = np.concatenate((known[max(0, edge - 1) : edge + 1], known[other + 1 : other + 3]))
-    scaled = stretch / 10.0**power
-    if scaled.max() > ceiling or scaled.max() < 0.05 * outside.min():
-        return False
-    if power > 0:
-        # Two spikes may bound a stretch, too; but what lies between them is quite possible.
-        return bool((stretch > ceiling).mean() > 0.4)
-    return bool(stretch.max() < 0.25 * outside.min()) and (power <= -2 or stretch.size <= 6)
+def _without_flashes(logs: Values, size: float) -> Values:
+    """One to three values that leap up and back are spikes, whatever the sky."""
+    for width in (1, 2, 3):
+        inside = logs[1 : logs.size - width]
+        for i in range(1, width):
+            inside = np.fmin(inside, logs[1 + i : logs.size - width + i])
+        beside = np.fmax(np.nan_to_num(logs[: -width - 1], nan=-9.0), np.nan_to_num(logs[width + 1 :], nan=-9.0))
+        flash = np.flatnonzero((inside > beside + JUMP) & (inside > size - JUMP)) + 1
+        if flash.size:
+            logs = logs.copy()
+            for i in range(width):
+                logs[flash + i] = np.nan
+    return logs
+
+
+def _lasting(mask: Mask, least: int) -> Mask:
+    """Whether the last `least` values are all true."""
+    count = np.cumsum(mask)
+    result = np.zeros(mask.size, dtype=bool)
+    result[least:] = count[least:] - count[:-least] == least
+    return result
+
+
+def _size(values: Values, spec: SeriesSpec) -> tuple[float, float]:
+    """Usual peak of a day, and the highest value that is possible."""
+    days = by_day(np.abs(values), spec.steps_per_day, spec.first_slot)
+    peaks = np.fmax.reduce(days, axis=1)
+    peaks = peaks[np.isfinite(peaks) & (peaks > 0)]
+    if peaks.size == 0:
+        return 0.0, 0.0
+    size = float(np.median(peaks))
+    if spec.maximum is not None:
+        return min(size, spec.maximum), spec.maximum
+    possible = np.sort(peaks[peaks <= HIGHEST * size])
+    return size, float(possible[-1])
+
+
+def _bulk(sample: Values) -> tuple[float, float, float]:
+    """Ends and median of the shortest interval that holds three fifths of a sample, however far the rest is off."""
+    ordered = np.sort(sample)
+    inside = int(0.6 * ordered.size)
+    start = int(np.argmin(ordered[inside:] - ordered[: ordered.size - inside]))
+    return float(ordered[start]), float(ordered[start + inside // 2]), float(ordered[start + inside])
+
+
+def _usual(values: Values, spec: SeriesSpec) -> Values:
+    """Usual course of a load; in a file of weeks of the day or of the week, whichever a value is nearer to.
+
+    Of four weeks two may be wrong at the same hour, of thirty days hardly fifteen; but only weeks know weekends. So
+    the week counts where its hours agree.
+    """
+    daily = usual(values, spec.steps_per_day, spec.first_slot)
+    week = 7 * spec.steps_per_day
+    if not 3 * week <= values.size < 8 * week:
+        return daily
+    rows = by_day(values, week, 0)
+    pooled = np.concatenate((rows, np.roll(rows, 1, axis=1), np.roll(rows, -1, axis=1)))
+    low, middle, high = (nan_quantile_rows(pooled, share) for share in (0.15, 0.5, 0.85))
+    weekly = np.tile(np.where(high < 2.5 * low, middle, np.nan), rows.shape[0])[: values.size]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        off = np.abs(np.log(values / daily)) - np.abs(np.log(values / weekly))
+    return np.where(off > 0, weekly, daily)
+
+
+def _restless(heights: Values) -> Values:
+    """Spread of the steps of log10 by height below the peak, in half decades."""
+    step = np.diff(heights)
+    top = np.fmax(heights[1:], heights[:-1])
+    stride = max(1, step.size // 10_000)
+    stride += 1 - stride % 2
+    step, top = np.abs(step[::stride]), top[::stride]
+    known = np.isfinite(step) & (top < 1)
+    step, top = step[known], top[known]
+    place = np.clip(np.floor(2 * top) + BINS - 1, 0, BINS - 1).astype(np.int64)
+    whole = float(np.quantile(step, 0.75)) if step.size else 0.3
+    result = np.full(BINS, whole)
+    for i in range(BINS - 1, -1, -1):
+        inside = step[place == i]
+        if inside.size >= 30:
+            result[i] = float(np.quantile(inside, 0.75))
+        elif i < BINS - 1:
+            result[i] = result[i + 1]
+    return np.maximum(result, 0.01)
+
+
+def _leap(values: Values, size: float) -> float:
+    jump = np.abs(np.diff(values))
+    return float(min(natural_limit(jump, expected=20.0), 0.3 * size))
+
+
+def _judge(course: _Course, start: int, stop: int, factor: Values) -> None:
+    """Write the factors of the slipped values between `start` and `stop` into `factor`."""
+    logs = course.logs[start:stop]
+    known = np.flatnonzero(np.isfinite(logs))
+    if known.size < 2 * SHORTEST:
+        return
+    x = logs[known]
+    step, apart = np.diff(x), np.diff(known)
+    top = np.maximum(x[1:], x[:-1])
+    free = apart > max(3, course.spec.steps(1.0 if course.spec.kind == "pv" else 24.0))
+    cuts = np.flatnonzero((np.abs(step) > JUMP) & (top > course.size + np.log10(FAINT)) | free)
+    first = np.concatenate(([0], cuts + 1))
+    ratio = course.ratio[start:stop][known]
+    value = course.level(ratio)
+    spread = course.spread(top[:, None] - POWERS)
+    inner = INNER * (-np.log(spread) - 1.5 * np.log1p((step[:, None] / spread) ** 2 / 2))
+    inner[cuts] = 0.0
+    inner[apart > 1] = 0.0
+    value[1:] += inner
+    piece = np.add.reduceat(value, first, axis=0)
+    # Only where the file itself begins or ends may a slip be cut off.
+    closed = np.where(np.arange(POWERS.size) == RIGHT, 0.0, 1e6)
+    piece[0] -= _SWITCH[RIGHT] if start == 0 else closed
+    piece[-1] -= 0.0 if stop == course.logs.size else closed
+    states = _viterbi(piece, _edges(course, x, cuts, free, apart))
+    power = POWERS[np.repeat(states, np.diff(np.concatenate((first, [x.size]))))]
+    change = np.concatenate(([0], np.flatnonzero(np.diff(power)) + 1, [power.size]))
+    for a, b in zip(change[:-1].tolist(), change[1:].tolist(), strict=True):
+        open_ended = (a == 0 and start == 0) or (b == power.size and stop == course.logs.size)
+        fits = course.fits(ratio[a:b], power[a], open_ended=open_ended)
+        if course.spec.kind == "pv" and power[a] == -1 and np.isin([a - 1, b - 1], cuts[free[cuts]]).all():
+            fits = _like_a_fine_day(ratio[a:b])
+        if power[a] != 0 and b - a >= SHORTEST and fits:
+            factor[start + known[a] : start + known[b - 1] + 1] = 10.0 ** power[a]
+
+
+def _like_a_fine_day(ratio: Values) -> bool:
+    """Whether whole days of a tenth follow the sky; dark days give a tenth, too, but not evenly."""
+    known = ratio[np.isfinite(ratio)]
+    return bool(known.size > 0 and abs(np.median(known) + 1) < 0.25 and np.std(known) < 0.2)
+
+
+def _edges(course: _Course, x: Values, cuts: Index, free: Mask, apart: Index) -> Values:
+    """Log-likelihood of each cut (first axis) for the states before (second) and after (third)."""
+    before, after = x[cuts][:, None, None] - POWERS[:, None], x[cuts + 1][:, None, None] - POWERS
+    spread = course.spread(np.maximum(before, after))
+    jump = (after - before) / spread
+    result = -1.5 * np.log1p(jump**2 / 2) - np.log(spread)
+    gap = free[cuts]
+    if course.spec.kind == "pv":
+        result[gap] = 0.0
+    else:
+        wide = spread * np.sqrt(np.minimum(apart[cuts], course.spec.steps(24.0)))[:, None, None]
+        result[gap] = (-1.5 * np.log1p(((after - before) / wide) ** 2 / 2))[gap]
+    return result - _SWITCH
+
+
+def _viterbi(piece: Values, edges: Values) -> Index:
+    """The most likely state of each piece."""
+    score = piece[0]
+    back = np.zeros(piece.shape, dtype=np.int64)
+    columns = np.arange(POWERS.size)
+    for i in range(1, piece.shape[0]):
+        options = score[:, None] + edges[i - 1]
+        back[i] = np.argmax(options, axis=0)
+        score = options[back[i], columns] + piece[i]
+    states = np.zeros(piece.shape[0], dtype=np.int64)
+    states[-1] = int(np.argmax(score))
+    for i in range(piece.shape[0] - 1, 0, -1):
+        states[i - 1] = back[i, states[i]]
+    return states

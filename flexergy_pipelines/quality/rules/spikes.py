@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexergy_pipelines.quality.spec import SeriesSpec
-from flexergy_pipelines.quality.tails import natural_limit, thin
+from flexergy_pipelines.quality.tails import TINY, natural_limit, thin
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -15,6 +15,13 @@ WIDEST = 3
 EXPECTED = 0.05  # spikes that chance may bring in the whole series
 SHAPE = 0.1  # heaviest tail that is believed
 LEAST_SHARE = 0.08  # of the usual range; smaller ones are noise, whatever the statistics say
+PLAIN_SHARE = 0.35  # of the usual range; a smaller one must exceed the limit by as much as it is smaller
+COMMON_SHARE = 0.012  # of the values (and one a day) rise above their neighbours by as much as the common excess
+LARGE_SHARE = 0.7  # of the usual range; what rises this far and some times the common excess is a spike
+LARGE_TIMES = 4.0  # real series reach 1.6 to 3.4 by themselves
+GAP_SHARE = 0.6  # of the usual range; up to which PV may leap through a gap in the clouds
+FEW = 300.0  # values that tell so little of the tail that its limit is doubled
+OWN_STEPS = 1.2  # times the steps right before and after: a ramp down and up again is no spike
 CALM_WINDOW = 24  # neighbours on either side whose steps tell how restless the series is there
 
 
@@ -35,17 +42,27 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
     known = values[good]
     low, high = np.quantile(thin(known), [0.01, 0.99])
     size = float(high - low)
-    if size <= 0:
+    if size < TINY:
         return mask
+    days = known.size / spec.steps_per_day
     if spec.kind == "pv":
         if sky is not None:
             _above_the_sky(values, sky, float(high), mask)
+        for width in range(1, WIDEST + 1):
+            excess = _excess(known, width, up_only=True)
+            far = _far(excess, size, days, width) & (excess > GAP_SHARE * size)
+            for start in np.flatnonzero(far).tolist():
+                mask[good[start : start + width]] = True
         return mask
     restless = _restlessness(known, size)
+    unsure = 1 + np.sqrt(FEW / known.size)
     for width in (*range(1, WIDEST + 1), 1):  # once more at the end: a large spike hides a small one beside it
         excess = _excess(known, width)
         score = excess / restless
-        hit = (score > natural_limit(score[score > 0], EXPECTED, SHAPE)) & (excess > LEAST_SHARE * size)
+        limit = unsure * natural_limit(score[score > 0], EXPECTED, SHAPE)
+        need = limit * np.maximum(1.0, PLAIN_SHARE * size / np.maximum(excess, 1e-12))
+        hit = (score > need) | _far(excess, size, days, width)
+        hit &= (excess > LEAST_SHARE * size) & (excess > OWN_STEPS * _steps_beside(known, width))
         if hit.any():
             for start in np.flatnonzero(hit).tolist():
                 mask[good[start : start + width]] = True
@@ -53,6 +70,29 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
             good, known = good[keep], known[keep]
             restless = _restlessness(known, size)
     return mask
+
+
+def _far(excess: Values, size: float, days: float, width: int) -> Mask:
+    """Excesses that are large in the range of the series and beyond what it does every day."""
+    least = LARGE_TIMES * (1 + 0.12 * (width - 1))  # a machine that runs for a while is no spike
+    candidates = excess > PLAIN_SHARE * size
+    if not candidates.any():
+        return candidates
+    rank = min(int(max(days, COMMON_SHARE * excess.size)) + 1, excess.size)
+    some = excess[excess > 0]
+    common = max(float(np.partition(some, -rank)[-rank]) if some.size > rank else 0.0, 1e-3 * size)
+    share, times = excess / size, excess / common
+    return candidates & (((share > LARGE_SHARE) & (times > least)) | (share * times > least))
+
+
+def _steps_beside(known: Values, width: int) -> Values:
+    """The larger of the steps that lead to the value before and away from the value after each stretch."""
+    step = np.abs(np.diff(known))
+    result = np.zeros(known.size)
+    stop = known.size - width - 3
+    if stop > 0:
+        result[2 : 2 + stop] = np.maximum(step[:stop], step[width + 2 : width + 2 + stop])
+    return result
 
 
 def _restlessness(known: Values, size: float) -> Values:
@@ -67,7 +107,7 @@ def _restlessness(known: Values, size: float) -> Values:
     return mean + 0.3 * float(np.mean(thin(cut))) + 1e-4 * size
 
 
-def _excess(known: Values, width: int) -> Values:
+def _excess(known: Values, width: int, *, up_only: bool = False) -> Values:
     """By how much `width` values from each place on lie beyond both neighbours of the stretch (0 when they do not)."""
     result = np.zeros(known.size)
     stop = known.size - width - 1
@@ -79,7 +119,7 @@ def _excess(known: Values, width: int) -> Values:
         inside = known[1 + i : 1 + i + stop]
         lowest, highest = np.minimum(lowest, inside), np.maximum(highest, inside)
     up = lowest - np.maximum(before, after)
-    down = np.minimum(before, after) - highest
+    down = 0.0 if up_only else np.minimum(before, after) - highest
     result[1 : 1 + stop] = np.maximum(np.maximum(up, down), 0)
     return result
 

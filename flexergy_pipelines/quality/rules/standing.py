@@ -11,8 +11,11 @@ from flexergy_pipelines.quality.tails import robust_size, thin
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-SHORTEST = 4  # identical neighbours; three may meet by chance in any meter of limited resolution
+SHORTEST = 3  # identical neighbours; two may meet by chance in any meter of limited resolution
+SHORTEST_HOURS = 2.2  # for that long a machine may well draw the same
 CHANCE = 0.02  # runs of this length that chance may bring in the whole series
+RATED = 0.97  # of the nameplate, or of the highest values: full power
+HEADROOM = 1.1  # times the nameplate is the largest value that is possible
 # Shortest time of standing still that is told, for kinds that may rest for a while [h].
 LEAST_HOURS = {"exchange": 3.0}
 NEVER = frozenset({"ev", "storage", "state", "counter"})
@@ -56,19 +59,20 @@ def _longest_natural(lengths: NDArray[np.int64], size: int, spec: SeriesSpec) ->
     short = lengths[lengths < 3 * SHORTEST]
     repeat = float(np.clip((short - 1).sum() / max(short.sum(), 1), 1e-3, 0.97))
     limit = int(np.ceil(np.log(size / CHANCE) / np.log(1 / repeat))) + 1
-    limit = max(limit, SHORTEST, spec.steps(LEAST_HOURS.get(spec.kind, 0.0)))
+    limit = max(limit, SHORTEST, spec.steps(LEAST_HOURS.get(spec.kind, SHORTEST_HOURS)))
     days = size / spec.steps_per_day
     # A series that rests this often does so by itself (a fridge, a standby): only rarer, longer rests are told.
-    while (lengths >= limit).sum() > max(30, 0.2 * days):
+    while (lengths >= limit).sum() > max(10, 0.2 * days):
         limit = int(np.ceil(limit * 1.25))
     return limit
 
 
 def _is_plateau(level: Values, lengths: NDArray[np.int64], size: float, spec: SeriesSpec) -> Mask:
-    plateau = level >= 0.85 * spec.maximum if spec.maximum is not None else np.zeros(level.size, dtype=bool)
+    nameplate = np.inf if spec.maximum is None else RATED * spec.maximum / HEADROOM
     # An inverter that clips gives the same highest value on many days.
-    top = level >= 0.97 * size
-    return plateau | (top & (np.isin(level, level[top & (lengths > 2)])) & (top.sum() > 10))
+    top = (level >= RATED * size) & (lengths > 2)
+    values, count = np.unique(level[top], return_counts=True)
+    return (level >= nameplate) | (top & np.isin(level, values[count > 1]))
 
 
 def dead(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
