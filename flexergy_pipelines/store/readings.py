@@ -26,6 +26,7 @@ MISSING: Final = 3
 ESTIMATED: Final = 4
 QUALITIES: Final = {GOOD: "good", SUSPECT: "suspect", BAD: "bad", MISSING: "missing", ESTIMATED: "estimated"}
 
+_MOST_SOURCES: Final = 30_000
 _FUTURE_TOLERANCE: Final = timedelta(minutes=5)
 _COLUMNS: Final = {
     "asset_id": Column("text"),
@@ -170,6 +171,27 @@ def write_readings(
     return WriteResult(rows.height, written, changed)
 
 
+def prepare_history(db: TenantStore, start: datetime, end: datetime, source: str) -> None:
+    """Make what a long import of readings needs, in a short transaction of its own.
+
+    Partitions and the name of a source that are made within a long transaction would keep every other writer of the
+    same months waiting until it ends.
+
+    Parameters
+    ----------
+    db : TenantStore
+        Tenant that will write.
+    start, end : datetime
+        Period of the readings, aware.
+    source : str
+        As for `write_readings`.
+    """
+    first, last = period(start, end)
+    with db.begin() as connection:
+        connection.exec_driver_sql("SELECT ensure_month_partitions(%s, %s)", (first, last))
+        _source_id(connection, source)
+
+
 def _check_quality(rows: pl.DataFrame, what: str) -> None:
     strange = rows.filter(~pl.col("quality").is_in(list(QUALITIES)))
     if strange.height:
@@ -187,8 +209,21 @@ def _check_quality(rows: pl.DataFrame, what: str) -> None:
 
 
 def _source_id(connection: Connection, source: str) -> int:
+    """Number of a source; a new one is given a number, of which there are 32,767.
+
+    An INSERT that finds its row there uses up a number too, so it is only tried for a name that is not known. When
+    numbers run short, the kind of the source (what stands before its colon) takes the place of a new name.
+    """
+    found = "SELECT source_id FROM sources WHERE name = %s"
+    known = connection.exec_driver_sql(found, (source,)).scalar_one_or_none()
+    if known is not None:
+        return known
+    kind = source.partition(":")[0]
+    given = connection.exec_driver_sql("SELECT coalesce(max(source_id), 0) FROM sources").scalar_one()
+    if kind != source and given >= _MOST_SOURCES:
+        return _source_id(connection, kind)
     connection.exec_driver_sql("INSERT INTO sources (name) VALUES (%s) ON CONFLICT DO NOTHING", (source,))
-    return connection.exec_driver_sql("SELECT source_id FROM sources WHERE name = %s", (source,)).scalar_one()
+    return connection.exec_driver_sql(found, (source,)).scalar_one()
 
 
 def _upsert(connection: Connection, site_id: str, staged: pl.DataFrame, source_id: int) -> tuple[int, int]:

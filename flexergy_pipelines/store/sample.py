@@ -84,7 +84,7 @@ def import_sample(
     from flexergy_pipelines.metering import energy_of_site
     from flexergy_pipelines.quality import clean_period
     from flexergy_pipelines.store.prices import write_prices
-    from flexergy_pipelines.store.readings import latest_reading_time, write_readings
+    from flexergy_pipelines.store.readings import latest_reading_time, prepare_history, write_readings
     from flexergy_pipelines.store.sites import save_site
     from flexergy_pipelines.store.weather import write_weather_issues
 
@@ -94,6 +94,7 @@ def import_sample(
     replayed = load_replay(settings, site)
     end = _floor(now)
     start = _local_midnight(end - timedelta(days=HISTORY_DAYS), site.zone)
+    prepare_history(db, start, end, SOURCE)
     with db.begin():
         save_site(db, site, actor="sample import")
         if latest_reading_time(db, site.id) is not None:
@@ -110,7 +111,9 @@ def import_sample(
         weather = write_weather_issues(db, site.id, WEATHER_PROVIDER, sample_weather(replayed, start, end))
         tell("cleansing", 0.75)
         clean = clean_period(db, site.id, start, end)
+        tell("energy", 0.95)
         energy_of_site(db, site.id, start, end)
+        tell("storing", 0.99)
     tell("done", 1.0)
     return ImportResult(site.id, False, readings.written, priced, weather, clean.written)
 

@@ -201,3 +201,23 @@ def test_the_newest_reading_is_known_by_site_asset_and_point(db: TenantStore, si
     write_readings(db, site, frame([(PV, 0, 1.0, GOOD), (LOAD, 3, 1.0, GOOD)]), "test")
     assert latest_reading_time(db, site) == T0 + timedelta(minutes=45)
     assert latest_reading_time(db, site, *PV) == T0
+
+
+def test_writing_again_and_again_uses_up_no_numbers_of_sources(
+    db: TenantStore, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        write_readings(db, site, frame([(PV, 0, float(number), GOOD)]), "control")
+    write_readings(db, site, frame([(PV, 0, 9.0, GOOD)]), "file:a.csv")
+
+    def sources() -> dict[str, int]:
+        with db.begin() as connection:
+            found = connection.exec_driver_sql("SELECT name, source_id FROM sources")
+            return {row[0]: row[1] for row in found}
+
+    found = sources()
+    assert found["file:a.csv"] == found["control"] + 1
+    monkeypatch.setattr("flexergy_pipelines.store.readings._MOST_SOURCES", 0)
+    write_readings(db, site, frame([(PV, 0, 8.0, GOOD)]), "file:b.csv")
+    assert "file:b.csv" not in sources()
+    assert read_corrections(db, site, T0, T0 + timedelta(days=1))["new_source"].to_list()[-1] == "file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -165,3 +166,20 @@ def test_a_site_that_is_no_sample_is_refused(db: TenantStore, tmp_path: Path) ->
     settings = Settings(home=tmp_path, database_url=None, tenant="demo")
     with pytest.raises(ValueError, match="site microgrid has no replay section"):
         import_sample(db, settings, site, NOW)
+
+
+def test_two_imports_at_once_do_not_wait_for_each_other(db: TenantStore, store_settings: Settings, short: None) -> None:
+    finished: list[str] = []
+
+    def the_other(step: str, _share: float) -> None:
+        if step == "storing" and not finished:
+            finished.append("microgrid")
+            # All of the first import is written, and its transaction still open.
+            with ThreadPoolExecutor(1) as pool:
+                other = pool.submit(import_sample, db, store_settings, sample_site("hybrid-park"), NOW)
+                assert other.result(timeout=60).readings > 0
+            finished.append("hybrid-park")
+
+    import_sample(db, store_settings, sample_site("microgrid"), NOW, progress=the_other)
+    assert finished == ["microgrid", "hybrid-park"]
+    assert list_sites(db) == ["hybrid-park", "microgrid"]
