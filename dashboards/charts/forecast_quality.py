@@ -55,4 +55,4 @@ def daily_chart(
         level = pl.DataFrame({"level": [mark[0]], "what": [mark[1]]})
         rule = alt.Chart(level).mark_rule(color=GREY, strokeDash=[5, 4])
         layers.append(rule.encode(y="level:Q", tooltip=alt.Tooltip("what:N", title="line")))
-    return alt.layer(*layers).properties(height=260)
+    return alt.layer(*layers).properties(height=380)
