@@ -9,6 +9,7 @@ from flexergy_pipelines.grid import Device, TemplatePoint, decode, encode
 from flexergy_pipelines.grid.templates import decode_unsigned32
 from plant_simulator.plant import Plant
 from plant_simulator.signals import DeviceSignals
+from plant_simulator.sunspec import sunspec_registers
 
 LATEST_EPOCH_S = 4_102_444_800
 """2100-01-01; a schedule that starts later is refused."""
@@ -45,8 +46,11 @@ class DeviceRegisters:
         self.signals = DeviceSignals(device, plant, seed)
         self.template = self.signals.template
         self._schedules = self._schedule_blocks()
+        self._fixed = sunspec_registers(self.template, device.assets)
         self.sizes = self._table_sizes()
         self._tables = {table: [0] * size for table, size in self.sizes.items()}
+        for address, register in self._fixed.items():
+            self._tables["holding"][address] = register
         self._clear()
         self._show_all()
 
@@ -120,6 +124,7 @@ class DeviceRegisters:
         lone = (self.template.heartbeat_address, self.template.setpoint_ttl_address)
         ends = [address + 1 for address in lone if address is not None]
         ends += [block.start_address + 2 for block in self._schedules]
+        ends += [address + 1 for address in self._fixed]
         ends += [slot.address + slot.width for block in self._schedules for slot in block.slots]
         highest["holding"] = max([highest["holding"], *ends])
         return highest

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flexergy_pipelines.grid import Device, DeviceTemplate, TemplatePoint, load_template
+from flexergy_pipelines.grid.ratings import rated_power_kw
 from plant_simulator.plant import Plant
 
 SPIKE_PROBABILITY = 0.1
@@ -61,7 +62,7 @@ class DeviceSignals:
         self.plant = plant
         self.template: DeviceTemplate = load_template(device.connection.template)
         self.signals = [
-            Signal(asset.id, index, self.template.point(point.quantity, index))
+            Signal(asset.id, index, self.template.point(point.quantity, index).for_rating(rated_power_kw(asset)))
             for index, asset in enumerate(device.assets)
             for point in self.template.points
         ]

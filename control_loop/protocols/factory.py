@@ -14,7 +14,9 @@ from control_loop.protocols.modbus_line import ModbusLine, SerialBus, TcpLine
 from control_loop.protocols.objects import ObjectDriver, ObjectHub
 from control_loop.protocols.ocpp16 import OcppDriver, Post
 from control_loop.protocols.ocpp_journal import Journal
+from control_loop.protocols.sunspec import SunSpecDriver
 from flexergy_pipelines.grid import Device, EvChargingManager, Site, load_template, points_of
+from flexergy_pipelines.grid.ratings import rated_power_kw
 from flexergy_pipelines.grid.tls import client_context
 from flexergy_pipelines.settings import Settings, read_endpoints
 
@@ -64,12 +66,15 @@ def driver_of(site: Site, device: Device, settings: Settings, shared: Shared) ->
 
 
 def _modbus(site: Site, device: Device, settings: Settings, shared: Shared) -> Driver:
-    return ModbusDriver(
+    template = load_template(device.connection.template)
+    make = ModbusDriver if template.sunspec is None else SunSpecDriver
+    return make(
         device.id,
         modbus_line(device, settings, shared),
-        load_template(device.connection.template),
+        template,
         [asset.id for asset in device.assets],
         _quantities(device),
+        ratings={asset.id: rated_power_kw(asset) for asset in device.assets},
         unit_id=device.connection.unit_id,
         timeout_s=device.connection.timeout_s,
         setpoint_ttl_s=site.operation.setpoint_ttl_s,

@@ -23,6 +23,9 @@ MAX_BLOCK = 120
 MAX_GAP = 8
 """Unused registers read along rather than asking twice."""
 BIT_TABLES = frozenset({"coil", "discrete"})
+POWER, LIMIT, AVAILABLE = "active_power_kw", "active_power_limit_kw", "available_power_kw"
+CLEAR_OF_LIMIT = 0.02
+"""Share of the limit within which a source may be held back by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class ModbusDriver:
         Assets behind the device, in the order of their register blocks.
     quantities : mapping
         Quantities to read of each asset.
+    ratings : mapping, optional
+        Rated power of each asset [kW], for points that are a share of it.
     timeout_s : float
         Longest wait for one answer [s].
     setpoint_ttl_s : float
@@ -96,6 +101,7 @@ class ModbusDriver:
         assets: Sequence[str],
         quantities: Mapping[str, frozenset[str]],
         *,
+        ratings: Mapping[str, float] | None = None,
         unit_id: int = 1,
         timeout_s: float = 0.3,
         setpoint_ttl_s: float = 60.0,
@@ -112,14 +118,24 @@ class ModbusDriver:
         self._backoff = backoff or Backoff()
         self._client: ModbusBaseClient | None = None
         self._heartbeat = 0
-        self._blocks = coalesce(
-            [
-                ((asset, point.quantity), template.point(point.quantity, i))
-                for i, asset in enumerate(assets)
-                for point in template.points
-                if "r" in point.access and point.quantity in quantities[asset]
-            ]
-        )
+        self._ratings = dict(ratings or {})
+        self._quantities = quantities
+        self._orders: dict[PointKey, TemplatePoint] = {}
+        self._blocks: list[Block] = []
+        self._place(template.points)
+
+    def _place(self, points: Sequence[TemplatePoint]) -> None:
+        """Take up where the device has its points; those of the first asset, the others at the template's stride."""
+        shown: list[tuple[PointKey, TemplatePoint]] = []
+        for asset, index in self._index.items():
+            for point in points:
+                moved = point.model_copy(update={"address": point.address + index * self._template.asset_stride})
+                moved = moved.for_rating(self._ratings.get(asset, 0.0))
+                if point.writable:
+                    self._orders[asset, point.quantity] = moved
+                if "r" in point.access and point.quantity in self._quantities[asset]:
+                    shown.append(((asset, point.quantity), moved))
+        self._blocks = coalesce(shown)
 
     @property
     def assets(self) -> frozenset[str]:
@@ -151,13 +167,28 @@ class ModbusDriver:
                 values[key] = decode(point, registers[offset : offset + point.width])
         if refusals and len(refusals) == len(self._blocks):
             raise refusals[-1]
+        if self._template.available_from_active:
+            for asset in self._index:
+                values[asset, AVAILABLE] = self._available(asset, values)
         return values
+
+    def _available(self, asset: str, values: Mapping[PointKey, float | None]) -> float | None:
+        """What a source could give: what it gives, while it stays clear of its limit; else nobody knows."""
+        power, limit = values.get((asset, POWER)), values.get((asset, LIMIT))
+        if power is None:
+            return None
+        clear = limit is None or power < limit - CLEAR_OF_LIMIT * max(limit, self._ratings.get(asset, 0.0))
+        return max(0.0, power) if clear or (limit or 0.0) >= self._ratings.get(asset, float("inf")) else None
 
     async def write(self, asset_id: str, quantity: str, value: float) -> None:
         """Write one value, and move the device's heartbeat; see `Driver.write`."""
         if asset_id not in self._index:
             raise DriverError(f"{self.device}: has no asset {asset_id}")
-        point = self._template.point(quantity, self._index[asset_id])
+        if self._template.sunspec is not None:
+            await self._connected()  # only the device knows where its points are
+        point = self._orders.get((asset_id, quantity))
+        if point is None:
+            raise DriverError(f"{self.device}: {quantity} of {asset_id} cannot be commanded")
         try:
             registers = encode(point, value)
         except ValueError as error:

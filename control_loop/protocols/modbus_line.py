@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -209,9 +210,9 @@ class SerialBus:
             client.ctx.call_create = partial(_noted, create, problems)
             try:
                 connected = await client.connect()
-            except (OSError, ValueError, ModbusException) as error:
+            except (OSError, ValueError, ModbusException, termios.error) as error:
                 client.close()
-                raise LineError(str(error)) from None
+                raise LineError(f"{line.device} does not take the settings of the line: {error}") from None
             if not connected:
                 client.close()
                 raise LineError(str(problems[-1]) if problems else "the line cannot be opened")

@@ -79,7 +79,8 @@ def test_a_reply_of_the_wrong_length_is_not_interpreted() -> None:
 @pytest.mark.parametrize("name", template_names())
 def test_shipped_templates_hold_together(name: str) -> None:
     template = load_template(name)
-    for quantity in template.quantities:
+    assert {p.quantity for p in template.points} <= template.quantities
+    for quantity in [p.quantity for p in template.points]:
         first, second = template.point(quantity, 0), template.point(quantity, 1)
         assert second.address - first.address == template.asset_stride
         assert first.word_order == template.word_order
@@ -108,6 +109,8 @@ def test_each_kind_has_a_template_with_all_it_needs() -> None:
         "generic_load_controller": "controllable_load",
         "generic_ev_manager": "ev",
         "generic_meter": "pcc",
+        "sunspec_inverter": "pv",
+        "sunspec_storage": "ess",
     }.items():
         assert set(REQUIRED_QUANTITIES[kind]) <= load_template(name).quantities
 

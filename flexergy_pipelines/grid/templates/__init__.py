@@ -5,10 +5,10 @@ from flexergy_pipelines.grid.templates.model import (
     DeviceTemplate,
     Schedule,
     TemplateError,
-    TemplatePoint,
     load_template,
     template_names,
 )
+from flexergy_pipelines.grid.templates.point import TemplatePoint
 
 __all__ = [
     "DeviceTemplate",

@@ -6,7 +6,7 @@ import math
 import struct
 from collections.abc import Sequence
 
-from flexergy_pipelines.grid.templates.model import WIDTH, TemplatePoint, WordOrder
+from flexergy_pipelines.grid.templates.point import WIDTH, TemplatePoint, WordOrder
 
 _RANGE: dict[str, tuple[int, int]] = {
     # The sentinel of "no value" is kept out of each range.

@@ -4,66 +4,18 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from flexergy_pipelines.grid.base import Many, Model, Positive
-
-RegisterType = Literal["bit", "int16", "uint16", "int32", "uint32", "float32", "int64", "uint64", "float64"]
-WordOrder = Literal["big", "little"]
-WIDTH: dict[str, int] = {
-    "bit": 1, "int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "int64": 4, "uint64": 4, "float64": 4,
-}  # fmt: skip
-BIT_TABLES = frozenset({"coil", "discrete"})
+from flexergy_pipelines.grid.templates.point import WIDTH, RegisterType, TemplatePoint, WordOrder
+from flexergy_pipelines.grid.templates.sunspec import SunSpecMap, bind, reference_chain
 
 
 class TemplateError(ValueError):
     """A template that does not exist or does not hold together."""
-
-
-class TemplatePoint(Model):
-    """One value in the register map.
-
-    Attributes
-    ----------
-    address : int
-        Zero-based register address of the device's first asset; asset i is at ``address + i * asset_stride``.
-    scale : float
-        Physical value = raw value x scale.
-    access : str
-        "r" is read only, "w" write only, "rw" both; what is writable lies in the holding registers or coils.
-    table : str
-        ``holding`` or ``input`` registers; ``coil`` or ``discrete`` inputs hold type ``bit`` only.
-    word_order : str or None
-        Set from the template; "big" puts the high word first.
-    """
-
-    quantity: str = Field(min_length=1)
-    table: Literal["holding", "input", "coil", "discrete"]
-    address: int = Field(ge=0, le=65535)
-    type: RegisterType
-    scale: Positive = 1.0
-    access: Literal["r", "w", "rw"] = "r"
-    word_order: WordOrder = "big"
-
-    @property
-    def width(self) -> int:
-        """Number of registers."""
-        return WIDTH[self.type]
-
-    @property
-    def writable(self) -> bool:
-        return "w" in self.access
-
-    @model_validator(mode="after")
-    def _writable_is_holding(self) -> TemplatePoint:
-        if self.writable and self.table not in {"holding", "coil"}:
-            raise ValueError(f"{self.quantity}: access {self.access} needs table holding or coil, not {self.table}")
-        if (self.table in BIT_TABLES) != (self.type == "bit"):
-            raise ValueError(f"{self.quantity}: type bit and tables coil and discrete go together, not {self.type}")
-        return self
 
 
 class Schedule(Model):
@@ -108,6 +60,10 @@ class DeviceTemplate(Model):
     heartbeat_address, setpoint_ttl_address : int or None
         uint16 holding registers of the whole device (not per asset): a counter that the master keeps changing, and the
         time in seconds after which the device itself leaves a setpoint that was not renewed.
+    sunspec : SunSpecMap or None
+        The points by their names in SunSpec models; `points` then hold where the reference device has them.
+    available_from_active : bool
+        The device does not say what it could give: while its limit does not bind, that is what it gives.
     """
 
     name: str
@@ -118,6 +74,8 @@ class DeviceTemplate(Model):
     schedule: Schedule | None = None
     heartbeat_address: int | None = Field(default=None, ge=0, le=65535)
     setpoint_ttl_address: int | None = Field(default=None, ge=0, le=65535)
+    sunspec: SunSpecMap | None = None
+    available_from_active: bool = False
 
     @model_validator(mode="after")
     def _no_overlap(self) -> DeviceTemplate:
@@ -139,7 +97,8 @@ class DeviceTemplate(Model):
 
     @property
     def quantities(self) -> frozenset[str]:
-        return frozenset(point.quantity for point in self.points)
+        derived = {"available_power_kw"} if self.available_from_active else set[str]()
+        return frozenset(point.quantity for point in self.points) | derived
 
     def point(self, quantity: str, asset_index: int = 0) -> TemplatePoint:
         """The point of `quantity` with its address moved to asset number `asset_index` of the device.
@@ -175,9 +134,24 @@ def load_template(name: str) -> DeviceTemplate:
         raise TemplateError(f"template {name} is unknown, known are {', '.join(template_names())}")
     raw = yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
     word_order = raw.get("word_order", "big")
+    if "sunspec" in raw:
+        try:
+            raw |= _reference(SunSpecMap.model_validate(raw["sunspec"]))
+        except ValidationError as error:
+            raise TemplateError(f"template {name}: {error.errors()[0]['msg']}") from None
     for part in [*raw["points"], *([raw["schedule"]] if raw.get("schedule") else [])]:
         part["word_order"] = word_order
     try:
         return DeviceTemplate.model_validate({"name": name, **raw})
     except ValidationError as error:
         raise TemplateError(f"template {name}: {error.errors()[0]['msg']}") from None
+
+
+def _reference(spec: SunSpecMap) -> dict[str, Any]:
+    """Where the reference device has the points, and the time after which it leaves an order."""
+    bound = bind(spec, reference_chain(spec.layout), lambda name: spec.factors.get(name, 0), None)
+    reverts = [point.address + point.width - 1 for point in bound.reverts]
+    return {
+        "points": [point.model_dump() for point in bound.points],
+        "setpoint_ttl_address": reverts[0] if reverts else None,
+    }

@@ -1,0 +1,68 @@
+"""The simulator and the loop's driver beside a Modbus client that nobody here wrote (`mbpoll`, over libmodbus)."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from control_loop.protocols.factory import Shared, driver_of
+from flexergy_pipelines.settings import Settings, publish_endpoints
+from plant_simulator.fronts import ModbusFront
+from tests.plant_simulator.fakes import make_plant, run
+
+MBPOLL = shutil.which("mbpoll")
+SETPOINT = "active_power_setpoint_kw"
+
+
+async def mbpoll(port: str, kind: str, address: int, *values: int) -> list[int]:
+    """Ask once, or write; returns the values that were read."""
+    assert MBPOLL is not None
+    options = ["-m", "tcp", "-p", port, "-a", "1", "-0", "-r", str(address), "-t", kind, "-B", "-1", "-q"]
+    process = await asyncio.create_subprocess_exec(
+        MBPOLL,
+        *options,
+        "127.0.0.1",
+        *map(str, values),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    rows = [line for line in output.decode().splitlines() if line.startswith("[")]
+    return [int(row.split(":")[1].split()[0]) for row in rows]
+
+
+@pytest.mark.requirement("com.01.1")
+@pytest.mark.skipif(MBPOLL is None, reason="mbpoll is not installed (Debian: apt install mbpoll)")
+def test_mbpoll_and_our_driver_see_and_command_the_same_device(tmp_path: Path) -> None:
+    async def check() -> None:
+        plant, clock = make_plant()
+        device = next(d for d in plant.site.devices() if d.id == "esc-1")
+        front = ModbusFront(device, plant, 1)
+        await front.start("127.0.0.1")
+        port = front.address.split(":")[1]
+        settings = Settings(tmp_path, None, "demo")
+        publish_endpoints(settings, {device.key: front.address})
+        link = device.connection.model_copy(update={"timeout_s": 5.0})
+        driver = driver_of(plant.site, dataclasses.replace(device, connection=link), settings, Shared())
+        try:
+            run(plant, clock, 5)
+            await front.refresh()
+            ours = await driver.read()
+            assert await mbpoll(port, "3", 2) == [round(1e4 * (ours["ess-1", "soc"] or 0.0))]
+            assert await mbpoll(port, "3:int", 6) == [25_000]
+            await driver.write("ess-1", SETPOINT, -60.25)
+            assert await mbpoll(port, "4:int", 0) == [-6025]
+            await mbpoll(port, "4:int", 0, 3000)
+            assert plant.orders.in_force("ess-1", SETPOINT) == 30.0
+            await front.refresh()
+            assert (await driver.read())["ess-1", SETPOINT] == 30.0
+        finally:
+            await driver.close()
+            await front.stop()
+
+    asyncio.run(check())
