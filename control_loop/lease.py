@@ -11,32 +11,17 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from flexergy_pipelines.store.leases import LeaseRow
+
 RELEASED = ""
+TTL_S = 2.0
+"""Time the counter must stand still before another takes over [s]; with the watching it is done within 3 s."""
+
 HELD_SHARE = 0.7
 """Share of the time to live after which a holder that could not renew stops by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseRow:
-    """What stands in the shared place.
-
-    Attributes
-    ----------
-    holder : str
-        Instance that holds the lease.
-    epoch : int
-        Rises with every takeover.
-    counter : int
-        Rises with every renewal.
-    """
-
-    holder: str
-    epoch: int
-    counter: int
 
 
 class LeaseStore(Protocol):
@@ -50,9 +35,13 @@ class LeaseStore(Protocol):
         """Put `row` there if `expected` still stands there; says whether it did."""
         ...
 
+    def close(self) -> None:
+        """End what is open."""
+        ...
+
 
 class FileLeaseStore:
-    """A lease in a file, for instances that share a disk.
+    """A lease in a file, for instances that share a disk: it needs no database, so control goes on without one.
 
     Parameters
     ----------
@@ -85,6 +74,9 @@ class FileLeaseStore:
             scratch.replace(self.path)
             return True
 
+    def close(self) -> None:
+        """See `LeaseStore.close`; a file is only open while it is read or written."""
+
 
 class CounterLease:
     """One instance's view of the lease.
@@ -101,7 +93,7 @@ class CounterLease:
         Time the counter must stand still before another takes over [s].
     """
 
-    def __init__(self, store: LeaseStore, holder: str, monotonic: Callable[[], float], ttl_s: float = 2.5) -> None:
+    def __init__(self, store: LeaseStore, holder: str, monotonic: Callable[[], float], ttl_s: float = TTL_S) -> None:
         self.ttl_s = ttl_s
         self.epoch = 0
         self._store = store

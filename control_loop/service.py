@@ -11,11 +11,12 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from control_loop.cycle import ControlCycle
 from control_loop.frequency import frequency_orders
 from control_loop.gateway import Gateway, StoreGateway
-from control_loop.lease import CounterLease, FileLeaseStore
+from control_loop.lease import CounterLease, FileLeaseStore, LeaseStore
 from control_loop.news import News
 from control_loop.outbox import Outbox
 from control_loop.protocols.backoff import Backoff
@@ -27,6 +28,7 @@ from flexergy_pipelines.grid import Site, SystemClock
 from flexergy_pipelines.logs import get_logger
 from flexergy_pipelines.settings import Settings
 from flexergy_pipelines.store import Store, StoreError, TenantStore, open_store
+from flexergy_pipelines.store.leases import StoreLease
 from flexergy_pipelines.store.notify import COMMAND, PLAN, Listener
 from flexergy_pipelines.store.sites import list_sites
 
@@ -55,6 +57,10 @@ class ControlService:
         Sites to run; empty means all of the tenant.
     gateway_of : callable
         Makes the gateway of a site.
+    lease : str
+        Where instances of this service agree who commands a site: ``file`` under the home folder, for instances on
+        one machine, or ``store``, for instances on several. With ``store`` nothing is commanded while the store
+        cannot be reached: no instance can then know that it is the only one.
     """
 
     def __init__(
@@ -63,7 +69,9 @@ class ControlService:
         only: Sequence[str] = (),
         *,
         gateway_of: Callable[[TenantStore, str], Gateway] = StoreGateway,
+        lease: Literal["file", "store"] = "file",
     ) -> None:
+        self._lease_in = lease
         self.settings = settings
         self.only = tuple(only)
         self._instance = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -147,19 +155,29 @@ class ControlService:
                 await self._end(site_id)
                 running = None
             if running is None:
-                self.running[site_id] = self._start(site, gateway)
+                self.running[site_id] = self._start(site, gateway, self._lease_store(db, site_id))
 
-    def _start(self, site: Site, gateway: Gateway) -> RunningSite:
+    def _lease_store(self, db: TenantStore, site_id: str) -> LeaseStore:
+        name = f"control-{self.settings.tenant}-{site_id}"
+        if self._lease_in == "store":
+            return StoreLease(db, name)
+        return FileLeaseStore(self.settings.run_dir / f"{name}.lease")
+
+    def _start(self, site: Site, gateway: Gateway, store: LeaseStore) -> RunningSite:
         running = RunningSite(site, asyncio.Event())
-        running.task = asyncio.create_task(self._run_site(running, gateway), name=f"site {site.id}")
+
+        async def run() -> None:
+            with contextlib.closing(store):
+                await self._run_site(running, gateway, store)
+
+        running.task = asyncio.create_task(run(), name=f"site {site.id}")
         return running
 
-    async def _run_site(self, running: RunningSite, gateway: Gateway) -> None:
+    async def _run_site(self, running: RunningSite, gateway: Gateway, store: LeaseStore) -> None:
         """Stand by until the lease is ours, then run the site's loop until it is told to stop or loses the lease."""
         site, clock = running.site, SystemClock()
         event_loop = asyncio.get_running_loop()
         name = f"{self.settings.tenant}-{site.id}"
-        store = FileLeaseStore(self.settings.run_dir / f"control-{name}.lease")
         lease = CounterLease(store, self._instance, clock.monotonic)
         if not await self._hold(lease, running.stop, site.id):
             return
@@ -197,13 +215,20 @@ class ControlService:
                 renewing.cancel()
                 await asyncio.gather(renewing, return_exceptions=True)
                 await asyncio.to_thread(outbox.stop)
-                await asyncio.to_thread(lease.release)
+                with contextlib.suppress(OSError, StoreError):
+                    # Not given back is only later taken over.
+                    await asyncio.to_thread(lease.release)
 
     async def _hold(self, lease: CounterLease, stop: asyncio.Event, site_id: str) -> bool:
         """Wait until the lease is ours, as a standby watches the one that commands; false when told to stop."""
         waiting = False
         while not stop.is_set():
-            if await asyncio.to_thread(lease.step):
+            try:
+                held = await asyncio.to_thread(lease.step)
+            except (OSError, StoreError) as error:
+                held = False
+                self._log.warning("the lease cannot be read", site=site_id, error=str(error))
+            if held:
                 self._log.info("holds the lease", site=site_id, epoch=lease.epoch)
                 return True
             if not waiting:
@@ -219,7 +244,7 @@ class ControlService:
             try:
                 await asyncio.to_thread(lease.step)
                 taken = lease.epoch != epoch or await asyncio.to_thread(lease.lost)
-            except OSError as error:
+            except (OSError, StoreError) as error:
                 self._log.error("the lease cannot be renewed; nothing is commanded", site=site_id, error=str(error))
                 taken = False
             if taken:

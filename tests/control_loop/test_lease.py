@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from control_loop.lease import CounterLease, FileLeaseStore, LeaseRow
+from control_loop.lease import CounterLease, FileLeaseStore
+from flexergy_pipelines.store import StoreError, TenantStore
+from flexergy_pipelines.store.leases import LeaseRow, StoreLease
 
 TTL_S = 2.0
 STEP_S = 0.25
@@ -31,6 +34,9 @@ class MemoryStore:
             return False
         self.row = row
         return True
+
+    def close(self) -> None:
+        self.reachable = False
 
 
 @dataclass
@@ -123,6 +129,37 @@ def test_a_lease_that_is_given_back_is_taken_at_once() -> None:
     assert second.lease.epoch == 2
     first.lease.release()
     assert second.lease.step()
+
+
+@pytest.mark.requirement("sysavailability.01.1")
+def test_the_store_changes_only_for_who_saw_its_last_state_and_keeps_tenants_apart(db: TenantStore) -> None:
+    first, second = StoreLease(db, "control-site"), StoreLease(db, "control-site")
+    other = StoreLease(db.store.tenant(db.store.create_tenant("another").name), "control-site")
+    with closing(first), closing(second), closing(other):
+        assert first.load() is None
+        assert first.compare_and_set(None, LeaseRow("a", 1, 0))
+        assert not second.compare_and_set(None, LeaseRow("b", 1, 0))
+        assert second.load() == LeaseRow("a", 1, 0)
+        assert second.compare_and_set(LeaseRow("a", 1, 0), LeaseRow("b", 2, 0))
+        assert not first.compare_and_set(LeaseRow("a", 1, 0), LeaseRow("a", 1, 1))
+        assert other.load() is None
+        # A connection that was cut is made anew with the next call.
+        first.close()
+        assert first.load() == LeaseRow("b", 2, 0)
+
+
+def test_a_store_that_does_not_answer_is_an_error_and_not_a_lease(db: TenantStore) -> None:
+    store, now = StoreLease(db, "control-site"), [0.0]
+    holder = CounterLease(store, "a", lambda: now[0])
+    with closing(store):
+        assert holder.step()
+        with db.begin() as connection:
+            connection.exec_driver_sql("UPDATE control_leases SET counter = counter")
+            now[0] = 1.5
+            with pytest.raises(StoreError, match="took longer than allowed"):
+                holder.step()
+            assert not holder.held  # not renewed in time: it has stopped by itself
+        assert holder.step()
 
 
 def test_the_file_changes_only_for_who_saw_its_last_state(tmp_path: Path) -> None:

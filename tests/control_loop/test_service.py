@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from sqlalchemy import make_url
@@ -86,9 +87,10 @@ def test_a_site_is_found_when_it_appears_and_started_again_when_it_changes(bench
 
 
 @pytest.mark.requirement("sysavailability.01.1")
-def test_a_second_instance_stands_by_and_takes_over(bench: Bench) -> None:
+@pytest.mark.parametrize("lease", ["file", "store"])
+def test_a_second_instance_stands_by_and_takes_over(bench: Bench, lease: Literal["file", "store"]) -> None:
     save_site(bench.db, bench.site)
-    first, second = ControlService(bench.settings), ControlService(bench.settings)
+    first, second = (ControlService(bench.settings, lease=lease) for _ in range(2))
     stops: list[asyncio.Event] = []
 
     async def talk() -> None:
