@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -37,11 +38,11 @@ def at(hours: float) -> datetime:
 @pytest.mark.requirement("energy.09.1", "energy.09.2")
 def test_the_mode_that_starts_last_holds_until_its_end_and_then_the_one_beneath(db: TenantStore) -> None:
     site = microgrid_in(db)
-    given = {"reason": "tested", "user": "olga"}
-    schedule_mode(db, site, "self_consumption", starts_at=at(0), **given)
+    schedule_mode(db, site, "self_consumption", starts_at=at(0), reason="tested", user="olga")
     shaving = schedule_mode(
-        db, site, "peak_shaving", starts_at=at(8), ends_at=at(12), parameters={"import_kw": 120.0}, **given
-    )
+        db, site, "peak_shaving", starts_at=at(8), ends_at=at(12), parameters={"import_kw": 120.0}, reason="tested",
+        user="olga",
+    )  # fmt: skip
     assert mode_in_force(db, site, at(-1)) is None
     holding = [mode_in_force(db, site, at(hour)) for hour in (0, 7.9, 8, 11.9, 12, 400)]
     assert [one and one.mode for one in holding] == [
@@ -79,10 +80,10 @@ def test_the_mode_that_starts_last_holds_until_its_end_and_then_the_one_beneath(
     ],
 )
 def test_what_cannot_be_scheduled_is_refused_and_nothing_is_left(
-    db: TenantStore, mode: str, change: dict, said: str
+    db: TenantStore, mode: str, change: dict[str, Any], said: str
 ) -> None:
     site = microgrid_in(db)
-    given = {"starts_at": at(0), "reason": "tested", "user": "olga", **change}
+    given: dict[str, Any] = {"starts_at": at(0), "reason": "tested", "user": "olga", **change}
     with pytest.raises(InvalidDataError, match=said):
         schedule_mode(db, site, mode, **given)
     assert list_modes(db, site, at(-100), at(100)) == []

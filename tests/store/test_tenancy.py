@@ -10,8 +10,17 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from flexergy_pipelines.access import create_user, open_session
+from flexergy_pipelines.operation.modes import list_modes
+from flexergy_pipelines.operation.outages import outages_between
 from flexergy_pipelines.store import InvalidDataError, NotFoundError, Store, StoreError, TenantStore
 from flexergy_pipelines.store.alarms import acknowledge_alarm, clear_alarm, list_alarms, raise_alarm
+from flexergy_pipelines.store.ancillary import (
+    Transaction,
+    read_ancillary_prices,
+    read_transactions,
+    write_ancillary_prices,
+    write_transactions,
+)
 from flexergy_pipelines.store.bulk import (
     BulkJob,
     MeterRead,
@@ -109,6 +118,11 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
              | {"unit": "kWh", "coverage": 1.0}]
         ),
     )  # fmt: skip
+    offer = {"product": "fcr", "direction": "both", "time": T0, "resolution_minutes": 240}
+    offer |= {"capacity_price_eur_per_kw_h": value, "activation_price_eur_per_kwh": None}
+    write_ancillary_prices(db, SITE, pl.DataFrame([offer]), T0)
+    write_transactions(db, SITE, [Transaction("market", "1", "fcr", "both", T0, END, value, 0.01, T0)])
+    _fill_operation(db)
     return {
         "plan": plan_id,
         "alarm": raise_alarm(db, SITE, "code", 2, f"is {value}"),
@@ -116,6 +130,19 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
         "command": write_command(db, SITE, *PV, value, f"is {value}", "user"),
         "file": record_meter_file(db, SITE, f"{value}.csv", SHA, "ingested"),
     }
+
+
+def _fill_operation(db: TenantStore) -> None:
+    """Rows of what an operator schedules, straight into their tables: the site of this test has no configuration."""
+    with db.begin() as connection:
+        for statement in (
+            "mode_schedule (site_id, mode, parameters, starts_at, reason, created_by) "
+            "VALUES (%s, 'idle', '{}', %s, '', '')",
+            "planning_settings (site_id, settings, changed_at, changed_by) VALUES (%s, '{}', %s, '')",
+            "asset_outages (site_id, starts_at, asset_id, ends_at, reason, created_by) "
+            "VALUES (%s, %s, 'pv', '2100-01-01', '', '')",
+        ):
+            connection.exec_driver_sql(f"INSERT INTO {statement}", (SITE, T0))
 
 
 def everything(db: TenantStore, plan_id: int) -> dict[str, Any]:
@@ -148,6 +175,10 @@ def everything(db: TenantStore, plan_id: int) -> dict[str, Any]:
         "live": read_live(db, SITE)["value"].to_list(),
         "curves": [curve.points[0][1] for curve in read_frequency_curves(db, SITE, T0, END)],
         "kpis": read_kpis(db, SITE)["value"].to_list(),
+        "ancillary": read_ancillary_prices(db, SITE, T0, END)["capacity_price_eur_per_kw_h"].to_list(),
+        "sales": [sale.power_kw for sale in read_transactions(db, SITE, T0, END)],
+        "modes": len(list_modes(db, SITE, T0, END)),
+        "outages": len(outages_between(db, SITE, T0, END)),
         "alarms": list_alarms(db, SITE, active_only=False)["message"].to_list(),
         "replans": [request.reason for request in pending_replans(db)],
         "commands": [command.reason for command in open_commands(db, SITE)],
