@@ -9,6 +9,7 @@ from typing import Any
 from control_loop.protocols import iec104, iec61850
 from control_loop.protocols.addressing import by_name, by_rule
 from control_loop.protocols.base import Driver
+from control_loop.protocols.dlms import DlmsDriver
 from control_loop.protocols.modbus import ModbusDriver
 from control_loop.protocols.modbus_line import ModbusLine, SerialBus, TcpLine
 from control_loop.protocols.objects import ObjectDriver, ObjectHub
@@ -18,8 +19,10 @@ from control_loop.protocols.sunspec import SunSpecDriver
 from flexergy_pipelines.grid import Device, EvChargingManager, Site, load_template, points_of
 from flexergy_pipelines.grid.ratings import rated_power_kw
 from flexergy_pipelines.grid.tls import client_context
+from flexergy_pipelines.metering.keys import credentials_of
 from flexergy_pipelines.settings import Settings, read_endpoints
 
+LEAST_METER_TIMEOUT_S = 2.0
 CERTIFICATES = "certificates"
 """Folder under the platform's home that TLS file names are relative to."""
 
@@ -61,6 +64,8 @@ def driver_of(site: Site, device: Device, settings: Settings, shared: Shared) ->
             return _objects(site, device, settings, shared)
         case "ocpp16":
             return _ocpp(site, device, settings)
+        case "dlms":
+            return _dlms(device, settings)
         case other:
             raise ValueError(f"{device.id}: the control loop does not speak {other}")
 
@@ -121,6 +126,18 @@ def _objects(site: Site, device: Device, settings: Settings, shared: Shared) -> 
         unit_id=connection.unit_id,
         setpoint_ttl_s=site.operation.setpoint_ttl_s,
         more=more,
+    )
+
+
+def _dlms(device: Device, settings: Settings) -> Driver:
+    return DlmsDriver(
+        device.id,
+        address_of(device, settings),
+        load_template(device.connection.template),
+        [asset.id for asset in device.assets],
+        _quantities(device),
+        credentials=lambda: credentials_of(settings, device.key),
+        timeout_s=max(LEAST_METER_TIMEOUT_S, device.connection.timeout_s),
     )
 
 

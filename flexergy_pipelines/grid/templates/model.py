@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -12,6 +12,8 @@ from pydantic import Field, ValidationError, model_validator
 from flexergy_pipelines.grid.base import Many, Model, Positive
 from flexergy_pipelines.grid.templates.point import WIDTH, RegisterType, TemplatePoint, WordOrder
 from flexergy_pipelines.grid.templates.sunspec import SunSpecMap, bind, reference_chain
+
+Obis = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){5}$")]
 
 
 class TemplateError(ValueError):
@@ -62,6 +64,8 @@ class DeviceTemplate(Model):
         time in seconds after which the device itself leaves a setpoint that was not renewed.
     sunspec : SunSpecMap or None
         The points by their names in SunSpec models; `points` then hold where the reference device has them.
+    obis : dict
+        DLMS/COSEM registers by quantity (``1.0.16.7.0.255``); of several the first less the others counts.
     available_from_active : bool
         The device does not say what it could give: while its limit does not bind, that is what it gives.
     """
@@ -76,6 +80,7 @@ class DeviceTemplate(Model):
     setpoint_ttl_address: int | None = Field(default=None, ge=0, le=65535)
     sunspec: SunSpecMap | None = None
     available_from_active: bool = False
+    obis: dict[str, Many[Obis]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _no_overlap(self) -> DeviceTemplate:
