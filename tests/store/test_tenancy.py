@@ -14,13 +14,7 @@ from flexergy_pipelines.operation.modes import list_modes
 from flexergy_pipelines.operation.outages import outages_between
 from flexergy_pipelines.store import InvalidDataError, NotFoundError, Store, StoreError, TenantStore
 from flexergy_pipelines.store.alarms import acknowledge_alarm, clear_alarm, list_alarms, raise_alarm
-from flexergy_pipelines.store.ancillary import (
-    Transaction,
-    read_ancillary_prices,
-    read_transactions,
-    write_ancillary_prices,
-    write_transactions,
-)
+from flexergy_pipelines.store.ancillary import read_ancillary_prices, read_transactions, write_ancillary_prices
 from flexergy_pipelines.store.bulk import (
     BulkJob,
     MeterRead,
@@ -39,6 +33,7 @@ from flexergy_pipelines.store.commands import (
     write_command,
 )
 from flexergy_pipelines.store.energy import read_energy, write_energy
+from flexergy_pipelines.store.ev_sessions import read_sessions, write_sessions
 from flexergy_pipelines.store.events import list_events
 from flexergy_pipelines.store.forecasts import ForecastRun, list_forecast_runs, read_forecast, write_forecast
 from flexergy_pipelines.store.frequency_curves import (
@@ -103,6 +98,8 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
     write_setpoints(db, SITE, row(sent=value, status="ok"))
     write_live(db, SITE, row(value=value, quality=0))
     write_frequency_curve(db, SITE, FrequencyCurve(PV[0], T0, ((49.8, value), (50.2, -value)), 1.0))
+    stay = {"asset_id": "ev-1", "charge_point": "cp-1", "session_id": "1", "arrival": T0, "departure": END}
+    write_sessions(db, SITE, pl.DataFrame([stay | {"energy_kwh": abs(value)}]))
     write_energy(db, SITE, energy_row(value))
     write_quality(db, SITE, pl.DataFrame([quality_row()]))
     finding = {"check_name": "balance", "day": T0.date(), "subject": "all", "expected": value, "found": 0.0}
@@ -121,8 +118,7 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
     offer = {"product": "fcr", "direction": "both", "time": T0, "resolution_minutes": 240}
     offer |= {"capacity_price_eur_per_kw_h": value, "activation_price_eur_per_kwh": None}
     write_ancillary_prices(db, SITE, pl.DataFrame([offer]), T0)
-    write_transactions(db, SITE, [Transaction("market", "1", "fcr", "both", T0, END, value, 0.01, T0)])
-    _fill_operation(db)
+    _fill_operation(db, value)
     return {
         "plan": plan_id,
         "alarm": raise_alarm(db, SITE, "code", 2, f"is {value}"),
@@ -132,7 +128,7 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
     }
 
 
-def _fill_operation(db: TenantStore) -> None:
+def _fill_operation(db: TenantStore, value: float) -> None:
     """Rows of what an operator schedules, straight into their tables: the site of this test has no configuration."""
     with db.begin() as connection:
         for statement in (
@@ -143,6 +139,11 @@ def _fill_operation(db: TenantStore) -> None:
             "VALUES (%s, %s, 'pv', '2100-01-01', '', '')",
         ):
             connection.exec_driver_sql(f"INSERT INTO {statement}", (SITE, T0))
+        connection.exec_driver_sql(
+            "INSERT INTO market_transactions (site_id, market, transaction_id, product, direction, starts_at, ends_at, "
+            "power_kw, price_eur_per_kw_h, received_at) VALUES (%s, 'm', '1', 'fcr', 'up', %s, %s, %s, 0, %s)",
+            (SITE, T0, END, value, T0),
+        )
 
 
 def everything(db: TenantStore, plan_id: int) -> dict[str, Any]:
@@ -174,6 +175,7 @@ def everything(db: TenantStore, plan_id: int) -> dict[str, Any]:
         "latest_setpoints": latest_setpoints(db, SITE)["sent"].to_list(),
         "live": read_live(db, SITE)["value"].to_list(),
         "curves": [curve.points[0][1] for curve in read_frequency_curves(db, SITE, T0, END)],
+        "sessions": read_sessions(db, SITE, T0, END)["energy_kwh"].to_list(),
         "kpis": read_kpis(db, SITE)["value"].to_list(),
         "ancillary": read_ancillary_prices(db, SITE, T0, END)["capacity_price_eur_per_kw_h"].to_list(),
         "sales": [sale.power_kw for sale in read_transactions(db, SITE, T0, END)],
