@@ -23,6 +23,7 @@ from flexergy_pipelines.store.bulk import (
     save_bulk_job,
     write_meter_reads,
 )
+from flexergy_pipelines.store.charging_access import charge_point_keys, list_id_tags, new_charge_point_key, save_id_tag
 from flexergy_pipelines.store.clean import read_clean, write_clean
 from flexergy_pipelines.store.commands import (
     acknowledge_command,
@@ -35,6 +36,7 @@ from flexergy_pipelines.store.commands import (
 from flexergy_pipelines.store.energy import read_energy, write_energy
 from flexergy_pipelines.store.ev_sessions import read_sessions, write_sessions
 from flexergy_pipelines.store.events import list_events
+from flexergy_pipelines.store.field_devices import list_proposals, propose_device
 from flexergy_pipelines.store.forecasts import ForecastRun, list_forecast_runs, read_forecast, write_forecast
 from flexergy_pipelines.store.frequency_curves import (
     FrequencyCurve,
@@ -42,6 +44,7 @@ from flexergy_pipelines.store.frequency_curves import (
     write_frequency_curve,
 )
 from flexergy_pipelines.store.kpis_table import read_kpis, write_kpis
+from flexergy_pipelines.store.link_statistics import LinkRow, read_link_statistics, write_link_statistics
 from flexergy_pipelines.store.live import read_live, write_live
 from flexergy_pipelines.store.meter_files import find_meter_file, list_meter_files, record_meter_file
 from flexergy_pipelines.store.open_days import open_days
@@ -119,6 +122,7 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
     offer |= {"capacity_price_eur_per_kw_h": value, "activation_price_eur_per_kwh": None}
     write_ancillary_prices(db, SITE, pl.DataFrame([offer]), T0)
     _fill_operation(db, value)
+    _fill_field(db, value)
     return {
         "plan": plan_id,
         "alarm": raise_alarm(db, SITE, "code", 2, f"is {value}"),
@@ -146,6 +150,17 @@ def _fill_operation(db: TenantStore, value: float) -> None:
         )
 
 
+def _fill_field(db: TenantStore, value: float) -> None:
+    """A found device, a link's statistics, a driver's tag and a charge point's key."""
+    propose_device(
+        db, SITE, protocol="modbus_tcp", address="10.0.0.5:502 unit 1", identity={"serial": value}, template=None
+    )
+    counts = (1, 0, 0, 1, 10, 10)
+    write_link_statistics(db, SITE, [LinkRow("esc-1", T0, True, *counts, value, value, "modbus_tcp", None, "")])
+    save_id_tag(db, "TAG-1", actor="ann", holder=f"holder {value:g}")
+    new_charge_point_key(db, SITE, "cp-1", actor="ann")
+
+
 def everything(db: TenantStore, plan_id: int) -> dict[str, Any]:
     """What a tenant can read, by every reading function there is."""
     active = read_active_plan(db, SITE, T0)
@@ -154,6 +169,10 @@ def everything(db: TenantStore, plan_id: int) -> dict[str, Any]:
         "readings": read_readings(db, SITE, T0, END)["value"].to_list(),
         "means": read_readings(db, SITE, T0, T0 + timedelta(hours=1), step="1h")["value"].to_list(),
         "newest": latest_reading_time(db, SITE),
+        "found": [proposal.identity for proposal in list_proposals(db)],
+        "links": read_link_statistics(db, SITE, T0 - timedelta(hours=1), END)["latency_s"].to_list(),
+        "tags": [tag.holder for tag in list_id_tags(db)],
+        "keys": list(charge_point_keys(db, SITE).values()),
         "corrections": read_corrections(db, SITE, T0, END)["old_value"].to_list(),
         "clean": read_clean(db, SITE, T0, END)["value"].to_list(),
         "energy": read_energy(db, SITE, T0, END)["forward_kwh"].to_list(),
