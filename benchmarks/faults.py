@@ -252,11 +252,24 @@ def resets(values: Values, per_day: int, random: np.random.Generator) -> tuple[V
 def roll_overs(values: Values, per_day: int, random: np.random.Generator) -> tuple[Values, Mask]:
     """The series' energy register in whole units, with few digits; now and then another meter takes its place."""
     register = np.floor(counter_of(values, per_day))
-    digits = 10.0 ** max(2, np.floor(np.log10(register[-1] - register[0]) - 0.5))
+    digits = 10.0 ** max(2, np.floor(np.log10(register[-1] - register[0])))
+    replaced = np.zeros(values.size, dtype=bool)
     for place in sorted(_places(values, per_day, random, per_day, 2)):
-        register[place:] += random.integers(0, int(digits))
+        register[place:] += random.integers(int(0.3 * digits), int(0.9 * digits))
+        replaced[place] = True
     dirty = register % digits
-    return dirty, np.concatenate(([False], np.diff(dirty) < 0))
+    return dirty, np.concatenate(([False], np.diff(dirty) < 0)) | replaced
+
+
+def stuck_register(values: Values, per_day: int, random: np.random.Generator) -> tuple[Values, Mask]:
+    """The series' energy register, standing still for three hours to a day, then right again."""
+    register = counter_of(values, per_day)
+    dirty = register.copy()
+    hour = max(1, per_day // 24)
+    for place in _places(values, per_day, random, per_day, _count(values, per_day) // 2):
+        length = int(random.integers(max(4, 3 * hour), per_day))
+        dirty[place : place + length] = dirty[place - 1]
+    return dirty, dirty != register
 
 
 FAULTS: dict[str, Injection] = {
@@ -276,8 +289,9 @@ MORE_FAULTS: dict[str, Injection] = {
     "slips /10": _slips((0.1,), 1, 3),
     "signs": turned_signs,
     "roll-overs": roll_overs,
+    "stuck": stuck_register,
 }
-REGISTER_FAULTS = frozenset({"resets", "roll-overs"})
+REGISTER_FAULTS = frozenset({"resets", "roll-overs", "stuck"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from flexergy_pipelines.quality.rules.counters import counter_faults, is_counter
 from flexergy_pipelines.quality.rules.ranges import negative, night_output, out_of_range, sentinels, turned
 from flexergy_pipelines.quality.rules.slips import unit_slips
 from flexergy_pipelines.quality.rules.spikes import spikes
-from flexergy_pipelines.quality.rules.standing import dead, frozen
+from flexergy_pipelines.quality.rules.standing import dead, frozen, stuck
 from flexergy_pipelines.quality.spec import SeriesSpec
 
 Values = NDArray[np.float64]
@@ -96,6 +96,9 @@ def _detect_counter(values: Values, codes: Codes, spec: SeriesSpec) -> tuple[Val
     wrong = out_of_range(values, spec)
     values[wrong] = np.nan
     codes[wrong] = CODE[flags.OUT_OF_RANGE]
+    still = stuck(values, spec)
+    values[still] = np.nan
+    codes[still] = CODE[flags.FROZEN]
     off, reset, factor = counter_faults(values)
     slipped = off & (factor != 1)
     values[slipped] /= factor[slipped]

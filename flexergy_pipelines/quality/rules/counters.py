@@ -24,9 +24,9 @@ def is_counter(values: Values) -> bool:
     if falls > 0.02 or rises < 0.05:
         return False
     typical = float(np.quantile(thin(step), 0.9))
-    spread = float(np.quantile(thin(known), 0.9) - np.quantile(thin(known), 0.1))
-    # A power falls as often as it rises; a register goes far beyond its steps.
-    return spread > 20 * max(typical, 1e-12) or falls == 0
+    # A power falls as often as it rises; a register goes far beyond its steps, even if it begins anew each day.
+    counted = float(step[step > 0].sum())
+    return falls == 0 or (rises > 8 * falls and counted > 20 * max(typical, 1e-12))
 
 
 def counter_faults(values: Values) -> tuple[Mask, Mask, Values]:
@@ -51,7 +51,7 @@ def counter_faults(values: Values) -> tuple[Mask, Mask, Values]:
     step = np.diff(known)
     apart = np.diff(good)
     rise = float(np.quantile(thin(step[step >= 0] / apart[step >= 0]), 0.99)) if (step >= 0).any() else 0.0
-    largest = max(50 * rise, 1e-9)
+    largest = max(15 * rise, 1e-9)
     fall = step < -1e-9 * np.maximum(np.abs(known[:-1]), 1)
     leap = step > largest * apart
     odd = np.flatnonzero(fall | leap)
@@ -78,7 +78,14 @@ def counter_faults(values: Values) -> tuple[Mask, Mask, Values]:
             after = end
         else:
             reset[good[edge + 1]] = True
-    # A register that begins anew most days is a daily one, and means it.
-    if reset.sum() > max(20, 0.5 * good.size / LONGEST_EXCURSION):
+    if _regular(np.flatnonzero(reset)):
         reset[:] = False
     return spike, reset, factor
+
+
+def _regular(places: NDArray[np.int64]) -> bool:
+    """Whether a register begins anew at equal distances: a daily one, that means it."""
+    if places.size < 6:
+        return False
+    apart = np.diff(places)
+    return bool((np.abs(apart - np.median(apart)) <= 0.02 * np.median(apart) + 1).mean() > 0.8)

@@ -15,6 +15,8 @@ SHORTEST = 3  # identical neighbours; two may meet by chance in any meter of lim
 SHORTEST_HOURS = 2.2  # for that long a machine may well draw the same
 CHANCE = 0.02  # runs of this length that chance may bring in the whole series
 RATED = 0.97  # of the nameplate, or of the highest values: full power
+NEVER_RESTS = 0.03  # share of steps without counting in a register that always counts
+CATCH_UP = 3.0  # times the steps before and after: what was not counted meanwhile
 HEADROOM = 1.1  # times the nameplate is the largest value that is possible
 # Shortest time of standing still that is told, for kinds that may rest for a while [h].
 LEAST_HOURS = {"exchange": 3.0}
@@ -49,6 +51,30 @@ def frozen(values: Values, spec: SeriesSpec) -> Mask:
         hit &= ~_is_plateau(level, lengths, size, spec)
     for start, length in zip(starts[hit].tolist(), lengths[hit].tolist(), strict=True):
         mask[start + 1 : start + length] = True
+    return mask
+
+
+def stuck(values: Values, spec: SeriesSpec) -> Mask:
+    """Readings of a register that stood still though there was something to count.
+
+    A register may rest as long as nothing flows. It was stuck where it catches up afterwards, or where this register
+    never rests otherwise. The first reading of such a stretch was still right and stays.
+    """
+    mask = np.zeros(values.size, dtype=bool)
+    if values.size < 50:
+        return mask
+    step = np.diff(values)
+    rate = float(np.mean(np.maximum(thin(step), 0.0))) if np.isfinite(step).any() else 0.0
+    starts, lengths = _runs(values)
+    inside = np.isfinite(values[starts]) & (starts > 0) & (starts + lengths + 1 < values.size)
+    long = np.flatnonzero(inside & (lengths > max(spec.steps(SHORTEST_HOURS), SHORTEST)))
+    rests = float((lengths[lengths > 1] - 1).sum()) / values.size
+    never = rests < NEVER_RESTS and long.size <= max(10, 0.2 * values.size / spec.steps_per_day)
+    for start, length in zip(starts[long].tolist(), lengths[long].tolist(), strict=True):
+        before, caught_up, after = step[start - 1], step[start + length - 1], step[start + length]
+        leaps = caught_up > CATCH_UP * max(before, after, rate / CATCH_UP)
+        if leaps or (never and min(before, caught_up) > 0.5 * rate):
+            mask[start + 1 : start + length] = True
     return mask
 
 
