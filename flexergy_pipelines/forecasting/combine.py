@@ -22,6 +22,10 @@ MIN_ERRORS = 72
 CHURN = 0.01
 # a member with so many times the error of the best one only adds noise
 POOR = 1.6
+# weights by the inverse of this power of the error: the square of Bates and Granger lets poor members in too far
+STEEP = 8
+# share of the weights that minimise the error of the combination; alone they follow the last season
+STACKED = 0.25
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,9 @@ def loss(truth: Floats, forecast: Floats, squared: bool) -> float:
 def mix_of(truth: Floats, forecasts: dict[str, Floats], *, squared: bool, incumbent: str | None = None) -> Mix:
     """Weights and champion from recent forecasts and their truths.
 
-    Members that lose to the best naive get no weight. The weights minimise the error of the combination (least squares
-    without negative weights), drawn a quarter of the way towards those of Bates and Granger [1]_, which are steadier.
+    Members that lose to the best naive get no weight. The weights are inverse powers of the recent errors, after Bates
+    and Granger [1]_, drawn a quarter of the way towards those that minimise the error of the combination (least squares
+    without negative weights).
 
     Parameters
     ----------
@@ -124,7 +129,8 @@ def _weights(truth: Floats, forecasts: dict[str, Floats], errors: dict[str, floa
     from scipy.optimize import nnls
 
     names = list(forecasts)
-    inverse = np.array([1.0 / max(errors[name], 1e-12) ** 2 for name in names])
+    lowest = max(min(errors.values()), 1e-12)
+    inverse = np.array([(lowest / max(errors[name], 1e-12)) ** STEEP for name in names])
     granger = inverse / inverse.sum()
     if len(names) == 1:
         return {names[0]: 1.0}
@@ -141,5 +147,5 @@ def _weights(truth: Floats, forecasts: dict[str, Floats], errors: dict[str, floa
     )
     if stacked.sum() <= 0:
         stacked = granger
-    final = 0.25 * granger + 0.75 * stacked / stacked.sum()
+    final = (1 - STACKED) * granger + STACKED * stacked / stacked.sum()
     return dict(zip(names, final.tolist(), strict=True))

@@ -14,7 +14,7 @@ import polars as pl
 from flexergy_pipelines.forecasting import scores
 from flexergy_pipelines.forecasting.backtest import Predictions, Served, rolling, serve_rolling
 from flexergy_pipelines.forecasting.combine import ENSEMBLE, WINDOW_DAYS, loss
-from flexergy_pipelines.forecasting.features import located
+from flexergy_pipelines.forecasting.features import completed
 from flexergy_pipelines.forecasting.members import squared_loss
 from flexergy_pipelines.forecasting.models.base import make_table
 from flexergy_pipelines.forecasting.models.naive import NAIVE_NAMES
@@ -109,7 +109,7 @@ def backtest_frame(
     if series.values.size == 0:
         raise DataError(f"target {target.asset_id!r} holds no values")
     start, end, warm = _test_window(series.start, series.end, window)
-    inputs = located(inputs, warm)
+    inputs = completed(inputs, warm)
     rows = gate_rows(
         series.start + DAY, end, gate=window.gate_minute, horizon_hours=window.horizon_hours, step=series.step,
         zone=target.time_zone,

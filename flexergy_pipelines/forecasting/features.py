@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flexergy_pipelines.forecasting.calendars import CALENDAR_FEATURES, calendar_matrix, day_types
+from flexergy_pipelines.forecasting.free_days import inferred_country
 from flexergy_pipelines.forecasting.solar import inferred_location, plane_of_array, sun
 from flexergy_pipelines.forecasting.timegrid import DAY, GatedSeries, Series, local_offset, wall_lag
 from flexergy_pipelines.forecasting.weather import EMPTY_PANEL, WIND_ANY, WeatherPanel
@@ -60,19 +61,28 @@ class Inputs:
         return Inputs(self.target, self.series.until(end), self.weather.known_at(issue))
 
 
-def located(inputs: Inputs, cutoff: int) -> Inputs:
-    """The same, with a place told from the light known at `cutoff`, for a PV plant whose place is not configured."""
-    if inputs.target.kind != "pv" or inputs.target.location is not None:
-        return inputs
+def completed(inputs: Inputs, cutoff: int) -> Inputs:
+    """The same, with what is not configured told from the data known at `cutoff`.
+
+    A PV plant's place by its light; the country whose holidays a load or price keeps.
+    """
+    target = inputs.target
     known = inputs.known_at(cutoff)
-    minutes = known.series.minutes
-    light = known.weather.light
-    shown = known.series.values
-    if light is not None and minutes.size:
-        column = known.weather.columns.index(light)
-        shown = known.weather.lookup(minutes, np.full(minutes.shape, cutoff, dtype=np.int64))[:, column]
-    place = inferred_location(minutes, shown)
-    return inputs if place is None else replace(inputs, target=replace(inputs.target, location=place))
+    if target.kind == "pv" and target.location is None:
+        place = inferred_location(known.series.minutes, _light(known, cutoff))
+        return inputs if place is None else replace(inputs, target=replace(target, location=place))
+    if target.kind in ("load", "controllable_load", "price") and target.country is None:
+        return replace(inputs, target=replace(target, country=inferred_country(known.series, target.time_zone)))
+    return inputs
+
+
+def _light(known: Inputs, cutoff: int) -> Floats:
+    """Irradiance as it was forecast, at the stamps of the series; the power itself where no irradiance is given."""
+    minutes, light = known.series.minutes, known.weather.light
+    if light is None:
+        return known.series.values
+    column = known.weather.columns.index(light)
+    return known.weather.lookup(minutes, np.full(minutes.shape, cutoff, dtype=np.int64))[:, column]
 
 
 def lag_days(rows: Rows, past: GatedSeries) -> Minutes:

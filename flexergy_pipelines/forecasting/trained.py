@@ -22,7 +22,7 @@ from flexergy_pipelines.forecasting.backtest import (
 from flexergy_pipelines.forecasting.bounds import Bounds, bounds_of
 from flexergy_pipelines.forecasting.calibration import Calibration, calibrate
 from flexergy_pipelines.forecasting.combine import ENSEMBLE, Mix, mix_of
-from flexergy_pipelines.forecasting.features import Inputs, located
+from flexergy_pipelines.forecasting.features import Inputs, completed
 from flexergy_pipelines.forecasting.members import Fitted, fit_members, spread, squared_loss
 from flexergy_pipelines.forecasting.models.base import make_table
 from flexergy_pipelines.forecasting.models.lightgbm import LightGBMPoint, importance
@@ -171,7 +171,7 @@ def train_models(
     days = int(np.isfinite(series.values).sum()) * series.step / DAY
     if days < MIN_HISTORY_DAYS:
         raise TooLittleHistoryError(f"{target.name}: {days:.1f} days of history, {MIN_HISTORY_DAYS} needed to train")
-    inputs = located(Inputs(target, series, inputs.weather), now)
+    inputs = completed(Inputs(target, series, inputs.weather), now)
     target = inputs.target
     spacing = 1740 if quick else 780
     begin = series.start + int(min(8, days / 4) * DAY)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flexergy_pipelines.forecasting.features import Inputs, located
+from flexergy_pipelines.forecasting.features import Inputs, completed
 from flexergy_pipelines.forecasting.solar import InferredLocation, inferred_location, sun
 from flexergy_pipelines.forecasting.targets import Location, Target
 from flexergy_pipelines.forecasting.timegrid import Series, to_datetimes, to_minute
@@ -113,12 +113,12 @@ def test_the_place_does_not_depend_on_what_comes_later() -> None:
     target = Target("a", "pv", "power", "pv", "UTC", step_minutes=60)
     cutoff = START + 200 * 1440
     spoilt = np.where(minutes >= cutoff, np.roll(light, 7) * 50, light)
-    places = [located(Inputs(target, Series(START, 60, v)), cutoff).target.location for v in (light, spoilt)]
+    places = [completed(Inputs(target, Series(START, 60, v)), cutoff).target.location for v in (light, spoilt)]
     assert isinstance(places[0], InferredLocation)
     assert places[0] == places[1]
     known = Location(1.0, 2.0)
     placed = Target("a", "pv", "power", "pv", "UTC", step_minutes=60, location=known)
-    assert located(Inputs(placed, Series(START, 60, light)), cutoff).target.location is known
+    assert completed(Inputs(placed, Series(START, 60, light)), cutoff).target.location is known
 
 
 def test_what_a_column_is_taken_for_does_not_depend_on_what_comes_later() -> None:
