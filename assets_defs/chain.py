@@ -122,7 +122,7 @@ def steps(
         "cleansing", "cleaning", {"clean_readings": only, "meter_quality": only, "energy_15min": only},
         range_tags(first.isoformat(), today.isoformat()),
     )  # fmt: skip
-    yield Step("training", "training", {"forecast_models": TrainingConfig(sites=sites, only_due=True)})
+    yield Step("training", "training", {"forecast_models": TrainingConfig(sites=sites, only_due=True, quick=True)})
     yield Step("forecasts", "forecasting", {"forecasts": only})
     yield Step("day-ahead plan", "day_ahead", {"day_ahead_plan": only}, partition=today.isoformat())
     yield Step("intraday plan", "intraday", {"intraday_plan": only})

@@ -79,7 +79,7 @@ def retrain_sensor(store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReas
     for site_id, targets in asked.items():
         if targets:
             names = sorted(targets)
-            config = TrainingConfig(sites=[site_id], targets=names, tune=True)
+            config = TrainingConfig(sites=[site_id], targets=names)
             yield dg.RunRequest(
                 run_key=f"{site_id} {now:%Y-%m-%d} {','.join(names)}",
                 run_config=dg.RunConfig(ops={"forecast_models": config}),

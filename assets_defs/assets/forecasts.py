@@ -22,8 +22,10 @@ class TrainingConfig(SitesConfig):
     targets: list[str] = Field(
         default=[], description="Only these targets, by asset id or full name; none means all. For runs of one site."
     )
-    tune: bool = Field(
-        default=False, description="Search for better model parameters within the site's tuning_budget_s a target."
+    quick: bool = Field(
+        default=False,
+        description="Small models in seconds a target, for a first start; else the full ones in minutes a target, "
+        "with a search for better parameters when the site has a tuning_budget_s.",
     )
 
 
@@ -53,7 +55,7 @@ def forecast_models(
         own_periods = any(target.training_period_days for target in load_site(db, site_id).forecasts.targets)
         only_due = config.only_due or (own_periods and not config.targets)
         targets = targets_to_train(db, site_id, now, registry) if only_due else config.targets or None
-        results = [] if targets == [] else train_site(db, site_id, now, registry, targets=targets)
+        results = [] if targets == [] else train_site(db, site_id, now, registry, targets=targets, quick=config.quick)
         return training_facts(results)
 
     return for_each_site(context, store, config, work)

@@ -9,12 +9,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flexergy_pipelines.forecasting.challenge import Verdict, judge
-from flexergy_pipelines.forecasting.registry import CHAMPION, ModelMissingError, ModelRegistry
+from flexergy_pipelines.forecasting.registry import (
+    CHAMPION,
+    ModelMissingError,
+    ModelRegistry,
+    RegisteredModel,
+)
 from flexergy_pipelines.forecasting.scoreboard import record_attempts, record_scores
 from flexergy_pipelines.forecasting.site_data import chosen_columns, read_lessons, read_weather
 from flexergy_pipelines.forecasting.targets import Target, targets_of
 from flexergy_pipelines.forecasting.timegrid import to_minute
 from flexergy_pipelines.forecasting.trained import TooLittleHistoryError, TrainedTarget, make_inputs, train_models
+from flexergy_pipelines.forecasting.tuning import tune
 from flexergy_pipelines.forecasting.weather import WeatherPanel, build_panel
 
 if TYPE_CHECKING:
@@ -78,7 +84,7 @@ def train_site(
     progress : callable or None
         Called with a text and the share done.
     quick : bool
-        Small models that train in a few seconds a target.
+        Small models that train in a few seconds a target; no search for parameters.
     seed : int
 
     Returns
@@ -115,6 +121,7 @@ def train_site(
                 registry,
                 quick=quick,
                 seed=seed,
+                tuning_budget_s=0.0 if quick else site.forecasts.tuning_budget_s,
             )
         )
     pairs = list(zip(chosen, results, strict=True))
@@ -132,25 +139,41 @@ def _train_one(
     *,
     quick: bool,
     seed: int,
+    tuning_budget_s: float = 0.0,
 ) -> TrainingResult:
     began = time.perf_counter()
+    champion, missing = _champion(target, registry)
+    inputs = make_inputs(lesson.frame, weather, target).known_at(to_minute(now))
+    # a model of an older release may not know the field
+    tuned = {} if champion is None else getattr(champion.trained, "tuned", {})
+    facts = dict(lesson.facts)
+    if tuning_budget_s > 0:
+        tuning = tune(inputs, tuning_budget_s, seed=seed, start=tuned)
+        tuned, facts["tuning"] = tuning.parameters, tuning.reason
+    elif tuned:
+        facts["tuning"] = "parameters of the champion"
     try:
-        trained = train_models(lesson.frame, weather, target, now, quick, seed=seed)
+        trained = train_models(lesson.frame, weather, target, now, quick, seed=seed, tuned=tuned or None)
     except TooLittleHistoryError as error:
         return TrainingResult(target.name, None, "", False, str(error), seconds=time.perf_counter() - began)
-    verdict = _judge(trained, registry, make_inputs(lesson.frame, weather, target).known_at(to_minute(now)))
-    version = registry.log(trained, promote=verdict.promote, note=verdict.reason, facts=lesson.facts)
+    verdict = Verdict(True, missing) if champion is None else _judge(trained, champion, inputs)
+    version = registry.log(trained, promote=verdict.promote, note=verdict.reason, facts=facts)
     seconds = time.perf_counter() - began
     return TrainingResult(
         target.name, version, trained.champion, verdict.promote, verdict.reason, trained.metrics, seconds
     )
 
 
-def _judge(challenger: TrainedTarget, registry: ModelRegistry, inputs: Inputs) -> Verdict:
+def _champion(target: Target, registry: ModelRegistry) -> tuple[RegisteredModel | None, str]:
+    """The model that serves, or why there is none."""
     try:
-        champion = registry.load(challenger.target.name, CHAMPION)
-    except ModelMissingError:
-        return Verdict(True, "first model of this target")
+        return registry.load(target.name, CHAMPION), ""
+    except ModelMissingError as error:
+        first = "no model stands under" in str(error)
+        return None, "first model of this target" if first else f"the champion cannot be read ({error})"
+
+
+def _judge(challenger: TrainedTarget, champion: RegisteredModel, inputs: Inputs) -> Verdict:
     try:
         return judge(challenger, champion.trained, inputs)
     except Exception as error:  # a champion that fails, with whatever, must not keep its place

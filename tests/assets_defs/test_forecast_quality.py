@@ -76,7 +76,7 @@ def test_a_decayed_forecast_ends_in_a_training_of_that_target_only(
     )
     [request] = retrain_sensor.evaluate_tick(context).run_requests or []
     assert request.run_config["ops"]["forecast_models"]["config"] == {
-        "sites": ["microgrid"], "targets": [LOAD.name], "only_due": False, "tune": True,
+        "sites": ["microgrid"], "targets": [LOAD.name], "only_due": False, "quick": False,
     }  # fmt: skip
     assert request.run_key == f"microgrid 2026-11-20 {LOAD.name}"
     assert TrainingConfig(**request.run_config["ops"]["forecast_models"]["config"])
