@@ -45,7 +45,12 @@ def assemble(problem: Problem) -> Board:
     for group in problem.ev_groups:
         add_ev_group(board, group, vehicles)
     stores = [
-        add_battery(board, battery, wear_weight=objective.wear_weight, serves=bool(problem.services))
+        add_battery(
+            board,
+            battery,
+            wear_weight=objective.wear_weight_of.get(battery.id, objective.wear_weight),
+            serves=bool(problem.services),
+        )
         for battery in problem.batteries
     ]
     if problem.services:
@@ -69,6 +74,7 @@ def assemble(problem: Problem) -> Board:
         sources=sources,
         gensets=gensets,
         vehicles=vehicles,
+        loads=problem.loads,
     )
     if problem.reserve is not None:
         add_reserve(board, problem.reserve, stores, gensets)

@@ -28,6 +28,7 @@ from flexergy_pipelines.optimization.specs_market import Reserve, Service
 from flexergy_pipelines.optimization.specs_network import Network
 from flexergy_pipelines.optimization.specs_reactive import ReactiveSupport
 
+Goal = Literal["cost", "self_consumption", "zero_flow", "peak_shaving", "profile"]
 StepMinutes = Literal[5, 15, 30, 60]
 MAX_STEPS = 366 * 24 * 12
 
@@ -59,18 +60,22 @@ class Objective(Spec):
 
     Attributes
     ----------
-    goal : {"cost", "self_consumption", "zero_flow"}
+    goal : {"cost", "self_consumption", "zero_flow", "peak_shaving", "profile"}
         ``cost``: least money. ``self_consumption``: first the least renewable energy lost to export and curtailment,
         then, among those plans, the least money. ``zero_flow``: first the least energy exchanged with the grid, then
-        the least money. Keeping the limits always comes first.
+        the least money. ``peak_shaving``: first the lowest highest import. ``profile``: first the least energy beside
+        the declared profile of the grid connection. Keeping the limits always comes first.
     wear_weight : float
         How much of the battery's replacement cost a cycle is charged: 0 ignores wear, 1 charges it in full.
+    wear_weight_of : mapping
+        The same for single batteries, in place of the general weight.
     carbon_price_eur_per_kg : float
         Price of a kilogram of CO2, added to every emitting block.
     """
 
-    goal: Literal["cost", "self_consumption", "zero_flow"] = "cost"
+    goal: Goal = "cost"
     wear_weight: Annotated[float, Field(ge=0)] = 1.0
+    wear_weight_of: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     carbon_price_eur_per_kg: Annotated[float, Field(ge=0)] = 0.0
 
 
@@ -147,7 +152,11 @@ class Problem(Spec):
         batteries = {battery.id for battery in self.batteries}
         services = {service.id for service in self.services}
         sessions = {session.id for session in self.ev_sessions}
-        problems = []
+        known = ", ".join(sorted(batteries)) or "nothing"
+        problems = [
+            f"objective: wear_weight_of names {name}, known are {known}"
+            for name in sorted(set(self.objective.wear_weight_of) - batteries)
+        ]
         for group in self.ev_groups:
             wrong = sorted(set(group.sessions) - sessions)
             allowed = ", ".join(sorted(sessions)) or "nothing"
@@ -182,6 +191,22 @@ class Problem(Spec):
                 f"of {self.horizon.step_minutes} minutes"
                 for charge in grid.demand_charges
                 if charge.interval_minutes is not None and charge.interval_minutes % self.horizon.step_minutes
+            ]
+        if self.objective.goal == "profile" and (grid is None or grid.profile is None):
+            problems.append("objective: goal 'profile' needs grid.profile, the profile that was declared")
+        if self.objective.goal in {"peak_shaving", "zero_flow"} and grid is None:
+            problems.append(f"objective: goal {self.objective.goal!r} needs a grid connection; grid is missing")
+        if self.services or self.reserve is not None:
+            problems += [
+                f"{battery.id}: {field} can't be combined with services or reserve"
+                for battery in self.batteries
+                for field, used in (
+                    ("terminal 'cyclic'", battery.terminal == "cyclic"),
+                    ("investment", battery.investment is not None),
+                    ("charge_efficiency_curve", bool(battery.charge_efficiency_curve)),
+                    ("discharge_efficiency_curve", bool(battery.discharge_efficiency_curve)),
+                )
+                if used
             ]
         if self.reactive is not None and grid is None:
             problems.append(f"{self.reactive.id}: reactive support needs a grid connection; grid is missing")

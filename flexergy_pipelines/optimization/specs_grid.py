@@ -106,8 +106,9 @@ class GridConnection(Spec):
         A further limit on export, as a fixed power.
     feed_in_limit_share : float or None
         A further limit on export, as a share of the installed power (``rated_kw``) of the site's PV plants.
-    export_from : {"any", "renewables"}
-        ``renewables``: export no more than what the site's sources deliver.
+    export_from : {"any", "renewables", "surplus"}
+        ``renewables``: export no more than what the site's sources deliver. ``surplus``: no more than what they deliver
+        beyond the loads that can't be moved.
     ramp_kw_per_minute : float or None
         Fastest change of the exchange; soft, what goes beyond is named.
     power_start_kw : float or None
@@ -135,7 +136,7 @@ class GridConnection(Spec):
     export_limit_kw: Series | None = None
     feed_in_limit_kw: Series | None = None
     feed_in_limit_share: Fraction | None = None
-    export_from: Literal["any", "renewables"] = "any"
+    export_from: Literal["any", "renewables", "surplus"] = "any"
     ramp_kw_per_minute: Positive | None = None
     power_start_kw: float | None = None
     breach_price_eur_per_kwh: NonNegative | None = None

@@ -362,3 +362,42 @@ def test_home_battery_against_peers(tmp_path, name, cost):
     }  # fmt: skip
     plan = run(tmp_path, case)
     assert plan.objective_eur == pytest.approx(cost, abs=1e-6)
+
+
+@pytest.mark.parametrize("storage_cost", [1.0e11, 1.0e3])
+def test_s19_storage_sizing(tmp_path, storage_cost):
+    """Capacity is bought until limited gas and surplus wind meet the demand; storage is the last resort.
+
+    The published storage cost spans eleven orders of magnitude against the fuel's: with it the objective is compared;
+    with a cost that is merely high, the same plan shows in every flow and in the capacity bought.
+    """
+    d = read("S19_oemof_storage_investment_400h")
+    i, s, expected = d["inputs"], d["inputs"]["storage"], d["expected"]
+    large = 1.0e7
+    case = {
+        "horizon": hourly(400),
+        "loads": [{"id": "demand", "power_kw": i["demand"]}],
+        "renewables": [
+            {"id": "wind", "kind": "wind", "available_kw": i["wind"]},
+            {"id": "pv", "available_kw": i["pv"]},
+        ],
+        "gensets": [{"id": "gas", "min_kw": 0.0, "max_kw": large, "fuel_cost_eur_per_kwh": float(i["gas_plant_cost"]),
+                     "max_energy_kwh": i["gas_total"] * i["gas_efficiency"]}],
+        "batteries": [
+            {"id": "battery", "energy_capacity_kwh": float(s["existing"]), "max_charge_kw": large,
+             "max_discharge_kw": large, "max_c_rate": s["c_rate"], "discharge_efficiency": s["eta_out"],
+             "soc_start": float(s["level0"]), "terminal": "equal", "charge_cost_eur_per_kwh": storage_cost,
+             "discharge_cost_eur_per_kwh": storage_cost, "investment": {"cost_eur_per_kwh": s["annuity"]}}
+        ],
+    }  # fmt: skip
+    plan = run(tmp_path, case)
+    power = plan.column("battery", "active_power_kw")
+    if storage_cost > 1e10:
+        assert plan.objective_eur == pytest.approx(expected["objective"], rel=1e-6)
+        return
+    assert np.maximum(-power, 0).sum() == pytest.approx(expected["into_storage"], rel=1e-6)
+    assert np.maximum(power, 0).sum() == pytest.approx(expected["out_of_storage"], rel=1e-6)
+    assert plan.column("gas", "active_power_kw").sum() == pytest.approx(expected["pp_gas"], rel=1e-6)
+    assert plan.column("battery", "invested_kwh")[0] == pytest.approx(expected["storage_invest"], rel=1e-6)
+    curtailed = plan.column("wind", "curtailed_kw") + plan.column("pv", "curtailed_kw")
+    assert curtailed.sum() == pytest.approx(expected["excess"], rel=1e-6)

@@ -49,6 +49,7 @@ def add_controllable_load(board: Board, load: ControllableLoad, *, late_price_eu
         return wanted * (1 - off(x)) + rebound(wanted * off(x))
 
     board.output(name, "active_power_kw", power)
+    board.output(name, "curtailed_share", off)
     if load.recovery_share > 0:
         board.output(name, "rebound_kw", lambda x: rebound(wanted * off(x)))
     # Drawing its rebound, a load may exceed what it would have drawn: only what is switched off is a limit.

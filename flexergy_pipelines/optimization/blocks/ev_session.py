@@ -33,30 +33,20 @@ def add_ev_session(board: Board, session: EvSession) -> EvVariables | None:
         board.output(name, "active_power_kw", lambda _: np.zeros(board.steps))
         return None
     charge = board.variable(name, "charge_kw", f"charging of {name}", upper=largest * plugged)
-    start_kwh = session.soc_start * session.capacity_kwh
-    reserve = min(session.soc_reserve, session.soc_start) * session.capacity_kwh
-    energy = board.variable(
-        name,
-        "energy_kwh",
-        f"energy in the vehicle at {name}",
-        lower=reserve if session.max_discharge_kw > 0 else 0.0,
-        upper=max(session.capacity_kwh, start_kwh),
-    )
-    flows: Terms = [
-        (1.0, energy.columns),
-        (-1.0, energy.before()),
-        (-board.hours * session.efficiency, charge.columns),
-    ]
     discharge = _add_discharge(board, session, charge, plugged)
-    if discharge is not None:
-        back = session.efficiency if session.discharge_efficiency is None else session.discharge_efficiency
-        flows.append((board.hours / back, discharge.columns))
-    carried = np.zeros(board.steps)
-    carried[0] = start_kwh
-    board.constrain(
-        name, "stored_energy", f"energy of {name} follows from charging", flows, lower=carried, upper=carried
-    )
-    _add_target(board, session, energy.columns[stay[-1] : stay[-1] + 1])
+    start_kwh = session.soc_start * session.capacity_kwh
+    if discharge is None:
+        _add_sum(board, session, charge)
+        gained = session.efficiency * board.hours
+
+        def energy(x: np.ndarray) -> np.ndarray:
+            return start_kwh + np.concatenate([[0.0], np.cumsum(x[charge.columns])]) * gained
+    else:
+        stored = _add_energy(board, session, charge, discharge, last=int(stay[-1]))
+
+        def energy(x: np.ndarray) -> np.ndarray:
+            return np.concatenate([[start_kwh], x[stored.columns]])
+
     on = None
     if session.smallest_kw > 0:
         on = board.variable(name, "on", f"{name} charges", upper=plugged, integer=True)
@@ -72,8 +62,51 @@ def add_ev_session(board: Board, session: EvSession) -> EvVariables | None:
         return x[charge.columns] - back
 
     board.output(name, "active_power_kw", power)
-    board.output(name, "soc", lambda x: np.concatenate([[start_kwh], x[energy.columns]]) / session.capacity_kwh)
+    board.output(name, "soc", lambda x: energy(x) / session.capacity_kwh)
     return EvVariables(session, plugged, charge, discharge, on)
+
+
+def _add_sum(board: Board, session: EvSession, charge: Variable) -> None:
+    """The energy of a vehicle that only charges: it rises all the time, so that its sum says everything."""
+    name = session.id
+    room = max(session.capacity_kwh * (1 - session.soc_start), 0.0)
+    gained: Terms = [(session.efficiency * board.hours, charge.columns)]
+    board.constrain_sum(name, "room", f"room in the vehicle at {name}", gained, upper=room)
+    missing = (session.soc_target - session.soc_start) * session.capacity_kwh
+    unmet = _add_unmet(board, session)
+    meaning = f"energy that {name} asks for by its departure"
+    board.constrain_sum(name, "target", meaning, [*gained, (1.0, unmet.columns)], lower=missing)
+
+
+def _add_energy(board: Board, session: EvSession, charge: Variable, discharge: Variable, *, last: int) -> Variable:
+    """The energy of a vehicle that also gives back, step by step."""
+    name = session.id
+    start_kwh = session.soc_start * session.capacity_kwh
+    reserve = min(session.soc_reserve, session.soc_start) * session.capacity_kwh
+    energy = board.variable(
+        name,
+        "energy_kwh",
+        f"energy in the vehicle at {name}",
+        lower=reserve,
+        upper=max(session.capacity_kwh, start_kwh),
+    )
+    back = session.efficiency if session.discharge_efficiency is None else session.discharge_efficiency
+    flows: Terms = [
+        (1.0, energy.columns),
+        (-1.0, energy.before()),
+        (-board.hours * session.efficiency, charge.columns),
+        (board.hours / back, discharge.columns),
+    ]
+    carried = np.zeros(board.steps)
+    carried[0] = start_kwh
+    meaning = f"energy of {name} follows from charging"
+    board.constrain(name, "stored_energy", meaning, flows, lower=carried, upper=carried)
+    unmet = _add_unmet(board, session)
+    target = session.soc_target * session.capacity_kwh
+    meaning = f"energy that {name} asks for by its departure"
+    asked: Terms = [(1.0, energy.columns[last : last + 1]), (1.0, unmet.columns)]
+    board.constrain(name, "target", meaning, asked, lower=target)
+    return energy
 
 
 def _add_discharge(board: Board, session: EvSession, charge: Variable, plugged: np.ndarray) -> Variable | None:
@@ -90,16 +123,15 @@ def _add_discharge(board: Board, session: EvSession, charge: Variable, plugged: 
     return discharge
 
 
-def _add_target(board: Board, session: EvSession, last: np.ndarray) -> None:
+def _add_unmet(board: Board, session: EvSession) -> Variable:
+    """Energy missing at departure, priced by priority and named."""
     name = session.id
-    target = max(session.soc_target * session.capacity_kwh, 0.0)
     unmet = board.variable(name, "unmet_kwh", f"energy that {name} lacks at departure", size=1)
     board.cost("ev_unmet", unmet.columns, session.unmet_price, penalty=True)
     # Where cost leaves the choice, the vehicle with the lower SoC goes first.
     board.prefer(unmet.columns, 2.0 - session.soc_start)
     board.soft_limit("ev_unmet", unmet, "kWh", f"{name} leaves with less energy than asked for")
-    meaning = f"energy that {name} asks for by its departure"
-    board.constrain(name, "target", meaning, [(1.0, last), (1.0, unmet.columns)], lower=target)
+    return unmet
 
 
 def add_ev_group(board: Board, group: EvGroup, sessions: Sequence[EvVariables]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -12,10 +11,10 @@ from flexergy_pipelines.optimization.blocks.profile import add_profile
 from flexergy_pipelines.optimization.blocks.ramp import add_ramp
 from flexergy_pipelines.optimization.blocks.tariff import add_demand_charge, add_tiers
 from flexergy_pipelines.optimization.board import Board, Variable
+from flexergy_pipelines.optimization.problem import Goal
 from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs import GridConnection, Renewable
 
-Goal = Literal["cost", "self_consumption", "zero_flow"]
 BREACH_PRICE_EUR_PER_KWH = 100.0
 
 
@@ -39,8 +38,9 @@ def add_grid_connection(
 
     Parameters
     ----------
-    goal : {"cost", "self_consumption", "zero_flow"}
-        The plan's dominating goal: exported energy, or all exchanged energy, counts in it.
+    goal : str
+        The plan's dominating goal: exported energy, all exchanged energy, the highest import or the deviation from the
+        declared profile counts in it.
     carbon_price_eur_per_kg : float
         Price of the grid's emission.
     renewables : sequence of Renewable
@@ -65,8 +65,10 @@ def add_grid_connection(
         limit=_export_limit(board, grid, renewables),
         emission_eur_per_kw=emission,
     )
-    for flow in {"cost": [], "self_consumption": exports, "zero_flow": [*imports, *exports]}[goal]:
+    for flow in {"self_consumption": exports, "zero_flow": [*imports, *exports]}.get(goal, []):
         board.goal.append((flow.columns, board.full(board.hours)))
+    if goal == "peak_shaving":
+        _lower_peak(board, grid, imports)
     board.exclude(
         imports[0],
         exports[0],
@@ -75,7 +77,9 @@ def add_grid_connection(
         f"{grid.id} never imports and exports at once",
     )
     if grid.profile is not None:
-        add_profile(board, grid.id, grid.profile, imports, exports)
+        deviations = add_profile(board, grid.id, grid.profile, imports, exports)
+        if goal == "profile":
+            board.goal += [(deviation.columns, board.full(board.hours)) for deviation in deviations]
     for charge in grid.demand_charges:
         flows = imports if charge.direction == "import" else exports
         add_demand_charge(board, charge, [flow.columns for flow in flows], vat=grid.vat)
@@ -91,6 +95,14 @@ def add_grid_connection(
 
     board.output(grid.id, "active_power_kw", power)
     return GridVariables(imports, exports)
+
+
+def _lower_peak(board: Board, grid: GridConnection, imports: list[Variable]) -> None:
+    """Make the highest import (kW) the plan's dominating goal."""
+    peak = board.variable(grid.id, "import_peak_kw", f"highest import at {grid.id}", size=1)
+    terms = [(1.0, np.repeat(peak.columns, board.steps)), *((-1.0, flow.columns) for flow in imports)]
+    board.constrain(grid.id, "import_peak", f"the peak of {grid.id} covers every import", terms, lower=0.0)
+    board.goal.append((peak.columns, np.ones(1)))
 
 
 def _export_limit(board: Board, grid: GridConnection, renewables: Sequence[Renewable]) -> FloatArray | None:

@@ -12,7 +12,7 @@ from flexergy_pipelines.optimization.blocks.genset import GensetVariables
 from flexergy_pipelines.optimization.blocks.pieces import Terms
 from flexergy_pipelines.optimization.blocks.renewables import RenewableVariables
 from flexergy_pipelines.optimization.board import Board, Variable
-from flexergy_pipelines.optimization.specs import GridConnection
+from flexergy_pipelines.optimization.specs import GridConnection, Load
 
 ORIGIN_PRICE_EUR_PER_KWH = 40.0
 
@@ -26,6 +26,7 @@ def add_origin_rules(
     sources: Sequence[RenewableVariables],
     gensets: Sequence[GensetVariables],
     vehicles: Sequence[EvVariables],
+    loads: Sequence[Load] = (),
 ) -> None:
     """Contribute the rules that batteries and the grid connection ask for; a given operation is not restricted."""
     from_sources = [
@@ -41,6 +42,11 @@ def add_origin_rules(
     if grid is None or not exports:
         return
     exported: Terms = [(1.0, flow.columns) for flow in exports]
+    if grid.export_from == "surplus":
+        fixed_load = sum((-board.fixed_kw[load.id] for load in loads), np.zeros(board.steps))
+        meaning = "no more is exported than the sources deliver beyond the loads"
+        most = np.maximum(available - fixed_load, 0.0)
+        _keep(board, grid.id, "export_from_surplus", meaning, terms=exported, most=most)
     if grid.export_from == "renewables":
         meaning = "no more is exported than the sources deliver"
         _keep(board, grid.id, "export_from_sources", meaning, terms=[*exported, *delivered], most=available)

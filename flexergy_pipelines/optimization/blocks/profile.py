@@ -11,10 +11,11 @@ from flexergy_pipelines.optimization.specs_market import DeclaredProfile
 
 def add_profile(
     board: Board, grid_id: str, profile: DeclaredProfile, imports: list[Variable], exports: list[Variable]
-) -> None:
+) -> tuple[Variable, Variable]:
     """Price what the grid connection delivers beyond and short of the profile.
 
     ``export - import = profile + over - under + within``, with ``|within| <= free_band_kw``.
+    Returns the variables of both deviations.
     """
     declared = expand(profile.power_kw, board.steps)
     over = board.variable(grid_id, "over_profile_kw", "delivery beyond the declared profile")
@@ -39,3 +40,4 @@ def add_profile(
     board.cost("deviation", under.columns, expand(profile.under_price_eur_per_kwh, board.steps) * board.hours)
     board.output(grid_id, "deviation_kw", lambda x: x[over.columns] - x[under.columns])
     board.output(grid_id, "declared_kw", lambda _: np.array(declared))
+    return over, under

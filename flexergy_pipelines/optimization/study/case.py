@@ -16,6 +16,7 @@ from flexergy_pipelines.optimization.problem import Horizon, Problem
 from flexergy_pipelines.optimization.series import to_series
 from flexergy_pipelines.optimization.site_problem import SiteState, build_problem
 from flexergy_pipelines.optimization.study.files import SeriesFile, SeriesReader, steps_between
+from flexergy_pipelines.optimization.study.time_of_use import TimeOfUse
 from flexergy_pipelines.optimization.study.windows import Windows
 
 LARGEST_CASE_BYTES = 50_000_000
@@ -268,12 +269,23 @@ def case_schema() -> dict[str, Any]:
     """JSON Schema of a case file: every series may also be a reference to a file."""
     schema = Case.model_json_schema()
     schema["$defs"]["SeriesFile"] = SeriesFile.model_json_schema()
+    by_clock = TimeOfUse.model_json_schema()
+    schema["$defs"] |= by_clock.pop("$defs", {})
+    schema["$defs"]["TimeOfUse"] = by_clock
 
     def widen(node: Any) -> None:
         if isinstance(node, dict):
             options = node.get("anyOf")
             if isinstance(options, list) and {"type": "number"} in options:
                 options.append({"$ref": "#/$defs/SeriesFile"})
+                options.append(
+                    {
+                        "type": "object",
+                        "properties": {"time_of_use": {"$ref": "#/$defs/TimeOfUse"}},
+                        "required": ["time_of_use"],
+                        "additionalProperties": False,
+                    }
+                )
             for value in node.values():
                 widen(value)
         elif isinstance(node, list):
@@ -282,7 +294,7 @@ def case_schema() -> dict[str, Any]:
 
     widen({key: value for key, value in schema.items() if key != "$defs"})
     for name, definition in schema["$defs"].items():
-        if name != "SeriesFile":
+        if name not in {"SeriesFile", "TimeOfUse", "Period"}:
             widen(definition)
     schema["$defs"]["SiteReference"] = SiteReference.model_json_schema()
     schema["properties"]["site"] = {"$ref": "#/$defs/SiteReference"}

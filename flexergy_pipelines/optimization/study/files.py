@@ -13,6 +13,7 @@ from pydantic import Field
 from flexergy_pipelines.optimization.errors import ProblemError, Spec
 from flexergy_pipelines.optimization.problem import Horizon
 from flexergy_pipelines.optimization.series import FloatArray
+from flexergy_pipelines.optimization.study.time_of_use import Period, TimeOfUse
 
 LARGEST_FILE_BYTES = 500_000_000
 
@@ -67,10 +68,23 @@ class SeriesReader:
                     return self.read(SeriesFile(**node), where)
                 except ProblemError as error:
                     raise ProblemError([f"{where}: {line}" for line in error.problems]) from None
+            if set(node) == {"time_of_use"}:
+                return self._by_clock(node["time_of_use"], where)
             return {key: self.resolve(value, f"{where}.{key}" if where else str(key)) for key, value in node.items()}
         if isinstance(node, list):
             return [self.resolve(value, f"{where}[{position}]") for position, value in enumerate(node)]
         return node
+
+    def _by_clock(self, node: Any, where: str) -> FloatArray:
+        if not isinstance(node, dict):
+            raise ProblemError([f"{where}: time_of_use must be a mapping with time_zone, periods and otherwise"])
+        try:
+            periods = tuple(Period(**period) for period in node.get("periods", ()))
+            return TimeOfUse(**{**node, "periods": periods}).values(self._horizon)
+        except ProblemError as error:
+            raise ProblemError([f"{where}: {line}" for line in error.problems]) from None
+        except TypeError:
+            raise ProblemError([f"{where}: time_of_use: periods must be a list of mappings"]) from None
 
     def path(self, name: str) -> Path:
         """The file of that name in the case's folder.

@@ -15,6 +15,7 @@ from pydantic import Field
 from flexergy_pipelines.optimization.errors import Spec
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.problem import Horizon, Problem
+from flexergy_pipelines.optimization.study.carry import carried
 
 Solve = Callable[[Problem], Plan]
 
@@ -29,7 +30,8 @@ class Windows(Spec):
     look_ahead_steps : int
         Further steps that each window sees but doesn't keep.
     carry_state : bool
-        Hand SoC, running units and the peak so far to the next window; otherwise every window starts as the case says.
+        Hand to the next window what this one leaves behind (SoC, running units, peaks, tiers, fuel, what is still to be
+        charged or shifted); otherwise every window starts as the case says.
     """
 
     steps: Annotated[int, Field(ge=1)]
@@ -40,7 +42,8 @@ class Windows(Spec):
 def cut(problem: Problem, first: int, count: int) -> Problem:
     """The steps ``first`` to ``first + count`` of a problem."""
     steps = problem.horizon.steps
-    start = problem.horizon.start.astimezone(UTC) + timedelta(minutes=problem.horizon.step_minutes * first)
+    begin = problem.horizon.start
+    start = (begin.astimezone(UTC) + timedelta(minutes=problem.horizon.step_minutes * first)).astimezone(begin.tzinfo)
     horizon = Horizon(start=start, step_minutes=problem.horizon.step_minutes, steps=count)
     changed: dict[str, Any] = {"horizon": horizon}
     for name in Problem.model_fields:
@@ -77,7 +80,7 @@ def solve_windows(problem: Problem, windows: Windows, solve: Solve) -> Plan:
         plans.append(_keep(plan, kept))
         first += kept
         if windows.carry_state:
-            current = _carry(current, plan, kept)
+            current = carried(current, plans[-1])
     joined = _join(problem, plans)
     return joined if windows.look_ahead_steps == 0 else priced(problem, joined, solve)
 
@@ -100,46 +103,6 @@ def _keep(plan: Plan, steps: int) -> Plan:
     final = {name: float(plan.schedule[name][steps]) for name in plan.final_state}
     horizon = Horizon(start=plan.horizon.start, step_minutes=plan.horizon.step_minutes, steps=steps)
     return replace(plan, schedule=plan.schedule.head(steps), final_state=final, horizon=horizon)
-
-
-def _carry(problem: Problem, plan: Plan, kept: int) -> Problem:
-    """The problem with the state that a window left behind."""
-    kept_plan = _keep(plan, kept)
-    batteries = tuple(
-        b.model_copy(
-            update={
-                "soc_start": min(max(kept_plan.final_state.get(f"{b.id}.soc", b.soc_start), 0.0), 1.0),
-                "terminal_soc": b.terminal_soc if b.terminal_soc is not None else b.soc_start,
-            }
-        )
-        for b in problem.batteries
-    )
-    gensets = tuple(
-        g.model_copy(update=_genset_state(kept_plan, g.id)) if f"{g.id}.running" in kept_plan.schedule.columns else g
-        for g in problem.gensets
-    )
-    grid = problem.grid
-    if grid is not None and grid.demand_charges:
-        exchange = kept_plan.column(grid.id, "active_power_kw")
-        charges = []
-        for charge in grid.demand_charges:
-            counted = _cut_value(charge.applies, problem.horizon.steps, _position(problem, kept_plan), kept)
-            peak = float((exchange * (np.broadcast_to(counted, kept) > 0.5)).max(initial=0.0))
-            charges.append(charge.model_copy(update={"peak_so_far_kw": max(charge.peak_so_far_kw, peak)}))
-        grid = grid.model_copy(update={"demand_charges": tuple(charges)})
-    return problem.model_copy(update={"batteries": batteries, "gensets": gensets, "grid": grid})
-
-
-def _position(problem: Problem, plan: Plan) -> int:
-    ahead = plan.horizon.start - problem.horizon.start
-    return round(ahead / timedelta(minutes=problem.horizon.step_minutes))
-
-
-def _genset_state(plan: Plan, genset_id: str) -> dict[str, Any]:
-    running = plan.column(genset_id, "running") > 0.5
-    same = np.flatnonzero(running != running[-1])
-    steps = running.size - (int(same[-1]) + 1 if same.size else 0)
-    return {"running_at_start": bool(running[-1]), "minutes_in_state": steps * plan.horizon.step_minutes}
 
 
 def _join(problem: Problem, plans: list[Plan]) -> Plan:
