@@ -20,6 +20,8 @@ from control_loop.lease import CounterLease, FileLeaseStore, LeaseStore
 from control_loop.news import News
 from control_loop.outbox import Outbox
 from control_loop.protocols.backoff import Backoff
+from control_loop.protocols.base import Driver
+from control_loop.protocols.clerk import FieldClerk
 from control_loop.protocols.factory import drivers_of
 from control_loop.site_loop import SiteLoop
 from control_loop.site_model import model_of, reactive_of, telemetry_filter
@@ -182,9 +184,10 @@ class ControlService:
         if not await self._hold(lease, running.stop, site.id):
             return
         with contextlib.closing(Spool(self.settings.spool_dir / f"{name}.sqlite")) as spool:
+            drivers = drivers_of(site, self.settings)
             cycle = ControlCycle(
                 model_of(site),
-                drivers_of(site, self.settings),
+                drivers,
                 clock,
                 epoch=lease.epoch,
                 may_command=lambda: lease.held,
@@ -198,6 +201,7 @@ class ControlService:
             orders = frequency_orders(site.grid_code.frequency, site.grid_connection.nominal_frequency_hz)
             loop = SiteLoop(cycle, outbox, telemetry_filter(site), clock, frequency_orders=orders)
             renewing = asyncio.create_task(self._renew(lease, running.stop, site.id))
+            keeping = asyncio.create_task(self._keep_records(site, drivers, gateway, running.stop))
             running.outbox = outbox
             outbox.start()
             self._log.info(
@@ -213,11 +217,17 @@ class ControlService:
             finally:
                 running.outbox = None
                 renewing.cancel()
-                await asyncio.gather(renewing, return_exceptions=True)
+                keeping.cancel()
+                await asyncio.gather(renewing, keeping, return_exceptions=True)
                 await asyncio.to_thread(outbox.stop)
                 with contextlib.suppress(OSError, StoreError):
                     # Not given back is only later taken over.
                     await asyncio.to_thread(lease.release)
+
+    async def _keep_records(self, site: Site, drivers: Sequence[Driver], gateway: Gateway, stop: asyncio.Event) -> None:
+        """Statistics of links, found charge points, access and sessions; only where there is a store to keep them."""
+        if isinstance(gateway, StoreGateway):
+            await FieldClerk(site, drivers, self.settings, gateway.db).run(stop)
 
     async def _hold(self, lease: CounterLease, stop: asyncio.Event, site_id: str) -> bool:
         """Wait until the lease is ours, as a standby watches the one that commands; false when told to stop."""

@@ -13,12 +13,14 @@ from control_loop.protocols.dlms import DlmsDriver
 from control_loop.protocols.modbus import ModbusDriver
 from control_loop.protocols.modbus_line import ModbusLine, SerialBus, TcpLine
 from control_loop.protocols.objects import ObjectDriver, ObjectHub
-from control_loop.protocols.ocpp16 import OcppDriver, Post
+from control_loop.protocols.ocpp16 import OcppDriver
+from control_loop.protocols.ocpp_access import ChargingAccess
 from control_loop.protocols.ocpp_journal import Journal
+from control_loop.protocols.ocpp_session import Post
 from control_loop.protocols.sunspec import SunSpecDriver
 from flexergy_pipelines.grid import Device, EvChargingManager, Site, load_template, points_of
 from flexergy_pipelines.grid.ratings import rated_power_kw
-from flexergy_pipelines.grid.tls import client_context
+from flexergy_pipelines.grid.tls import client_context, server_context
 from flexergy_pipelines.metering.keys import credentials_of
 from flexergy_pipelines.settings import Settings, read_endpoints
 
@@ -145,12 +147,17 @@ def _ocpp(site: Site, device: Device, settings: Settings) -> Driver:
     manager = site.controller_of(device.assets[0].id)
     if not isinstance(manager, EvChargingManager):
         raise ValueError(f"{device.id}: OCPP is spoken with EV charging managers only, not with a {device.kind}")
+    connection, folder = device.connection, settings.home / CERTIFICATES
+    tls = connection.tls
+    certified = tls is not None and tls.require_client_certificate
     return OcppDriver(
         device.id,
         device.assets[0].id,
-        host=device.connection.host,
-        port=device.connection.port,
+        host=connection.host,
+        port=connection.port,
         posts=[Post(p.id, p.max_kw, p.phases, p.priority) for p in manager.charge_points],
+        access=ChargingAccess(needs_key=connection.basic_auth, needs_certificate=certified),
+        tls=None if tls is None else lambda: server_context(tls, folder, ask_client=certified),
         journal=Journal(settings.spool_dir / f"{settings.tenant}-{site.id}-{device.id}-charging.sqlite"),
     )
 

@@ -196,6 +196,10 @@ class ObjectDriver:
             await self._command(item, value)
         await self._command(begin, float(int(start.timestamp())))
 
+    async def tell_trace(self, wanted: bool) -> None:
+        """Have the worker tell what goes over the line, or no more."""
+        self._hub.worker.tell({"key": self.device, "trace": wanted})
+
     async def close(self) -> None:
         """End the link."""
         self.health.connected = False

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
-from ocpp.routing import on
-from ocpp.v16 import ChargePoint as OcppChargePoint
-from ocpp.v16 import call, call_result
-from ocpp.v16.datatypes import ChargingProfile, ChargingSchedule, ChargingSchedulePeriod, IdTagInfo
+from ocpp.v16 import call
+from ocpp.v16.datatypes import ChargingProfile, ChargingSchedule, ChargingSchedulePeriod
 from ocpp.v16.enums import (
     AuthorizationStatus,
     ChargingProfileKindType,
     ChargingProfilePurposeType,
     ChargingProfileStatus,
     ChargingRateUnitType,
-    DataTransferStatus,
-    RegistrationStatus,
+    MessageTrigger,
+    ResetType,
 )
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -34,126 +33,18 @@ from websockets.typing import Subprotocol
 
 from control_loop.image import PointKey
 from control_loop.protocols.base import DriverError, LinkHealth
+from control_loop.protocols.ocpp_access import ChargingAccess
 from control_loop.protocols.ocpp_journal import Journal
-from control_loop.sharing import Claim, share_limit
+from control_loop.protocols.ocpp_session import Post, Session, Stranger
+from control_loop.sharing import share_limit
+from flexergy_pipelines.grid.tls import TlsError
 
 POWER = "active_power_kw"
 LIMIT = "active_power_limit_kw"
-ANSWER_S = 5
-HEARTBEAT_S = 60
 PROFILE_ID = 1
 LONG_AGO = "2000-01-01T00:00:00Z"
 """Start of every profile: it must hold at once, whatever the charge point's clock says."""
-LEAST_KW_PER_PHASE = 1.4
-"""6 A at 230 V: less does not charge a car."""
-
-
-@dataclass(slots=True)
-class Post:
-    """A charge point as the central system knows it.
-
-    Attributes
-    ----------
-    transactions : dict
-        Number of each running transaction by connector.
-    limit_kw : float or None
-        Limit it has confirmed; None before the first.
-    """
-
-    name: str
-    max_kw: float
-    phases: int = 3
-    priority: int = 5
-    session: _Session | None = None
-    power_kw: float | None = None
-    soc: float | None = None
-    status: str = "Unknown"
-    transactions: dict[int, int] = field(default_factory=dict)
-    limit_kw: float | None = None
-
-    @property
-    def claim(self) -> Claim:
-        """What it asks of the manager's limit while a car charges."""
-        return Claim(self.name, self.max_kw, LEAST_KW_PER_PHASE * self.phases, self.priority, self.soc)
-
-
-class _Session(OcppChargePoint):
-    """One connection of a charge point; the library finds its handlers by name."""
-
-    def __init__(self, post: Post, connection: ServerConnection, driver: OcppDriver) -> None:
-        super().__init__(post.name, connection, response_timeout=ANSWER_S)
-        self.post = post
-        self.driver = driver
-
-    @on("BootNotification")
-    def on_boot(self, **_: Any) -> Any:
-        self.post.limit_kw = None
-        return call_result.BootNotification(_now(), HEARTBEAT_S, RegistrationStatus.accepted)
-
-    @on("Heartbeat")
-    def on_heartbeat(self) -> Any:
-        return call_result.Heartbeat(_now())
-
-    @on("StatusNotification")
-    def on_status(self, connector_id: int, status: str, **_: Any) -> Any:
-        if connector_id != 0:
-            self.post.status = status
-        return call_result.StatusNotification()
-
-    @on("Authorize")
-    def on_authorize(self, id_tag: str) -> Any:
-        return call_result.Authorize(IdTagInfo(status=self.driver.verdict(id_tag)))
-
-    @on("StartTransaction")
-    def on_start(self, connector_id: int, id_tag: str, meter_start: int, timestamp: str, **_: Any) -> Any:
-        number = self.driver.journal.start(self.post.name, connector_id, id_tag, timestamp, meter_start)
-        verdict = self.driver.verdict(id_tag)
-        if verdict is AuthorizationStatus.accepted:
-            self.post.transactions[connector_id] = number
-        self.driver.shares_changed()
-        return call_result.StartTransaction(number, IdTagInfo(status=verdict))
-
-    @on("StopTransaction")
-    def on_stop(self, transaction_id: int, meter_stop: int, timestamp: str, **more: Any) -> Any:
-        self.driver.journal.stop(transaction_id, timestamp, meter_stop, more.get("reason"))
-        running = self.post.transactions
-        self.post.transactions = {c: number for c, number in running.items() if number != transaction_id}
-        if not self.post.transactions:
-            self.post.power_kw, self.post.soc = 0.0, None
-        self.driver.shares_changed()
-        return call_result.StopTransaction()
-
-    @on("MeterValues")
-    def on_meter_values(self, connector_id: int, meter_value: list[dict[str, Any]], **more: Any) -> Any:
-        number = more.get("transaction_id")
-        if number is not None:
-            self.post.transactions.setdefault(connector_id, number)
-        for sample in meter_value[-1]["sampled_value"] if meter_value else []:
-            self._take(sample)
-        return call_result.MeterValues()
-
-    @on("DataTransfer")
-    def on_data_transfer(self, **_: Any) -> Any:
-        return call_result.DataTransfer(DataTransferStatus.unknown_vendor_id)
-
-    @on("DiagnosticsStatusNotification")
-    def on_diagnostics(self, **_: Any) -> Any:
-        return call_result.DiagnosticsStatusNotification()
-
-    @on("FirmwareStatusNotification")
-    def on_firmware(self, **_: Any) -> Any:
-        return call_result.FirmwareStatusNotification()
-
-    def _take(self, sample: Mapping[str, Any]) -> None:
-        try:
-            value = float(sample["value"])
-        except ValueError:
-            return
-        measurand = sample.get("measurand", "Energy.Active.Import.Register")
-        if measurand == "Power.Active.Import" and sample.get("phase") is None:
-            self.post.power_kw = value if sample.get("unit") == "kW" else value / 1000.0
-        elif measurand == "SoC":
-            self.post.soc = value / 100.0
+MOST_STRANGERS = 200
 
 
 class OcppDriver:
@@ -167,8 +58,10 @@ class OcppDriver:
         Address the charge points dial (``ws://host:port/ocpp/<charge point>``); port 0 takes any.
     posts : sequence of Post
         The manager's charge points; others are turned away.
-    accepts : callable, optional
-        Whether an id tag may charge; by default every tag that is not empty.
+    access : ChargingAccess, optional
+        Who may charge and connect; by default every tag, and known charge points without a key.
+    tls : callable, optional
+        Makes the server's side of the transport security (security profiles 2 and 3).
     """
 
     def __init__(
@@ -180,17 +73,19 @@ class OcppDriver:
         port: int,
         posts: Sequence[Post],
         journal: Journal,
-        accepts: Callable[[str], bool] = bool,
+        access: ChargingAccess | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.device = device
         self.health = LinkHealth()
         self.journal = journal
         self.posts = {post.name: post for post in posts}
-        self.turned_away: set[str] = set()
+        self.access = access or ChargingAccess()
+        self.strangers: dict[str, dict[str, Any]] = {}
         self.port = port
         self._asset_id = asset_id
         self._host = host
-        self._accepts = accepts
+        self._tls = tls
         self._server: Server | None = None
         self._limit_kw: float | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -203,7 +98,7 @@ class OcppDriver:
 
     def verdict(self, id_tag: str) -> AuthorizationStatus:
         """Whether a tag may charge."""
-        return AuthorizationStatus.accepted if self._accepts(id_tag.strip()) else AuthorizationStatus.invalid
+        return AuthorizationStatus(self.access.verdict(id_tag))
 
     async def read(self) -> Mapping[PointKey, float | None]:
         """Sum of the charge points' power; one that is away counts with what it took last, for it charges on alone."""
@@ -256,20 +151,81 @@ class OcppDriver:
 
     async def remote_start(self, charge_point: str, id_tag: str, connector: int = 1) -> bool:
         """Ask a charge point to begin a transaction."""
-        return await self._ask(charge_point, call.RemoteStartTransaction(id_tag=id_tag, connector_id=connector))
+        return await self._agreed(charge_point, call.RemoteStartTransaction(id_tag=id_tag, connector_id=connector))
 
     async def remote_stop(self, charge_point: str, transaction_id: int) -> bool:
         """Ask a charge point to end a transaction."""
-        return await self._ask(charge_point, call.RemoteStopTransaction(transaction_id=transaction_id))
+        return await self._agreed(charge_point, call.RemoteStopTransaction(transaction_id=transaction_id))
 
-    async def _ask(self, charge_point: str, message: Any) -> bool:
+    async def trigger(self, charge_point: str, message: MessageTrigger) -> bool:
+        """Ask a charge point to send a message now."""
+        return await self._agreed(charge_point, call.TriggerMessage(requested_message=message))
+
+    async def reset(self, charge_point: str, kind: ResetType = ResetType.soft) -> bool:
+        """Have a charge point start anew."""
+        return await self._agreed(charge_point, call.Reset(type=kind))
+
+    async def unlock(self, charge_point: str, connector: int = 1) -> bool:
+        """Have a charge point let go of a cable."""
+        answer = await self.ask(charge_point, call.UnlockConnector(connector_id=connector))
+        return answer is not None and answer.status == "Unlocked"
+
+    async def configuration(self, charge_point: str, keys: Sequence[str] = ()) -> dict[str, str | None]:
+        """Settings of a charge point; all it has without `keys`."""
+        answer = await self.ask(charge_point, call.GetConfiguration(key=list(keys) or None))
+        rows = [] if answer is None else answer.configuration_key or []
+        return {row["key"]: row.get("value") for row in rows}
+
+    async def configure(self, charge_point: str, key: str, value: str) -> str:
+        """Change a setting; returns what the charge point says (``Accepted``, ``RebootRequired``, ...)."""
+        answer = await self.ask(charge_point, call.ChangeConfiguration(key=key, value=value))
+        return "Rejected" if answer is None else str(answer.status)
+
+    async def composite_schedule(
+        self, charge_point: str, duration_s: int, connector: int = 0
+    ) -> list[tuple[int, float]]:
+        """What the charge point will allow: (seconds from now, limit [kW]) of each period."""
+        wanted = call.GetCompositeSchedule(connector_id=connector, duration=duration_s, charging_rate_unit="W")
+        answer = await self.ask(charge_point, wanted)
+        schedule = None if answer is None else answer.charging_schedule
+        periods = [] if schedule is None else schedule["charging_schedule_period"]
+        return [(int(period["start_period"]), float(period["limit"]) / 1000.0) for period in periods]
+
+    async def clear_profiles(self, charge_point: str) -> bool:
+        """Take back every limit of ours; the loop's next write sets it again."""
+        post = self.posts.get(charge_point)
+        if post is not None:
+            post.limit_kw = None
+        return await self._agreed(charge_point, call.ClearChargingProfile(id=PROFILE_ID))
+
+    async def update_firmware(self, charge_point: str, location: str, at: datetime) -> None:
+        """Have a charge point fetch firmware from `location` at a time; its progress is in the post's `firmware`."""
+        when = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        await self.ask(charge_point, call.UpdateFirmware(location=location, retrieve_date=when))
+
+    async def get_diagnostics(self, charge_point: str, location: str) -> str | None:
+        """Have a charge point upload its diagnostics to `location`; returns the name of the file, None without one."""
+        answer = await self.ask(charge_point, call.GetDiagnostics(location=location))
+        return None if answer is None else answer.file_name
+
+    async def ask(self, charge_point: str, message: Any) -> Any:
+        """Send a request to a charge point; returns its answer, None when it refused with an error.
+
+        Raises
+        ------
+        DriverError
+            It is not connected, or does not answer.
+        """
         post = self.posts.get(charge_point)
         if post is None or post.session is None:
             raise DriverError(f"{self.device}: {charge_point} is not connected")
         try:
-            answer = await post.session.call(message)
+            return await post.session.call(message)
         except (TimeoutError, ConnectionClosed) as error:
             raise DriverError(f"{self.device}: {charge_point} does not answer") from error
+
+    async def _agreed(self, charge_point: str, message: Any) -> bool:
+        answer = await self.ask(charge_point, message)
         return answer is not None and answer.status == "Accepted"
 
     async def _listening(self) -> None:
@@ -281,24 +237,40 @@ class OcppDriver:
                     self.port,
                     subprotocols=[Subprotocol("ocpp1.6")],
                     process_request=self._admit,
+                    ssl=self._tls() if self._tls is not None else None,
                 )
-            except OSError as error:
+            except (OSError, TlsError) as error:
                 raise DriverError(f"{self.device}: cannot listen on {self._host}:{self.port}: {error}") from error
             self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        name = request.path.rsplit("/", 1)[-1]
+        name = unquote(request.path.rsplit("/", 1)[-1])
+        if not self.access.certificate_fits(name, connection.transport.get_extra_info("peercert")):
+            return connection.respond(403, "the certificate is not that of this charge point\n")
         if name in self.posts:
+            if self.access.key_fits(name, request.headers.get("Authorization")):
+                return None
+            refusal = connection.respond(401, "the key is not that of this charge point\n")
+            refusal.headers["WWW-Authenticate"] = 'Basic realm="OCPP"'
+            return refusal
+        if name and (name in self.strangers or len(self.strangers) < MOST_STRANGERS):
             return None
-        self.turned_away.add(name)
-        return connection.respond(404, f"charge point {name} is not one of this site\n")
+        return connection.respond(404, "no such charge point\n")
+
+    def _introduced(self, name: str, identity: dict[str, Any]) -> None:
+        self.strangers[name] = identity
 
     async def _meet(self, connection: ServerConnection) -> None:
         if connection.request is None or connection.subprotocol != "ocpp1.6":
             await connection.close(1002, "subprotocol ocpp1.6 is needed")
             return
-        post = self.posts[connection.request.path.rsplit("/", 1)[-1]]
-        session = _Session(post, connection, self)
+        name = unquote(connection.request.path.rsplit("/", 1)[-1])
+        post = self.posts.get(name)
+        if post is None:
+            with contextlib.suppress(ConnectionClosed):
+                await Stranger(name, connection, self._introduced).start()
+            return
+        session = Session(post, connection, self)
         post.session = session
         post.limit_kw = None
         self.health.reconnects += 1
@@ -362,7 +334,3 @@ class OcppDriver:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -108,6 +108,11 @@ class Worker:
         finally:
             self._answers.pop(number, None)
 
+    def tell(self, command: dict[str, Any]) -> None:
+        """Send a command that is not answered; one that does not run hears nothing."""
+        if self.pid is not None:
+            self._send(command)
+
     async def stop(self) -> None:
         """End the worker: its input is closed, and it is killed when that is not enough."""
         process, self._process = self._process, None

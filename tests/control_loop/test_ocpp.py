@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from ocpp.v16.enums import MessageTrigger, Reason
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
 from control_loop.protocols.base import DriverError
-from control_loop.protocols.ocpp16 import LIMIT, POWER, OcppDriver, Post
+from control_loop.protocols.ocpp16 import LIMIT, POWER, OcppDriver
+from control_loop.protocols.ocpp_access import ChargingAccess
 from control_loop.protocols.ocpp_journal import Journal
+from control_loop.protocols.ocpp_session import Post
 from control_loop.sharing import Claim, share_limit
+from flexergy_pipelines.grid.certificates import create_authority, issue
+from flexergy_pipelines.grid.connection import TlsFiles
+from flexergy_pipelines.grid.tls import client_context, server_context
+from flexergy_pipelines.store.charging_access import IdTag, key_hash
+from plant_simulator.faults import FaultRequest
 from plant_simulator.fronts import OcppFront
 from plant_simulator.plant import Plant
 from tests.plant_simulator.fakes import make_plant, run
@@ -164,14 +175,131 @@ def test_an_unchanged_limit_is_not_sent_again() -> None:
     with_bench(check)
 
 
-def test_a_stranger_is_turned_away_and_remembered() -> None:
+async def dialled(url: str, **options: Any) -> ClientConnection:
+    return await connect(url, subprotocols=[Subprotocol("ocpp1.6")], **options)
+
+
+@pytest.mark.requirement("infra.01.2")
+def test_a_stranger_may_introduce_itself_and_no_more() -> None:
     async def check(it: Bench) -> None:
-        url = f"ws://127.0.0.1:{it.driver.port}/ocpp/stranger"
-        with pytest.raises(InvalidStatus, match="404"):
-            await connect(url, subprotocols=[Subprotocol("ocpp1.6")])
-        assert it.driver.turned_away == {"stranger"}
+        connection = await dialled(f"ws://127.0.0.1:{it.driver.port}/ocpp/stranger")
+        boot = {"chargePointVendor": "Acme", "chargePointModel": "Fast 9", "chargePointSerialNumber": "77"}
+        await connection.send(json.dumps([2, "1", "BootNotification", boot]))
+        answer = json.loads(await connection.recv())
+        assert (answer[0], answer[2]["status"]) == (3, "Rejected")
+        await connection.send(json.dumps([2, "2", "Authorize", {"idTag": "TAG"}]))
+        assert json.loads(await connection.recv())[0] == 4
+        await connection.close()
+        assert it.driver.strangers["stranger"]["charge_point_model"] == "Fast 9"
+        assert "stranger" not in it.driver.posts
 
     with_bench(check)
+
+
+@pytest.mark.requirement("com.01.2")
+def test_a_charge_point_is_configured_updated_and_diagnosed() -> None:
+    async def check(it: Bench) -> None:
+        await it.until(lambda: all(post.session and post.identity for post in it.driver.posts.values()))
+        name, post = next(iter(it.driver.posts.items()))
+        assert post.identity["charge_point_vendor"] == "Flexergy"
+        assert (await it.driver.configuration(name, ["NumberOfConnectors"])) == {"NumberOfConnectors": "1"}
+        assert await it.driver.configure(name, "MeterValueSampleInterval", "5") == "Accepted"
+        assert (await it.driver.configuration(name))["MeterValueSampleInterval"] == "5"
+        assert await it.driver.get_diagnostics(name, "ftp://logs") == f"{name}-diagnostics.txt"
+        await it.driver.update_firmware(name, "https://firmware", datetime(2026, 6, 3, tzinfo=UTC))
+        await it.until(lambda: (post.firmware, post.diagnostics) == ("Installed", "Uploaded"))
+        await it.driver.write("ev-1", LIMIT, 30.0)
+        limits = {name: post.limit_kw for name, post in it.driver.posts.items()}
+        ((start, limit_kw),) = await it.driver.composite_schedule(name, 600)
+        assert (start, limit_kw) == (0, pytest.approx(limits[name], abs=0.01))
+        assert await it.driver.clear_profiles(name)
+        assert (await it.driver.composite_schedule(name, 600))[0][1] == pytest.approx(post.max_kw, rel=0.5)
+        assert await it.driver.trigger(name, MessageTrigger.heartbeat)
+        assert await it.driver.reset(name)
+
+    with_bench(check)
+
+
+def basic(user: str, key: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()}
+
+
+def test_keys_and_certificates_let_in_the_charge_point_they_belong_to(tmp_path: Path) -> None:
+    create_authority(tmp_path)
+    issue(tmp_path, "central", common_name="central", hosts=["127.0.0.1"])
+    issue(tmp_path, "cp-1", common_name="cp-1")
+    central = TlsFiles(ca="ca.pem", certificate="central.pem", key="central.key")
+    own = TlsFiles(ca="ca.pem", certificate="cp-1.pem", key="cp-1.key")
+
+    async def check() -> None:
+        access = ChargingAccess(needs_key=True, needs_certificate=True)
+        access.keys = {"cp-1": key_hash("ab" * 20), "cp-2": key_hash("cd" * 20)}
+        driver = OcppDriver(
+            "ev-1", "ev-1", host="127.0.0.1", port=0, posts=[Post("cp-1", 11.0), Post("cp-2", 11.0)], journal=Journal(),
+            access=access, tls=lambda: server_context(central, tmp_path, ask_client=True),
+        )  # fmt: skip
+        with pytest.raises(DriverError, match="none of 2 charge points"):
+            await driver.read()
+        url = f"wss://127.0.0.1:{driver.port}/ocpp"
+        own_context = client_context(own, tmp_path)
+        try:
+            for name, headers, status in (
+                ("cp-1", basic("cp-1", "cd" * 20), 401),
+                ("cp-1", basic("cp-2", "ab" * 20), 401),
+                ("cp-1", {}, 401),
+                ("cp-2", basic("cp-2", "cd" * 20), 403),
+            ):
+                with pytest.raises(InvalidStatus, match=str(status)):
+                    await dialled(f"{url}/{name}", ssl=own_context, additional_headers=headers)
+            bare = client_context(TlsFiles(ca="ca.pem"), tmp_path)
+            with pytest.raises((OSError, ConnectionClosed, InvalidHandshake)):
+                await dialled(f"{url}/cp-1", ssl=bare, additional_headers=basic("cp-1", "ab" * 20))
+            good = await dialled(f"{url}/cp-1", ssl=own_context, additional_headers=basic("cp-1", "ab" * 20))
+            assert driver.posts["cp-1"].session is not None
+            await good.close()
+        finally:
+            await driver.close()
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    ("tag", "verdict"), [("good", "Accepted"), ("BAD", "Blocked"), ("old", "Expired"), ("other", "Invalid")]
+)
+def test_a_tag_counts_as_the_store_says(tag: str, verdict: str) -> None:
+    access = ChargingAccess()
+    assert access.verdict(tag) == "Accepted"
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    tags = [IdTag("GOOD", None, "accepted", None), IdTag("BAD", None, "blocked", None)]
+    access.tags = {t.id_tag: t for t in [*tags, IdTag("OLD", None, "accepted", past)]}
+    assert access.verdict(tag) == verdict
+    assert access.verdict(" ") == "Invalid"
+
+
+@pytest.mark.requirement("com.01.2", "com.01.3")
+def test_what_charge_points_did_alone_is_told_once_they_are_back(tmp_path: Path) -> None:
+    async def check(it: Bench) -> None:
+        await it.until(lambda: len(it.busy) >= 2)
+        it.plant.faults.set(FaultRequest(target="microgrid/ev-1", kind="down"))
+        await it.until(lambda: not any(post.session for post in it.driver.posts.values()))
+        known = len(it.driver.journal.transactions())
+        alone = [charger for charger in it.front.chargers if charger.running is not None]
+        ended = {charger.identity: charger.meter_wh() for charger in alone}
+        for charger in alone:
+            charger.stop_transaction(Reason.local)
+            charger.point.send_away()
+        it.plant.faults.clear()
+        await it.until(lambda: all(not charger.outbox for charger in it.front.chargers) and all(
+            any(t.charge_point == name and t.stopped for t in it.driver.journal.transactions()) for name in ended
+        ))  # fmt: skip
+        told = it.driver.journal.transactions()
+        assert len(told) >= known
+        assert len({(t.charge_point, t.started) for t in told}) == len(told)
+        for name, meter_wh in ended.items():
+            first = next(t for t in told if t.charge_point == name and t.stopped)
+            assert (first.energy_kwh or 0.0) <= meter_wh / 1000.0 + 1e-6
+
+    with_bench(check, tmp_path / "charging.sqlite")
 
 
 def test_a_transaction_that_is_told_twice_is_one(tmp_path: Path) -> None:
