@@ -15,6 +15,7 @@ from flexergy_pipelines.optimization.series import FloatArray
 
 _FEASIBLE = 2  # HiGHS: kSolutionStatusFeasible
 LAST_CHANCE_S = 0.05
+SHARE_WITHOUT_SUB_PROBLEMS = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +150,19 @@ class Solver:
             When the *solution* isn't feasible, whatever the call itself says.
         """
         left = max(self._deadline - time.monotonic(), LAST_CHANCE_S)
-        # The solver's clock runs on from one run of a model to the next.
-        self._highs.setOptionValue("time_limit", self._highs.getRunTime() + left)
-        began = time.perf_counter()
-        self._highs.run()
-        self.run_s += time.perf_counter() - began
-        self.runs += 1
+        first_bound = -np.inf
+        if self.is_mip:
+            # Searches in sub-problems find plans where nothing else does, but take most of the time where the tree
+            # alone would have been enough: without them first.
+            self._search_sub_problems(False)
+            self._run_for(SHARE_WITHOUT_SUB_PROBLEMS * left)
+            if self._highs.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
+                first_bound = self._highs.getInfo().mip_dual_bound
+                self._search_sub_problems(True)
+                self._keep_incumbent()
+                self._run_for(max(self._deadline - time.monotonic(), LAST_CHANCE_S))
+        else:
+            self._run_for(left)
         status = self._highs.getModelStatus()
         info = self._highs.getInfo()
         if info.primal_solution_status != _FEASIBLE:
@@ -162,10 +170,29 @@ class Solver:
             raise SolveError(text, f"no plan found: the solver says {text}")
         optimal = status == highspy.HighsModelStatus.kOptimal
         objective = info.objective_function_value / self._scale
-        proven = info.mip_dual_bound / self._scale if self.is_mip else -np.inf
+        proven = max(info.mip_dual_bound, first_bound) / self._scale if self.is_mip else -np.inf
         bound = proven if self.is_mip or not optimal else objective
         values = np.array(self._highs.getSolution().col_value)
         return Answer(values, objective, bound, optimal)
+
+    def _run_for(self, seconds: float) -> None:
+        # The solver's clock runs on from one run of a model to the next.
+        self._highs.setOptionValue("time_limit", self._highs.getRunTime() + seconds)
+        began = time.perf_counter()
+        self._highs.run()
+        self.run_s += time.perf_counter() - began
+        self.runs += 1
+
+    def _search_sub_problems(self, wanted: bool) -> None:
+        for heuristic in ("rins", "rens", "root_reduced_cost"):
+            self._highs.setOptionValue(f"mip_heuristic_run_{heuristic}", wanted)
+        for heuristic in ("zi_round", "shifting"):
+            self._highs.setOptionValue(f"mip_heuristic_run_{heuristic}", not wanted)
+
+    def _keep_incumbent(self) -> None:
+        """Start the next run from the best plan found so far, where there is one."""
+        if self._highs.getInfo().primal_solution_status == _FEASIBLE:
+            self._highs.setSolution(self._highs.getSolution())
 
     def hold_at_zero(self, columns: IndexArray) -> None:
         """Let these columns, which are zero in the last solution, not rise again."""
