@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,6 +45,7 @@ from flexergy_pipelines.store.frequency_curves import (
     write_frequency_curve,
 )
 from flexergy_pipelines.store.kpis_table import read_kpis, write_kpis
+from flexergy_pipelines.store.leases import LeaseRow, StoreLease
 from flexergy_pipelines.store.link_statistics import LinkRow, read_link_statistics, write_link_statistics
 from flexergy_pipelines.store.live import read_live, write_live
 from flexergy_pipelines.store.meter_files import find_meter_file, list_meter_files, record_meter_file
@@ -121,6 +123,8 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
     offer = {"product": "fcr", "direction": "both", "time": T0, "resolution_minutes": 240}
     offer |= {"capacity_price_eur_per_kw_h": value, "activation_price_eur_per_kwh": None}
     write_ancillary_prices(db, SITE, pl.DataFrame([offer]), T0)
+    with closing(StoreLease(db, "control")) as lease:
+        lease.compare_and_set(None, LeaseRow(f"loop {value:g}", 1, 0))
     _fill_operation(db, value)
     _fill_field(db, value)
     return {
@@ -130,6 +134,11 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
         "command": write_command(db, SITE, *PV, value, f"is {value}", "user"),
         "file": record_meter_file(db, SITE, f"{value}.csv", SHA, "ingested"),
     }
+
+
+def lease_of(db: TenantStore) -> LeaseRow | None:
+    with closing(StoreLease(db, "control")) as lease:
+        return lease.load()
 
 
 def _fill_operation(db: TenantStore, value: float) -> None:
@@ -194,6 +203,7 @@ def everything(db: TenantStore, plan_id: int) -> dict[str, Any]:
         "latest_setpoints": latest_setpoints(db, SITE)["sent"].to_list(),
         "live": read_live(db, SITE)["value"].to_list(),
         "curves": [curve.points[0][1] for curve in read_frequency_curves(db, SITE, T0, END)],
+        "lease": lease_of(db),
         "sessions": read_sessions(db, SITE, T0, END)["energy_kwh"].to_list(),
         "kpis": read_kpis(db, SITE)["value"].to_list(),
         "ancillary": read_ancillary_prices(db, SITE, T0, END)["capacity_price_eur_per_kw_h"].to_list(),
