@@ -20,8 +20,9 @@ def write_plots(trained: TrainedTarget, folder: Path) -> list[Path]:
     frame = trained.backtest.filter(pl.col("truth").is_not_null() & pl.col("truth").is_not_nan())
     if frame.is_empty():
         return []
-    figure = Figure(figsize=(10, 8), layout="constrained")
-    top, left, right = (figure.add_subplot(2, 1, 1), figure.add_subplot(2, 2, 3), figure.add_subplot(2, 2, 4))
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    top = figure.add_subplot(2, 1, 1)
+    left, middle, right = (figure.add_subplot(2, 3, place) for place in (4, 5, 6))
     newest = frame["time"].max()
     week = frame.unique("time", keep="last").sort("time")
     if newest is not None:
@@ -47,7 +48,20 @@ def write_plots(trained: TrainedTarget, folder: Path) -> list[Path]:
     left.plot(hours["hour"].to_numpy(), hours["error"].to_numpy(), color="tab:blue", label="served")
     left.set_xlabel("local hour")
     left.set_ylabel(f"mean absolute error [{trained.target.unit}]")
-    left.legend()
+    left.legend(fontsize=8)
+    leads = (
+        frame.with_columns(
+            lead=((pl.col("time") - pl.col("issued_at")).dt.total_minutes() // 180 * 3 + 1.5),
+            error=(pl.col("value") - pl.col("truth")).abs(),
+            naive=(pl.col(trained.mix.best_naive) - pl.col("truth")).abs(),
+        )
+        .group_by("lead")
+        .agg(pl.col("error", "naive").fill_nan(None).mean())
+        .sort("lead")
+    )
+    middle.plot(leads["lead"].to_numpy(), leads["naive"].to_numpy(), color="tab:gray", label=trained.mix.best_naive)
+    middle.plot(leads["lead"].to_numpy(), leads["error"].to_numpy(), color="tab:blue", label="served")
+    middle.set_xlabel("hours ahead")
     levels = np.asarray(trained.calibration.quantiles)
     columns = [column for column in frame.columns if column.startswith("p") and column[1:].isdigit()]
     below = [float((frame["truth"] <= frame[column]).mean() or 0.0) for column in columns]  # pyright: ignore[reportArgumentType]
@@ -55,6 +69,9 @@ def write_plots(trained: TrainedTarget, folder: Path) -> list[Path]:
     right.plot(levels, below, marker="o", color="tab:blue")
     right.set_xlabel("nominal quantile")
     right.set_ylabel("share of truths below")
+    for axes, title in ((left, "error by hour of the day"), (middle, "error by lead time"), (right, "calibration")):
+        axes.set_title(title, fontsize=10)
+        axes.set_ylim(bottom=0)
     path = folder / "backtest.png"
     figure.savefig(path, dpi=80)
     return [path]

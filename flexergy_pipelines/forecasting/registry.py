@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import pickle
 import socket
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
+from flexergy_pipelines.forecasting import run_notes
+from flexergy_pipelines.forecasting.registered import RegisteredModel, keep_copy, read_copy
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from flexergy_pipelines.forecasting.explain import Explanation
+    from flexergy_pipelines.forecasting.targets import Target
     from flexergy_pipelines.forecasting.trained import TrainedTarget
 
 CHAMPION, PREVIOUS = "champion", "previous"
 BUNDLE = "bundle.pickle"
+AWAY_S = 20.0
+"""Time for which a registry that did not answer is not asked again [s]: a site has many targets."""
+
 REQUIREMENTS = ["flexergy", "lightgbm==4.7.0", "numpy==2.4.6", "polars==2.1.0"]
 
 
@@ -31,14 +40,6 @@ class RegistryUnavailableError(RuntimeError):
 
 class ModelMissingError(LookupError):
     """No version stands under the alias, or its artifact cannot be read."""
-
-
-@dataclass(frozen=True)
-class RegisteredModel:
-    """A trained target and the version it has in the registry."""
-
-    trained: TrainedTarget
-    version: str
 
 
 class ModelRegistry:
@@ -58,6 +59,9 @@ class ModelRegistry:
         self._client: MlflowClient | None = None
         self._kept: dict[tuple[str, str], TrainedTarget] = {}
         self._last: dict[tuple[str, str], RegisteredModel] = {}
+        self._away: tuple[str, float, str] | None = None
+        self.reachable: bool | None = None
+        """Whether the last attempt reached the registry; None before the first."""
 
     def log(
         self,
@@ -66,6 +70,7 @@ class ModelRegistry:
         promote: bool = True,
         note: str = "",
         facts: Mapping[str, str | float] | None = None,
+        explanation: Explanation | None = None,
     ) -> str:
         """Keep a trained target with its parameters, metrics, features and plots.
 
@@ -77,7 +82,9 @@ class ModelRegistry:
         note : str
             Why it was promoted or not; a tag of the version.
         facts : mapping or None
-            What the models learned from and what was left out; parameters and tags of the run.
+            What the models learned from and what was left out; parameters of the run.
+        explanation : Explanation or None
+            Which features move the forecast; drawn and kept with the run.
 
         Returns
         -------
@@ -101,13 +108,17 @@ class ModelRegistry:
             folder = Path(scratch)
             (folder / BUNDLE).write_bytes(pickle.dumps(trained))
             run_name = f"{target.asset_id} {trained.trained_at:%Y-%m-%d %H:%M}"
-            with mlflow.start_run(experiment_id=experiment, run_name=run_name):
-                mlflow.log_params(_parameters(trained) | dict(facts or {}))
-                mlflow.log_metrics(trained.metrics)
-                mlflow.log_dict({"features": list(trained.features)}, "features.json")
-                mlflow.log_dict(trained.importance, "importance.json")
+            facts = dict(facts or {})
+            words = run_notes.description(trained, facts, promoted=promote, note=note)
+            with mlflow.start_run(experiment_id=experiment, run_name=run_name, description=words):
+                mlflow.set_tags(run_notes.tags(trained, promoted=promote, note=note))
+                mlflow.log_params(_parameters(trained) | facts)
+                mlflow.log_metrics(trained.metrics | run_notes.metrics_by_lead(trained))
+                strength = explanation.strength if explanation else {}
+                features = run_notes.features_table(trained, strength)
+                mlflow.log_text(features.write_csv(float_precision=6), "features.csv")
                 mlflow.log_dict(trained.fitted.failures, "models_left_out.json")
-                self._plots(trained, folder)
+                self._plots(trained, explanation, folder)
                 for plot in sorted(folder.glob("*.png")):
                     mlflow.log_artifact(str(plot), "plots")
                 info = mlflow.pyfunc.log_model(
@@ -115,9 +126,8 @@ class ModelRegistry:
                     python_model=TrainedTargetModel(),
                     artifacts={"bundle": str(folder / BUNDLE)},
                     pip_requirements=REQUIREMENTS,
-                    registered_model_name=name,
                 )
-            version = str(info.registered_model_version)
+            version = self._register(client, target, str(info.model_uri), words)
             if note:
                 client.set_model_version_tag(name, version, "choice", note)
             if promote:
@@ -144,12 +154,19 @@ class ModelRegistry:
                 }
                 self._kept[key] = self._read(client, name, version)
             model = RegisteredModel(self._kept[key], version)
+            if self._last.get((name, alias)) != model:
+                keep_copy(self.artifacts_dir, name, alias, model)
             self._last[name, alias] = model
         return model
 
     def remembered(self, name: str, alias: str = CHAMPION) -> RegisteredModel | None:
-        """What `load` gave last in this process, for when the registry is away."""
-        return self._last.get((name, alias))
+        """What `load` gave last in this process, or in any process of this machine, for when the registry is away."""
+        if (name, alias) not in self._last:
+            copy = read_copy(self.artifacts_dir, name, alias)
+            if copy is None:
+                return None
+            self._last[name, alias] = copy
+        return self._last[name, alias]
 
     def close(self) -> None:
         """Let go of database connections; the registry can be used again."""
@@ -203,11 +220,13 @@ class ModelRegistry:
             return found.experiment_id
         folder = self.artifacts_dir / name
         folder.mkdir(parents=True, exist_ok=True)
-        return client.create_experiment(name, artifact_location=folder.as_uri())
+        note = run_notes.EXPERIMENT_NOTE.format(site=name.partition(".")[2])
+        return client.create_experiment(name, artifact_location=folder.as_uri(), tags={"mlflow.note.content": note})
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[MlflowClient]:
         """The client; every way to fail to reach the registry becomes one error, and fast."""
+        self.reachable = False
         self._probe()
         # MLflow would otherwise retry a dead server for minutes
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -221,17 +240,25 @@ class ModelRegistry:
             from mlflow.exceptions import MlflowException
             from sqlalchemy.exc import SQLAlchemyError
 
+            # importing it sets its level anew
+            logging.getLogger("mlflow").setLevel(logging.ERROR)
             try:
                 if self._client is None:
                     self._client = MlflowClient(self.tracking_uri, self.tracking_uri)
                 yield self._client
+                self.reachable = True
+            except ModelMissingError:
+                self.reachable = True
+                raise
             except (MlflowException, SQLAlchemyError, ConnectionError) as error:
                 self._client = None
                 text = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise RegistryUnavailableError(f"model registry: {text}") from error
 
     def _probe(self) -> None:
-        """One quick connection attempt."""
+        """One quick connection attempt, or none while the last one that failed is fresh."""
+        if self._away and self._away[0] == self.tracking_uri and time.monotonic() < self._away[1]:
+            raise RegistryUnavailableError(self._away[2])
         parsed = urlparse(self.tracking_uri)
         scheme = parsed.scheme.split("+")[0]
         try:
@@ -247,13 +274,29 @@ class ModelRegistry:
                 raise FileNotFoundError(f"no folder {Path(unquote(parsed.path)).parent}")
         except Exception as error:
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise RegistryUnavailableError(f"model registry is away: {text}") from error
+            self._away = (self.tracking_uri, time.monotonic() + AWAY_S, f"model registry is away: {text}")
+            raise RegistryUnavailableError(self._away[2]) from error
 
     @staticmethod
-    def _plots(trained: TrainedTarget, folder: Path) -> None:
+    def _plots(trained: TrainedTarget, explanation: Explanation | None, folder: Path) -> None:
+        from flexergy_pipelines.forecasting.explain import write_importance
         from flexergy_pipelines.forecasting.plots import write_plots
 
         write_plots(trained, folder)
+        if explanation is not None:
+            write_importance(explanation, f"{trained.target.name}: what moves the forecast of the trees", folder)
+
+    @staticmethod
+    def _register(client: MlflowClient, target: Target, uri: str, words: str) -> str:
+        """Version under which a logged model is registered; MLflow's announcements on the terminal are left out."""
+        import mlflow
+
+        with contextlib.redirect_stderr(io.StringIO()):
+            version = str(mlflow.register_model(uri, target.name).version)
+        if version == "1":
+            client.update_registered_model(target.name, run_notes.model_description(target))
+        client.update_model_version(target.name, version, words)
+        return version
 
 
 def _parameters(trained: TrainedTarget) -> dict[str, str | int | float]:
@@ -268,4 +311,5 @@ def _parameters(trained: TrainedTarget) -> dict[str, str | int | float]:
         "seed": trained.seed,
         "data_version": trained.data_version,
         "trained_at": trained.trained_at.isoformat(),
+        **{f"trees.{name}": value for name, value in getattr(trained, "tuned", {}).items()},
     }

@@ -14,12 +14,12 @@ import polars as pl
 
 from flexergy_pipelines.forecasting.fallback import fallback_forecast
 from flexergy_pipelines.forecasting.features import Inputs
+from flexergy_pipelines.forecasting.registered import RegisteredModel
 from flexergy_pipelines.forecasting.registry import (
     CHAMPION,
     PREVIOUS,
     ModelMissingError,
     ModelRegistry,
-    RegisteredModel,
     RegistryUnavailableError,
 )
 from flexergy_pipelines.forecasting.site_data import chosen_columns, read_histories, read_weather
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from flexergy_pipelines.store import TenantStore
 
 ALARM = "forecast_fallback"
+REGISTRY_ALARM = "model_registry_away"
+REGISTRY_SEVERITY = 3
 EV_HISTORY_DAYS = 28.0
 """History with which an EV load no longer leans on the statistics of sessions [d]."""
 
@@ -151,10 +153,10 @@ def _model(registry: ModelRegistry, name: str, alias: str, reasons: list[str]) -
         return registry.load(name, alias)
     except RegistryUnavailableError as error:
         kept = registry.remembered(name, alias)
-        if kept is None or alias != CHAMPION:
-            reasons.append(str(error))
+        if kept is None:
+            reasons.append(f"{alias}: {error}")
             return None
-        reasons.append(f"{error}; the champion loaded before serves")
+        reasons.append(f"{error}; the {alias} loaded before serves")
         return kept
     except ModelMissingError as error:
         reasons.append(str(error))
@@ -241,4 +243,12 @@ def serve_site(
             message = f"{target.asset_id}: forecast by {forecast.model} ({forecast.reason})"
             raise_alarm(db, site_id, ALARM, SEVERITY[forecast.fallback_level], message, target.asset_id)
         served.append(forecast)
+    if registry.reachable is False:
+        stand_ins = sum(forecast.fallback_level > 0 for forecast in served)
+        message = (
+            f"the model registry is away; {len(served) - stand_ins} of {len(served)} forecasts by models kept here"
+        )
+        raise_alarm(db, site_id, REGISTRY_ALARM, REGISTRY_SEVERITY, message)
+    elif registry.reachable:
+        clear_alarm(db, site_id, REGISTRY_ALARM)
     return served

@@ -9,12 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flexergy_pipelines.forecasting.challenge import Verdict, judge
-from flexergy_pipelines.forecasting.registry import (
-    CHAMPION,
-    ModelMissingError,
-    ModelRegistry,
-    RegisteredModel,
-)
+from flexergy_pipelines.forecasting.explain import explain
+from flexergy_pipelines.forecasting.registered import RegisteredModel
+from flexergy_pipelines.forecasting.registry import CHAMPION, ModelMissingError, ModelRegistry
 from flexergy_pipelines.forecasting.scoreboard import record_attempts, record_scores
 from flexergy_pipelines.forecasting.site_data import chosen_columns, read_lessons, read_weather
 from flexergy_pipelines.forecasting.targets import Target, targets_of
@@ -157,7 +154,8 @@ def _train_one(
     except TooLittleHistoryError as error:
         return TrainingResult(target.name, None, "", False, str(error), seconds=time.perf_counter() - began)
     verdict = Verdict(True, missing) if champion is None else _judge(trained, champion, inputs)
-    version = registry.log(trained, promote=verdict.promote, note=verdict.reason, facts=facts)
+    explanation = explain(trained, inputs, rows=200 if quick else 500)
+    version = registry.log(trained, promote=verdict.promote, note=verdict.reason, facts=facts, explanation=explanation)
     seconds = time.perf_counter() - began
     return TrainingResult(
         target.name, version, trained.champion, verdict.promote, verdict.reason, trained.metrics, seconds
