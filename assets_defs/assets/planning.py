@@ -80,7 +80,7 @@ def _planned(
 
     def work(db: "TenantStore", site_id: str) -> SiteReport:
         asked = [request for request in pending_replans(db) if request.site_id == site_id]
-        plan_site(db, site_id, kind, now, day=day)
+        plan_site(db, site_id, kind, now, day=day, because=[request.reason for request in asked])
         for request in asked:
             close_replan(db, request.id)
         return plan_facts(db, site_id, now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from flexergy_pipelines.optimization.planning_state import POWER, read_state
 from flexergy_pipelines.optimization.problem import Horizon
 from flexergy_pipelines.optimization.series import FloatArray
 from flexergy_pipelines.optimization.site_problem import SiteState
@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from flexergy_pipelines.grid import Site
     from flexergy_pipelines.store.engine import TenantStore
 
-POWER = "active_power_kw"
 PRICE_ASSET, PRICE_QUANTITY = "market", "day_ahead_price_eur_per_kwh"
 WEEK = timedelta(days=7)
-STALE_AFTER = timedelta(minutes=30)
-START_SOC_WHEN_UNKNOWN = 0.5
 
 
 class PlanInputError(ValueError):
@@ -42,6 +39,8 @@ class PlanInputs:
         Market price (EUR/kWh).
     state : SiteState
         State at the start.
+    quantiles_kw : dict
+        P10 and P90 of each power where its forecast gives them (kW).
     sources : dict
         Where the numbers came from, for the plan's record.
     """
@@ -49,6 +48,7 @@ class PlanInputs:
     power_kw: dict[str, FloatArray]
     spot_eur_per_kwh: FloatArray
     state: SiteState
+    quantiles_kw: dict[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
     sources: dict[str, Any] = field(default_factory=dict)
 
 
@@ -63,19 +63,22 @@ def read_inputs(db: TenantStore, site: Site, horizon: Horizon, now: datetime) ->
     sources: dict[str, Any] = {}
     power: dict[str, FloatArray] = {}
     assets = [*site.sources(), *site.loads, *site.controllable_loads(), *site.ev_blocks()]
+    quantiles: dict[str, tuple[FloatArray, FloatArray]] = {}
     for asset in assets:
-        power[asset.id], tags = _power(db, site.id, asset.id, horizon, now)
+        power[asset.id], band, tags = _power(db, site.id, asset.id, horizon, now)
         sources[asset.id] = tags
+        if band is not None:
+            quantiles[asset.id] = band
     spot, tags = _spot(db, site.id, horizon, now)
     sources["price"] = tags
-    state, state_tags = _state(db, site, horizon, now)
+    state, state_tags = read_state(db, site, horizon, now)
     sources["state"] = state_tags
-    return PlanInputs(power, spot, state, sources)
+    return PlanInputs(power, spot, state, quantiles, sources)
 
 
 def _power(
     db: TenantStore, site_id: str, asset_id: str, horizon: Horizon, now: datetime
-) -> tuple[FloatArray, dict[str, Any]]:
+) -> tuple[FloatArray, tuple[FloatArray, FloatArray] | None, dict[str, Any]]:
     from flexergy_pipelines.store.clean import read_clean
     from flexergy_pipelines.store.forecasts import read_forecast
     from flexergy_pipelines.store.readings import read_readings
@@ -103,7 +106,17 @@ def _power(
         raise PlanInputError(
             f"{asset_id}: no power for {missing} of {horizon.steps} steps: neither a forecast nor last week's values"
         )
-    return values, {**_plain(tags), "steps": dict(from_where)}
+    return values, _band(found, values, horizon), {**_plain(tags), "steps": dict(from_where)}
+
+
+def _band(found: pl.DataFrame, values: FloatArray, horizon: Horizon) -> tuple[FloatArray, FloatArray] | None:
+    """P10 and P90 around the expected power, which they never cross; None where the forecast gives none."""
+    if found.is_empty() or not {"p10", "p90"} <= set(found.columns):
+        return None
+    low, high = on_grid(found, "p10", horizon), on_grid(found, "p90", horizon)
+    if np.isnan(low).all():
+        return None
+    return np.fmin(low, values), np.fmax(high, values)
 
 
 def _spot(db: TenantStore, site_id: str, horizon: Horizon, now: datetime) -> tuple[FloatArray, dict[str, Any]]:
@@ -181,93 +194,6 @@ def _hold(values: FloatArray, series: pl.DataFrame, horizon: Horizon) -> FloatAr
         tolerance=timedelta(minutes=59, seconds=59),
     )["value"].to_numpy()
     return np.where(np.isnan(values), held, values)
-
-
-def _state(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> tuple[SiteState, dict[str, Any]]:
-    """State at the start of the plan: live values, else the latest readings, else half full."""
-    from flexergy_pipelines.store.live import read_live
-
-    live = _recent(read_live(db, site.id), now)
-    tags: dict[str, Any] = {}
-    soc: dict[str, float] = {}
-    for ess in site.ess():
-        reported = live.get((ess.id, "soc"))
-        soc[ess.id], tags[f"{ess.id}.soc"] = _soc(db, (site.id, ess.id), horizon, now, reported=reported)
-    names = [asset.id for asset in site.assets()]
-    peak = _peak_so_far(db, site, now)
-    tags["peak_so_far_kw"] = peak
-    return (
-        SiteState(
-            soc=soc,
-            soh=_positive(live, "soh", soc),
-            max_charge_kw=_positive(live, "max_charge_kw", soc),
-            max_discharge_kw=_positive(live, "max_discharge_kw", soc),
-            unavailable=frozenset(name for name in names if live.get((name, "available"), 1.0) < 0.5),
-            running=frozenset(g.id for g in site.gensets() if live.get((g.id, "running"), 0.0) > 0.5),
-            peak_so_far_kw=peak,
-        ),
-        tags,
-    )
-
-
-def _recent(live: pl.DataFrame, now: datetime) -> dict[tuple[str, str], float]:
-    """Live values that are good and not stale."""
-    if live.is_empty():
-        return {}
-    good = live.filter(
-        (pl.col("quality") == 0) & pl.col("value").is_not_null() & (pl.col("time") >= now.astimezone(UTC) - STALE_AFTER)
-    )
-    return {
-        (asset, quantity): value for asset, quantity, value in good.select("asset_id", "quantity", "value").iter_rows()
-    }
-
-
-def _positive(live: dict[tuple[str, str], float], quantity: str, assets: Iterable[str]) -> dict[str, float]:
-    """A quantity of the assets that report it; what isn't a sensible limit is left to the nameplate."""
-    floor = 0.2 if quantity == "soh" else 0.0
-    found = {name: live[name, quantity] for name in assets if (name, quantity) in live}
-    return {name: value for name, value in found.items() if floor <= value and (quantity != "soh" or value <= 1.0)}
-
-
-def _soc(
-    db: TenantStore, point: tuple[str, str], horizon: Horizon, now: datetime, *, reported: float | None
-) -> tuple[float, str]:
-    """SoC at the start of the horizon: planned where that lies ahead, else reported, else the last one read."""
-    from flexergy_pipelines.store.plans import read_active_plan
-    from flexergy_pipelines.store.readings import read_readings
-
-    site_id, ess_id = point
-    start = horizon.start.astimezone(UTC)
-    if start > now.astimezone(UTC) + STALE_AFTER:
-        active = read_active_plan(db, site_id, now)
-        if active is not None:
-            planned = active.values.filter(
-                (pl.col("asset_id") == ess_id) & (pl.col("quantity") == "soc") & (pl.col("time") == start)
-            )
-            if planned.height:
-                return float(planned["value"][0]), "active plan"
-    if reported is not None:
-        return reported, "live"
-    past = read_readings(db, site_id, now - timedelta(days=1), now, [(ess_id, "soc")])
-    past = past.filter((pl.col("quality") == 0) & pl.col("value").is_not_null()).sort("time")
-    if past.height:
-        return float(past["value"][-1]), "latest reading"
-    return START_SOC_WHEN_UNKNOWN, "unknown, half assumed"
-
-
-def _peak_so_far(db: TenantStore, site: Site, now: datetime) -> float:
-    """Highest 15-minute mean import of the billing period so far (kW); 0 when nothing was measured."""
-    from flexergy_pipelines.store.clean import read_clean
-
-    if site.tariff.demand_charge_eur_per_kw_month <= 0:
-        return 0.0
-    local = now.astimezone(site.zone)
-    first = local.replace(day=site.tariff.billing_day, hour=0, minute=0, second=0, microsecond=0)
-    if first > local:
-        first = (first.replace(day=1) - timedelta(days=1)).replace(day=site.tariff.billing_day)
-    imports = read_clean(db, site.id, first.astimezone(UTC), now, [(site.grid_connection.id, POWER)])
-    largest = imports["value"].max() if imports.height else None
-    return max(float(largest), 0.0) if isinstance(largest, int | float) else 0.0
 
 
 def _plain(tags: dict[str, Any]) -> dict[str, Any]:

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as wall_time
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import polars as pl
 
 from flexergy_pipelines.logs import get_logger
+from flexergy_pipelines.optimization.conditions import (
+    MarketNews,
+    apply_modes,
+    apply_outages,
+    apply_settings,
+    services_of,
+    with_reserve,
+)
 from flexergy_pipelines.optimization.errors import ProblemError, SolveError
 from flexergy_pipelines.optimization.explanation import explain
-from flexergy_pipelines.optimization.inputs import PlanInputError, read_inputs
+from flexergy_pipelines.optimization.inputs import (
+    PRICE_ASSET,
+    PRICE_QUANTITY,
+    PlanInputError,
+    PlanInputs,
+    read_inputs,
+)
 from flexergy_pipelines.optimization.plan import Plan
+from flexergy_pipelines.optimization.plan_record import carry_on, intervals, offers, plan_values
+from flexergy_pipelines.optimization.planning_state import POWER
 from flexergy_pipelines.optimization.problem import Horizon, Problem
+from flexergy_pipelines.optimization.reactive_plan import reactive_setpoints
+from flexergy_pipelines.optimization.settings import PlanningSettings, read_settings
 from flexergy_pipelines.optimization.site_problem import build_problem
 from flexergy_pipelines.optimization.solving import solve
+from flexergy_pipelines.optimization.stochastic import Scenario, solve_stochastic
 
 if TYPE_CHECKING:
     from flexergy_pipelines.grid import Site
@@ -31,14 +51,31 @@ TIME_LIMIT_S = 10.0
 MIP_GAP = 1e-3
 SHORTEST_INTRADAY = timedelta(hours=24)
 
-_WRITTEN = ("active_power_kw", "active_power_setpoint_kw", "active_power_limit_kw", "soc")
+STOCHASTIC_TIME_LIMIT_S = 60.0
 
 
 class PlanningError(RuntimeError):
     """No plan was made; the alarm is raised and the previous plan is still in force."""
 
 
-def plan_site(db: TenantStore, site_id: str, kind: PlanKind, now: datetime, *, day: date | None = None) -> PlanRecord:
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A site's problem, and what it was made from."""
+
+    problem: Problem
+    inputs: PlanInputs
+    settings: PlanningSettings
+
+
+def plan_site(
+    db: TenantStore,
+    site_id: str,
+    kind: PlanKind,
+    now: datetime,
+    *,
+    day: date | None = None,
+    because: Sequence[str] = (),
+) -> PlanRecord:
     """Make and store one plan.
 
     Parameters
@@ -51,6 +88,8 @@ def plan_site(db: TenantStore, site_id: str, kind: PlanKind, now: datetime, *, d
         Nothing that became known later is used.
     day : date, optional
         Local day of a day-ahead plan.
+    because : sequence of str
+        Why it is made now, where something asked for it; kept with the plan.
 
     Returns
     -------
@@ -60,16 +99,19 @@ def plan_site(db: TenantStore, site_id: str, kind: PlanKind, now: datetime, *, d
     Raises
     ------
     PlanningError
-        With a clear line; an alarm of high priority is then active and the previous plan untouched.
+        With a clear line; an alarm of high priority is then active. The previous plan stays in force as far as it
+        reaches, and is carried on by its own values of the day before where it ends.
     """
     from flexergy_pipelines.store.alarms import clear_alarm, raise_alarm
     from flexergy_pipelines.store.sites import load_site
 
     site = load_site(db, site_id)
+    horizon = horizon_of(site, kind, now, day)
     try:
-        record = _plan(db, site, kind, now, day)
+        record = _plan(db, site, kind, horizon, now, because)
     except (PlanInputError, ProblemError, SolveError) as error:
-        message = f"{kind.replace('_', '-')} plan of {site_id} failed, the previous plan stays in force: {error}"
+        kept = carry_on(db, site, kind, horizon, now, str(error))
+        message = f"{kind.replace('_', '-')} plan of {site_id} failed, {kept}: {error}"
         raise_alarm(db, site_id, ALARM, ALARM_SEVERITY, message)
         get_logger(__name__).error("planning failed", site=site_id, kind=kind, reason=str(error))
         raise PlanningError(message) from error
@@ -108,15 +150,53 @@ def _floor(instant: datetime, step: timedelta) -> datetime:
     return epoch + (instant - epoch) // step * step
 
 
-def _plan(db: TenantStore, site: Site, kind: PlanKind, now: datetime, day: date | None) -> PlanRecord:
+def prepare(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> Prepared:
+    """The problem of a site as it is known at `now`: forecasts, prices, state, settings, modes, interventions, market.
+
+    Raises
+    ------
+    PlanInputError
+        When a power or a price is nowhere to be found.
+    ProblemError
+        When what was found makes no problem.
+    """
+    from flexergy_pipelines.operation.modes import modes_between
+    from flexergy_pipelines.operation.outages import outages_between
+    from flexergy_pipelines.store.ancillary import read_ancillary_prices, read_transactions
+
+    start, end = horizon.start.astimezone(UTC), horizon.end
+    inputs = read_inputs(db, site, horizon, now)
+    settings = read_settings(db, site.id)
+    problem = build_problem(site, horizon, inputs.power_kw, inputs.spot_eur_per_kwh, inputs.state)
+    problem = apply_settings(problem, settings)
+    modes = modes_between(db, site.id, start, end)
+    problem = apply_modes(problem, modes)
+    outages = outages_between(db, site.id, start, end)
+    problem = apply_outages(problem, outages)
+    news = MarketNews(
+        read_ancillary_prices(db, site.id, start, end, known_at=now), read_transactions(db, site.id, start, end)
+    )
+    services = services_of(settings, news, horizon, site.zone, now) if problem.batteries else ()
+    problem = with_reserve(problem.model_copy(update={"services": services}), inputs.quantiles_kw, settings)
+    inputs.sources |= {
+        "modes": [one.mode for one in modes],
+        "outages": [f"{one.asset_id}: {one.reason}" for one in outages],
+        "goal": problem.objective.goal,
+        "sold": len(news.sold),
+    }
+    return Prepared(problem, inputs, settings)
+
+
+def _plan(  # noqa: PLR0917 - as plan_site, with the horizon
+    db: TenantStore, site: Site, kind: PlanKind, horizon: Horizon, now: datetime, because: Sequence[str]
+) -> PlanRecord:
     from flexergy_pipelines.store.plans import PlanRecord, write_plan
 
-    horizon = horizon_of(site, kind, now, day)
     began = time.perf_counter()
-    inputs = read_inputs(db, site, horizon, now)
+    prepared = prepare(db, site, horizon, now)
     read_s = time.perf_counter() - began
-    problem = build_problem(site, horizon, inputs.power_kw, inputs.spot_eur_per_kwh, inputs.state)
-    plan = solve(problem, TIME_LIMIT_S, mip_gap=MIP_GAP)
+    problem = prepared.problem
+    plan, uncertainty = _solved(db, site, kind, prepared, now)
     no_storage = _cost_without_storage(problem)
     why = [reason.as_dict() for reason in explain(problem, plan, site.zone)]
     record = PlanRecord(
@@ -134,9 +214,16 @@ def _plan(db: TenantStore, site: Site, kind: PlanKind, now: datetime, day: date 
         costs=plan.costs,
         violations=[violation.as_dict() for violation in plan.violations],
         timings={**plan.timings_s, "inputs": read_s},
-        inputs={**inputs.sources, "why": why},
+        inputs={
+            **prepared.inputs.sources,
+            "because": list(because) or ["time of the " + kind.replace("_", "-") + " plan"],
+            "uncertainty": uncertainty,
+            "why": why,
+            "intervals": intervals(problem, plan),
+            **offers(problem, plan),
+        },
     )
-    write_plan(db, record, plan_values(problem, plan))
+    write_plan(db, record, plan_values(problem, plan, reactive_setpoints(site, plan)))
     get_logger(__name__).info(
         "planned",
         site=site.id,
@@ -149,45 +236,84 @@ def _plan(db: TenantStore, site: Site, kind: PlanKind, now: datetime, day: date 
     return record
 
 
+def _solved(
+    db: TenantStore, site: Site, kind: PlanKind, prepared: Prepared, now: datetime
+) -> tuple[Plan, dict[str, Any]]:
+    """The plan of the forecast, or over scenarios where the operator wants that for the coming day."""
+    problem, settings = prepared.problem, prepared.settings
+    decides = bool(problem.gensets or problem.services)
+    if kind == "day_ahead" and settings.day_ahead == "stochastic" and decides:
+        scenarios = site_scenarios(db, site, prepared, now)
+        if scenarios:
+            try:
+                found = solve_stochastic(
+                    problem,
+                    scenarios,
+                    STOCHASTIC_TIME_LIMIT_S,
+                    cvar_weight=settings.cvar_weight,
+                    cvar_level=settings.cvar_level,
+                    mip_gap=MIP_GAP,
+                )
+            except SolveError as error:
+                return _deterministic(problem), {"kind": "deterministic", "reason": f"over scenarios: {error}"}
+            return found.plan, {
+                "kind": "stochastic",
+                "scenarios": len(scenarios),
+                "expected_cost_eur": round(found.expected_cost_eur, 4),
+                "cvar_eur": round(found.cvar_eur, 4),
+                "worst_cost_eur": round(float(found.scenario_costs_eur.max()), 4),
+                "cvar_weight": settings.cvar_weight,
+                "gap": found.gap,
+            }
+        return _deterministic(problem), {"kind": "deterministic", "reason": "the forecasts have no quantiles"}
+    return _deterministic(problem), {"kind": "deterministic"}
+
+
+def _deterministic(problem: Problem) -> Plan:
+    return solve(problem, TIME_LIMIT_S, mip_gap=MIP_GAP)
+
+
+def site_scenarios(db: TenantStore, site: Site, prepared: Prepared, now: datetime) -> list[Scenario]:
+    """Scenarios of a site's problem from its stored forecasts; empty where none has quantiles."""
+    from flexergy_pipelines.forecasting.scenarios import draw_scenarios
+
+    problem, horizon = prepared.problem, prepared.problem.horizon
+    drawn = draw_scenarios(
+        db,
+        site.id,
+        horizon.start.astimezone(UTC),
+        horizon.end,
+        step_minutes=horizon.step_minutes,
+        known_at=now,
+        count=prepared.settings.scenarios,
+    )
+    parts = (*problem.loads, *problem.controllable_loads, *problem.ev_blocks, *problem.renewables)
+    names = [part.id for part in parts if (part.id, POWER) in drawn.values]
+    prices = drawn.values.get((PRICE_ASSET, PRICE_QUANTITY))
+    if not names:
+        return []
+    tariff = site.tariff
+    found = []
+    for number, probability in enumerate(drawn.probability.tolist()):
+        spot = None if prices is None else prices[number]
+        found.append(
+            Scenario(
+                probability,
+                {name: drawn.values[name, POWER][number] for name in names},
+                None if spot is None else np.array([tariff.import_price(price) for price in spot.tolist()]),
+                None if spot is None else np.array([tariff.export_price(price) for price in spot.tolist()]),
+            )
+        )
+    return found
+
+
 def _cost_without_storage(problem: Problem) -> float | None:
-    """Cost of the same problem without batteries; None when that was not found in the time, which fails no plan."""
+    """Cost of the same problem without batteries; None when that was not found in the time, which fails no plan.
+
+    Without what only storage can deliver: services and reserve, whose missing would be priced as a violation.
+    """
+    bare = problem.without_storage().model_copy(update={"services": (), "reserve": None})
     try:
-        return solve(problem.without_storage(), TIME_LIMIT_S / 2, mip_gap=MIP_GAP).objective_eur
+        return solve(bare, TIME_LIMIT_S / 2, mip_gap=MIP_GAP).objective_eur
     except SolveError:
         return None
-
-
-def plan_values(problem: Problem, plan: Plan) -> pl.DataFrame:
-    """What is stored of a plan: ``asset_id, quantity, time, value``.
-
-    Expected power of every asset, setpoints and limits of the controllable ones, SoC and marginal value of the stored
-    energy of each ESS, and the prices (asset ``market``).
-    """
-    values = plan.values().filter(
-        pl.col("quantity").is_in(_WRITTEN) & (pl.col("asset_id") != "busbar") & (pl.col("time") < problem.horizon.end)
-    )
-    batteries = [battery.id for battery in problem.batteries]
-    setpoints = values.filter(pl.col("asset_id").is_in(batteries) & (pl.col("quantity") == "active_power_kw"))
-    frames = [values, setpoints.with_columns(pl.lit("active_power_setpoint_kw").alias("quantity"))]
-    times = problem.horizon.times()
-    for battery in problem.batteries:
-        marginal = plan.marginal_value_eur_per_kwh(battery.id)
-        if marginal is not None:
-            frames.append(_series(battery.id, "marginal_value_eur_per_kwh", times, marginal))
-    if problem.grid is not None:
-        for quantity in ("import_price_eur_per_kwh", "export_price_eur_per_kwh"):
-            price = np.broadcast_to(getattr(problem.grid, quantity), problem.horizon.steps)
-            frames.append(_series("market", quantity, times, price))
-    return pl.concat(frames).with_columns(pl.col("value").round(6))
-
-
-def _series(asset_id: str, quantity: str, times: list[datetime], values: Any) -> pl.DataFrame:
-    return pl.DataFrame(
-        {"asset_id": asset_id, "quantity": quantity, "time": times, "value": np.array(values, dtype=np.float64)},
-        schema={
-            "asset_id": pl.String,
-            "quantity": pl.String,
-            "time": pl.Datetime("us", "UTC"),
-            "value": pl.Float64,
-        },
-    )

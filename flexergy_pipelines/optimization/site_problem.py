@@ -29,6 +29,14 @@ WEAR_SEGMENTS = 6
 
 
 @dataclass(frozen=True, slots=True)
+class LoadHistory:
+    """What was curtailed of a controllable load: minutes since local midnight, and since the last one ended."""
+
+    curtailed_minutes: int
+    minutes_since_last: int
+
+
+@dataclass(frozen=True, slots=True)
 class SiteState:
     """What is known of the site at the start of the plan.
 
@@ -46,6 +54,10 @@ class SiteState:
         Gensets that run.
     peak_so_far_kw : float
         Highest import of the billing period (kW).
+    minutes_in_state : mapping
+        For how long each genset runs or rests, where that is known.
+    load_history : mapping
+        What was curtailed of controllable loads.
     """
 
     soc: Mapping[str, float]
@@ -55,6 +67,8 @@ class SiteState:
     unavailable: frozenset[str] = frozenset()
     running: frozenset[str] = frozenset()
     peak_so_far_kw: float = 0.0
+    minutes_in_state: Mapping[str, int] = field(default_factory=dict)
+    load_history: Mapping[str, LoadHistory] = field(default_factory=dict)
 
 
 def out_of_operation(site: Site, state: SiteState) -> SiteState:
@@ -113,18 +127,7 @@ def build_problem(
         ),
         gensets=_gensets(site, state),
         loads=tuple(Load(id=load.id, power_kw=np.maximum(power_kw[load.id], 0.0)) for load in site.loads),
-        controllable_loads=tuple(
-            ControllableLoad(
-                id=load.id,
-                power_kw=np.maximum(power_kw[load.id], 0.0),
-                rated_kw=load.rated_kw,
-                steps=tuple(sorted(round(1.0 - share, 9) for share in load.curtail_steps if share < 1.0)),
-                curtailment_cost_eur_per_kwh=load.curtailment_cost_eur_per_kwh,
-                min_minutes_between=int(load.min_minutes_between_curtailments),
-                max_curtailed_minutes=0 if load.id in state.unavailable else int(load.max_curtailed_minutes),
-            )
-            for load in site.controllable_loads()
-        ),
+        controllable_loads=_controllable_loads(site, power_kw, state),
         ev_blocks=tuple(
             EvBlock(
                 id=block.id,
@@ -136,6 +139,32 @@ def build_problem(
             for block in site.ev_blocks()
         ),
     )
+
+
+def _controllable_loads(
+    site: Site, power_kw: Mapping[str, FloatArray], state: SiteState
+) -> tuple[ControllableLoad, ...]:
+    made = []
+    for load in site.controllable_loads():
+        past = state.load_history.get(load.id)
+        most = int(load.max_curtailed_minutes)
+        if load.id in state.unavailable:
+            most = 0
+        elif past is not None:
+            most = max(most - past.curtailed_minutes, 0)
+        made.append(
+            ControllableLoad(
+                id=load.id,
+                power_kw=np.maximum(power_kw[load.id], 0.0),
+                rated_kw=load.rated_kw,
+                steps=tuple(sorted(round(1.0 - share, 9) for share in load.curtail_steps if share < 1.0)),
+                curtailment_cost_eur_per_kwh=load.curtailment_cost_eur_per_kwh,
+                min_minutes_between=int(load.min_minutes_between_curtailments),
+                max_curtailed_minutes=most,
+                minutes_since_last=1_000_000 if past is None else past.minutes_since_last,
+            )
+        )
+    return tuple(made)
 
 
 def _present(power_kw: FloatArray, asset_id: str, state: SiteState) -> FloatArray:
@@ -210,6 +239,7 @@ def _gensets(site: Site, state: SiteState) -> tuple[Genset, ...]:
             min_up_minutes=round(genset.min_up_minutes),
             min_down_minutes=round(genset.min_down_minutes),
             running_at_start=genset.id in state.running,
+            minutes_in_state=state.minutes_in_state.get(genset.id, 1_000_000),
             ramp_kw_per_minute=genset.ramp_kw_per_s * 60,
             emission_kg_per_kwh=genset.emissions_kg_per_kwh,
         )

@@ -125,7 +125,7 @@ def test_failure_raises_an_alarm_keeps_the_plan_and_the_next_success_clears_it(d
     plan_site(db, site.id, "intraday", NOW)
     before = read_active_plan(db, site.id, NOW)
     later = NOW + timedelta(days=20)
-    with pytest.raises(PlanningError, match=r"previous plan stays in force: .*no power for 96 of 96 steps"):
+    with pytest.raises(PlanningError, match=r"no earlier plan is there: .*no power for 96 of 96 steps"):
         plan_site(db, site.id, "intraday", later)
     alarms = list_alarms(db, site.id)
     assert alarms.select("code", "severity").rows() == [("optimization_failed", 2)]
