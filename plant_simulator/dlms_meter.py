@@ -40,6 +40,8 @@ WATT, VAR, WATT_HOUR, VOLT, HERTZ = 27, 29, 30, 35, 44
 PROFILE_DAYS = 35
 CLOCK_OBIS, COUNTER_OBIS, PROFILE_OBIS = "0.0.1.0.0.255", "0.0.43.1.0.255", "1.0.99.1.0.255"
 LOGICAL_NAME_OBIS = "0.0.42.0.0.255"
+SERIAL_OBIS, ASSOCIATION_OBIS = "0.0.96.1.0.255", "0.0.40.0.0.255"
+ASSOCIATION = 15
 INTERVAL_IMPORT_OBIS, INTERVAL_EXPORT_OBIS = "1.0.1.29.0.255", "1.0.2.29.0.255"
 STATUS_OBIS = "0.0.96.10.1.255"
 PUBLIC = {CLOCK_OBIS, COUNTER_OBIS, LOGICAL_NAME_OBIS}
@@ -158,12 +160,24 @@ class DlmsMeter:
         values: dict[str, Callable[[], bytes]] = {
             CLOCK_OBIS: lambda: _octets(self._stamp(self.plant.clock.now())),
             LOGICAL_NAME_OBIS: lambda: _octets(self.serial.encode()),
-            "0.0.96.1.0.255": lambda: _octets(self.serial.encode()),
+            SERIAL_OBIS: lambda: _octets(self.serial.encode()),
+            ASSOCIATION_OBIS: self._object_list,
             COUNTER_OBIS: lambda: dlms_data.DoubleLongUnsignedData(self.client_counter).to_bytes(),
         }
         if attribute != SINGLE_VALUE or obis not in values:
             raise KeyError(f"{obis} attribute {attribute}")
         return values[obis]()
+
+    def _object_list(self) -> bytes:
+        """Class, version and logical name of every object; access rights are not told."""
+        shown = [(REGISTER, name) for name, register in REGISTERS.items() if self.plant_shows(register.quantity)]
+        shown += [(CLOCK, CLOCK_OBIS), (DATA, LOGICAL_NAME_OBIS), (DATA, SERIAL_OBIS), (DATA, COUNTER_OBIS)]
+        shown += [(PROFILE, PROFILE_OBIS), (ASSOCIATION, ASSOCIATION_OBIS)]
+        return b"\x01" + _length(len(shown)) + b"".join(_listed(*item) for item in shown)
+
+    def plant_shows(self, quantity: str) -> bool:
+        """Whether the meter has a value of the quantity."""
+        return any(signal.point.quantity == quantity for signal in self.signals.signals)
 
     def _read_register(self, register: _Register, attribute: int) -> bytes:
         if attribute == SCALER_UNIT:
@@ -251,6 +265,16 @@ def _octets(content: bytes) -> bytes:
 
 def _structure(*items: dlms_data.BaseDlmsData) -> bytes:
     return b"\x02" + _length(len(items)) + b"".join(item.to_bytes() for item in items)
+
+
+def _listed(interface: int, obis: str) -> bytes:
+    return (
+        b"\x02\x04"
+        + dlms_data.UnsignedLongData(interface).to_bytes()
+        + dlms_data.UnsignedIntegerData(0).to_bytes()
+        + _octets(bytes(int(group) for group in obis.split(".")))
+        + b"\x02\x02\x01\x00\x01\x00"
+    )
 
 
 def _column(interface: int, obis: str) -> bytes:

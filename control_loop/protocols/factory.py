@@ -155,7 +155,7 @@ def _ocpp(site: Site, device: Device, settings: Settings) -> Driver:
         device.assets[0].id,
         host=connection.host,
         port=connection.port,
-        posts=[Post(p.id, p.max_kw, p.phases, p.priority) for p in manager.charge_points],
+        posts=[Post(p.identity or p.id, p.max_kw, p.phases, p.priority) for p in manager.charge_points],
         access=ChargingAccess(needs_key=connection.basic_auth, needs_certificate=certified),
         tls=None if tls is None else lambda: server_context(tls, folder, ask_client=certified),
         journal=Journal(settings.spool_dir / f"{settings.tenant}-{site.id}-{device.id}-charging.sqlite"),

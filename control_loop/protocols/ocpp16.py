@@ -185,7 +185,9 @@ class OcppDriver:
         self, charge_point: str, duration_s: int, connector: int = 0
     ) -> list[tuple[int, float]]:
         """What the charge point will allow: (seconds from now, limit [kW]) of each period."""
-        wanted = call.GetCompositeSchedule(connector_id=connector, duration=duration_s, charging_rate_unit="W")
+        wanted = call.GetCompositeSchedule(
+            connector_id=connector, duration=duration_s, charging_rate_unit=ChargingRateUnitType.watts
+        )
         answer = await self.ask(charge_point, wanted)
         schedule = None if answer is None else answer.charging_schedule
         periods = [] if schedule is None else schedule["charging_schedule_period"]

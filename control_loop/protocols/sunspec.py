@@ -8,6 +8,7 @@ from typing import Any
 
 from control_loop.protocols.base import DriverError
 from control_loop.protocols.modbus import MAX_BLOCK, ModbusDriver
+from control_loop.protocols.modbus_line import LineError
 from flexergy_pipelines.grid.templates import TemplatePoint, encode
 from flexergy_pipelines.grid.templates.sunspec import (
     BASES,
@@ -90,20 +91,41 @@ class SunSpecDriver(ModbusDriver):
                 found[key] = octets.split(b"\0")[0].decode("latin-1").strip()
         return found
 
-    async def _greet(self) -> None:
-        """Find the template's points, and tell the device when to leave our orders by itself."""
-        spec = self._template.sunspec
-        if spec is None:
-            raise DriverError(f"{self.device}: template {self._template.name} names no SunSpec models")
+    async def identify(self) -> tuple[SunSpecDevice, float | None]:
+        """Who is there, and its rated power [kW] where it tells; nothing is written.
+
+        Raises
+        ------
+        DriverError
+            Nobody, or no SunSpec device.
+        """
+        try:
+            self._client = await self._line.open(self._timeout_s, self._traced)
+        except LineError as error:
+            raise DriverError(f"{self.device}: {error}") from None
         device = await self.scan()
+        return device, await self._rating_kw(device, await self._factors(device))
+
+    async def _factors(self, device: SunSpecDevice) -> dict[str, int]:
+        """Powers of ten of the template's points, where the device gives them."""
+        spec = self._template.sunspec
         factors: dict[str, int] = {}
-        for name in factor_names(spec):
+        for name in factor_names(spec) if spec is not None else ():
             where = locate(name, device.chain)
             if where is not None:
                 (raw,) = await self._read_registers("holding", where[0], 1)
                 factor = raw - 0x10000 if raw & 0x8000 else raw
                 if factor != NO_FACTOR:
                     factors[name] = factor
+        return factors
+
+    async def _greet(self) -> None:
+        """Find the template's points, and tell the device when to leave our orders by itself."""
+        spec = self._template.sunspec
+        if spec is None:
+            raise DriverError(f"{self.device}: template {self._template.name} names no SunSpec models")
+        device = await self.scan()
+        factors = await self._factors(device)
         bound = bind(spec, device.chain, factors.get, await self._rating_kw(device, factors))
         powers = [point for point in bound.points if point.quantity == "active_power_kw"]
         if not powers:

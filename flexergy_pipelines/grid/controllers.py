@@ -70,9 +70,16 @@ class Connector(Model):
 
 
 class ChargePoint(Model):
-    """Charge point with its connectors."""
+    """Charge point with its connectors.
+
+    Attributes
+    ----------
+    identity : str or None
+        What it calls itself towards the central system (OCPP); None means its id.
+    """
 
     id: Slug
+    identity: str | None = Field(default=None, pattern=r"^[^/\s]{1,48}$")
     max_kw: Positive
     phases: int = Field(default=3, ge=1, le=3)
     phase_connection: PhaseConnection = "three_phase"

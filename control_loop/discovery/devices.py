@@ -1,0 +1,104 @@
+"""One device asked what it offers: IEC 61850 by browsing, IEC 60870-5-104 by interrogation, DLMS by its association."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from control_loop.discovery.found import Found
+from control_loop.protocols.scl import QUANTITIES
+from flexergy_pipelines.metering.dlms import ASSOCIATION, DATA, DlmsClient, MeterError
+from flexergy_pipelines.metering.keys import Credentials
+
+PATIENCE_S = 30.0
+ASSOCIATION_OBIS = "0.0.40.0.0.255"
+LOGICAL_NAME_OBIS, SERIAL_OBIS = "0.0.42.0.0.255", "0.0.96.1.0.255"
+LISTED = 400
+"""Objects that a proposal lists; what a device has beyond them is counted."""
+
+
+async def browse_iec61850(host: str, port: int) -> Found | None:
+    """An IEC 61850 device with its data objects; those whose names tell a quantity come as points of a connection."""
+    told = await _child("control_loop.discovery.iec61850_browser", host, str(port))
+    if told is None or "objects" not in told:
+        return None
+    objects: dict[str, Any] = told["objects"]
+    points = []
+    for name, item in objects.items():
+        quantity, scale = QUANTITIES.get(name.rpartition(".")[2], (None, 1.0))
+        if quantity is not None:
+            point = {"quantity": quantity, "read": name, "scale": scale}
+            points.append(point | {"write": name} if item["commanded"] else point)
+    identity = {
+        "logical_devices": sorted({name.partition("/")[0] for name in objects}),
+        "objects": list(objects)[:LISTED],
+        "commanded": [name for name, item in objects.items() if item["commanded"]][:LISTED],
+        "count": len(objects),
+        "reports": told["reports"],
+        "points": points,
+    }
+    return Found("iec61850", f"{host}:{port} unit 1", identity, None)
+
+
+async def interrogate_iec104(host: str, port: int, common_address: int, seconds: float = 10.0) -> Found | None:
+    """An IEC 60870-5-104 station with the information objects of its general interrogation."""
+    told = await _child(
+        "control_loop.discovery.iec104_browser", host, str(port), str(common_address), str(min(seconds, PATIENCE_S))
+    )
+    if told is None or not told["open"]:
+        return None
+    objects: dict[str, Any] = told["objects"]
+    listed = {f"{item['type']}:{number}": item["value"] for number, item in list(objects.items())[:LISTED]}
+    return Found("iec104", f"{host}:{port} unit {common_address}", {"objects": listed, "count": len(objects)}, None)
+
+
+async def associate_dlms(host: str, port: int, credentials: Credentials, timeout_s: float = 5.0) -> Found | None:
+    """A DLMS meter with its name, serial number and, where it shows them, the objects of the association."""
+    identity: dict[str, Any] = {}
+    try:
+        async with DlmsClient(host, port, credentials, timeout_s=timeout_s) as meter:
+            for key, obis in (("name", LOGICAL_NAME_OBIS), ("serial", SERIAL_OBIS)):
+                identity[key] = await _text(meter, obis)
+            identity["objects"] = await _association(meter)
+    except MeterError:
+        return None
+    has = set(identity["objects"])
+    fits = not has or {"1.0.1.8.0.255", "1.0.1.7.0.255"} <= has
+    return Found("dlms", f"{host}:{port} unit 1", identity, "generic_meter" if fits else None)
+
+
+async def _text(meter: DlmsClient, obis: str) -> str | None:
+    try:
+        value = await meter.get(DATA, obis)
+    except MeterError:
+        return None
+    return bytes(value).decode("ascii", "replace") if isinstance(value, bytes | bytearray) else str(value)
+
+
+async def _association(meter: DlmsClient) -> list[str]:
+    """Logical names of the objects that the association shows; empty where the meter does not tell."""
+    try:
+        rows = await meter.get(ASSOCIATION, ASSOCIATION_OBIS)
+    except MeterError:
+        return []
+    names = [bytes(row[2]) for row in rows if len(row) > 2]
+    return [".".join(str(group) for group in name) for name in names if len(name) == 6]
+
+
+async def _child(module: str, *arguments: str) -> dict[str, Any] | None:
+    """What a process of its own tells in its last line: the libraries may crash or hang it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S + 10.0)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return None
+    lines = output.decode().strip().splitlines()
+    if process.returncode != 0 or not lines:
+        return None
+    return json.loads(lines[-1])
