@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
+import ocpp.messages
 from ocpp.v16 import call
 from ocpp.v16.datatypes import ChargingProfile, ChargingSchedule, ChargingSchedulePeriod
 from ocpp.v16.enums import (
@@ -232,6 +233,8 @@ class OcppDriver:
 
     async def _listening(self) -> None:
         if self._server is None:
+            # The library would hop to a thread for each message and its answer; checking takes less than the hop.
+            ocpp.messages.ASYNC_VALIDATION = False
             try:
                 self._server = await serve(
                     self._meet,
@@ -240,6 +243,8 @@ class OcppDriver:
                     subprotocols=[Subprotocol("ocpp1.6")],
                     process_request=self._admit,
                     ssl=self._tls() if self._tls is not None else None,
+                    # Messages are short: compressing each costs more than it saves.
+                    compression=None,
                 )
             except (OSError, TlsError) as error:
                 raise DriverError(f"{self.device}: cannot listen on {self._host}:{self.port}: {error}") from error

@@ -1,0 +1,78 @@
+"""Points of IEC 61850 devices from SCL files: read, printed as a connection that a site takes, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from control_loop.protocols.addressing import by_name
+from control_loop.protocols.cli import app
+from control_loop.protocols.scl import SclError, read_scl
+from flexergy_pipelines.grid import Connection, load_template
+from flexergy_pipelines.grid.connection import ObjectPoint
+
+FILE = Path(__file__).with_name("data") / "storage.scd"
+
+
+@pytest.mark.requirement("com.01.1")
+def test_an_scd_file_becomes_the_connection_of_a_controller() -> None:
+    done = CliRunner().invoke(app, ["import-scl", str(FILE), "--ied", "BESS1", "--host", "10.0.0.9"])
+    assert done.exit_code == 0, done.output
+    connection = Connection.model_validate(yaml.safe_load(done.output)["connection"])
+    assert (connection.host, connection.port, connection.report) == ("10.0.0.9", 102, "BESS_A/LLN0.BR.brcbMeas")
+    template = load_template(connection.template)
+    objects = by_name("esc-9", connection.objects, ["ess-9"], {"ess-9": template.quantities})
+    assert objects.shown["ess-9", "active_power_kw"].name == "BESS_A/GridMMXU1.TotW"
+    assert objects.shown["ess-9", "active_power_kw"].scale == 0.001
+    assert objects.shown["ess-9", "soc"].scale == 0.01
+    assert objects.orders["ess-9", "active_power_setpoint_kw"].name == "BESS1CTL/DRCC2.OutWSet"
+    assert ("ess-9", "frequency_hz") not in objects.shown
+
+
+def test_every_data_object_can_be_listed_and_a_device_must_be_named() -> None:
+    run = CliRunner().invoke
+    listed = run(app, ["import-scl", str(FILE), "--ied", "BESS1", "--all"]).output
+    assert "BESS_A/DBAT1.BatSt" in listed
+    assert "BESS_A/LLN0.RP.urcbMeas01" in listed
+    assert "NamPlt" not in listed
+    for arguments in ([], ["--ied", "NONE"]):
+        refused = run(app, ["import-scl", str(FILE), *arguments])
+        assert refused.exit_code == 2
+        assert "BESS1, RTU9" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("<SCL/>", "is no SCL file"),
+        ("no xml", "is no XML"),
+        ('<SCL xmlns="http://www.iec.ch/61850/2003/SCL"/>', "names no IED"),
+        ('<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><SCL>&a;</SCL>', "EntitiesForbidden"),
+    ],
+)
+def test_what_is_no_scl_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.icd"
+    file.write_text(content)
+    with pytest.raises(SclError, match=message):
+        read_scl(file)
+    with pytest.raises(SclError, match="No such file"):
+        read_scl(tmp_path / "none.icd")
+
+
+def test_names_of_objects_must_fit_the_assets_and_schedules_must_be_whole() -> None:
+    wanted = {"a": frozenset({"soc"}), "b": frozenset({"soc"})}
+    with pytest.raises(ValueError, match=r"dev: object of soc: asset \(none\) is not one of a, b"):
+        by_name("dev", [ObjectPoint(quantity="soc", read="1")], ["a", "b"], wanted)
+    slots = [ObjectPoint(asset="a", quantity=f"schedule_{i}", write=str(i)) for i in (1, 2, 4)]
+    with pytest.raises(ValueError, match="dev: schedule of a: schedule_3, schedule_start is missing"):
+        by_name("dev", [*slots, ObjectPoint(asset="a", quantity="schedule_5", write="5")], ["a", "b"], wanted)
+    start = ObjectPoint(asset="a", quantity="schedule_start", write="9")
+    whole = [ObjectPoint(asset="a", quantity=f"schedule_{i}", write=str(i)) for i in (1, 2, 3, 4)]
+    kept = by_name("dev", [*whole, start, ObjectPoint(quantity="heartbeat", write="77")], ["a", "b"], wanted)
+    assert [item.name for item in kept.slots["a"][0]] == ["1", "2", "3", "4"]
+    assert kept.heartbeat is not None
+    with pytest.raises(ValueError, match="neither read nor write"):
+        ObjectPoint(quantity="soc")
