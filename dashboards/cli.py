@@ -73,6 +73,9 @@ def serve(
     # The pages open the store anew inside Streamlit; they must find the server that was just started or attached.
     os.environ.setdefault("FLEXERGY_DATABASE_URL", store.app_url)
 
+    # Two sessions that need these first, at the same time, would each see half of the other's import.
+    import altair  # noqa: F401
+    import pandas as pd  # noqa: F401
     import streamlit as st
     from starlette.middleware import Middleware
 

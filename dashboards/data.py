@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from flexergy_pipelines.grid import Site
 from flexergy_pipelines.store import (
     alarms,
+    bulk,
     clean,
     commands,
+    energy,
     events,
     forecasts,
     kpis_table,
     live,
     plans,
     prices,
+    quality,
     readings,
     setpoints,
 )
@@ -75,6 +78,34 @@ class SiteData:
     def clean(self, start: datetime, end: datetime, points: list[tuple[str, str]]) -> pl.DataFrame:
         """Cleansed 15-min values."""
         return clean.read_clean(self.db, self.site.id, start, end, points)
+
+    def quality(self, first: date, last: date) -> pl.DataFrame:
+        """Quality of every measured point by local day."""
+        return quality.read_quality(self.db, self.site.id, first, last)
+
+    def findings(self, first: date, last: date) -> pl.DataFrame:
+        """What the checks of the meters found on these days."""
+        return quality.read_findings(self.db, self.site.id, first, last)
+
+    def reading_statistics(self, start: datetime, end: datetime, by: str) -> pl.DataFrame:
+        """How bulk reading went, by meter or concentrator."""
+        return bulk.reading_statistics(self.db, self.site.id, start, end, by=by)
+
+    def bulk_jobs(self) -> list[bulk.BulkJob]:
+        """Jobs of bulk reading that operators set."""
+        return bulk.list_bulk_jobs(self.db, self.site.id)
+
+    def save_bulk_job(self, job: bulk.BulkJob, user: str) -> None:
+        """Set a job of bulk reading."""
+        bulk.save_bulk_job(self.db, job, actor=user)
+
+    def delete_bulk_job(self, name: str, user: str) -> None:
+        """Delete a job of bulk reading."""
+        bulk.delete_bulk_job(self.db, self.site.id, name, actor=user)
+
+    def energy(self, start: datetime, end: datetime, assets: list[str]) -> pl.DataFrame:
+        """Energy of quarters of an hour."""
+        return energy.read_energy(self.db, self.site.id, start, end, assets)
 
     def forecast(
         self, asset_id: str, quantity: str, start: datetime, end: datetime, known_at: datetime | None = None

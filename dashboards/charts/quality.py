@@ -9,6 +9,7 @@ import altair as alt
 import polars as pl
 
 from dashboards.charts import Layered
+from dashboards.charts.history import LINE_COLOURS
 from dashboards.charts.time_axis import time_x, with_epoch, with_local_label
 from dashboards.theme import KIND_COLOURS, SEVERITY_COLOURS
 
@@ -78,3 +79,38 @@ def cleaned_chart(
         .encode(x=x, y="value:Q", tooltip=[*tooltips, alt.Tooltip("flag:N", title="found")])
     )
     return alt.layer(before, after, marks).properties(height=280)
+
+
+def coverage_chart(series: pl.DataFrame) -> alt.Chart:
+    """Coverage of each meter over time, a line a meter.
+
+    Parameters
+    ----------
+    series : pl.DataFrame
+        Columns ``meter``, ``day``, ``coverage``, ``wrong``, ``estimated``, ``empty``.
+    """
+    names = series["meter"].unique(maintain_order=True).to_list()
+    return (
+        alt.Chart(series)
+        .mark_line(point=alt.OverlayMarkDef(size=22), strokeWidth=1.8, interpolate="monotone")
+        .encode(
+            x=alt.X("day:T", title=None, axis=alt.Axis(format="%d %b", labelAngle=0, tickCount=6)),
+            y=alt.Y(
+                "coverage:Q", title="measured and good", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%")
+            ),
+            color=alt.Color(
+                "meter:N",
+                scale=alt.Scale(domain=names, range=LINE_COLOURS),
+                legend=alt.Legend(title=None, orient="top", columns=3, labelLimit=200),
+            ),
+            tooltip=[
+                alt.Tooltip("meter:N", title="meter"),
+                alt.Tooltip("day:T", title="day", format="%d %b %Y"),
+                alt.Tooltip("coverage:Q", title="measured and good", format=".1%"),
+                alt.Tooltip("wrong:Q", title="found wrong"),
+                alt.Tooltip("estimated:Q", title="estimated"),
+                alt.Tooltip("empty:Q", title="left empty"),
+            ],
+        )
+        .properties(height=260)
+    )

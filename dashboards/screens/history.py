@@ -7,7 +7,8 @@ from datetime import date, timedelta
 import streamlit as st
 
 from dashboards.charts.history import lines_chart
-from dashboards.session import page_context
+from dashboards.screens.energy import energy_of_period
+from dashboards.session import PageContext, page_context
 from dashboards.views.history import STEPS, by_unit, measured_points, step_for
 from dashboards.views.quality import day_bounds
 from dashboards.widgets import empty, heading
@@ -20,6 +21,20 @@ def page() -> None:
     """Draw the page."""
     context = page_context()
     heading(context, "History")
+    values, energy = st.tabs(["Values", "Energy"])
+    with values:
+        _values(context)
+    with energy:
+        today = context.now.astimezone(context.site.zone).date()
+        dates = st.date_input("From, to", (today - timedelta(days=7), today), max_value=today, key="en_dates")
+        days = [day for day in dates if isinstance(day, date)] if isinstance(dates, tuple) else []
+        if len(days) == 2 and days[1] - days[0] <= timedelta(days=LONGEST_DAYS):
+            energy_of_period(context, days[0], days[1])
+        elif len(days) == 2:
+            st.error(f"{(days[1] - days[0]).days} days are too many at once; at most {LONGEST_DAYS}.")
+
+
+def _values(context: PageContext) -> None:
     zone = context.site.zone
     today = context.now.astimezone(zone).date()
     points = measured_points(context.site)

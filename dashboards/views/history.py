@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 import polars as pl
 
@@ -61,3 +63,66 @@ def _with_gaps(part: pl.DataFrame, series: str) -> pl.DataFrame:
     )
     joined = pl.concat([known, gaps]).sort("time")
     return joined.select(pl.lit(series).alias("series"), "time", "value")
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyStep:
+    """A length over which energy is summed: as polars writes it, how many make a day, and how to label one."""
+
+    every: str
+    bars_a_day: float
+    label: str
+    longest: bool = False
+
+
+ENERGY_STEPS: Final = {
+    "15 min": EnergyStep("15m", 96, "%d %b %H:%M"),
+    "hour": EnergyStep("1h", 24, "%d %b %H:%M"),
+    "day": EnergyStep("1d", 1, "%d %b %Y"),
+    "month": EnergyStep("1mo", 1 / 30, "%b %Y", longest=True),
+}
+_DIRECTIONS: Final = {
+    "pcc": ("imported", "exported"),
+    "ess": ("discharged", "charged"),
+    "pv": ("generated", "drawn"),
+    "wind": ("generated", "drawn"),
+    "genset": ("generated", "drawn"),
+}
+
+
+def direction_words(kind: str) -> tuple[str, str]:
+    """What the forward and the reverse direction of an asset are called."""
+    return _DIRECTIONS.get(kind, ("consumed", "given back"))
+
+
+def energy_lines(sums: pl.DataFrame, site: Site) -> pl.DataFrame:
+    """Sums as bars: ``series, time, value`` [kWh], the reverse direction below zero; nothing for empty directions."""
+    parts = []
+    for (asset,), rows in sums.group_by(["asset_id"], maintain_order=True):
+        for column, word, sign in zip(
+            ("forward_kwh", "reverse_kwh"), direction_words(site.asset(str(asset)).kind), (1, -1), strict=True
+        ):
+            if rows[column].fill_null(0).max():
+                parts.append(
+                    rows.select(
+                        pl.lit(f"{asset} {word}").alias("series"), "time", (sign * pl.col(column)).alias("value")
+                    )
+                )
+    schema = {"series": pl.String, "time": pl.Datetime("us", "UTC"), "value": pl.Float64}
+    return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
+
+
+def energy_totals(energy: pl.DataFrame, site: Site) -> pl.DataFrame:
+    """Totals of a period in words: ``asset, direction, kWh, from registers, estimated, unknown`` (shares of time)."""
+    rows = []
+    for (asset,), own in energy.group_by(["asset_id"], maintain_order=True):
+        shares = {
+            "from registers": f"{(own['basis'] == 1).mean():.1%}",
+            "estimated": f"{own['estimated'].mean():.1%}",
+            "unknown": f"{own['forward_kwh'].is_null().mean():.1%}",
+        }
+        words = direction_words(site.asset(str(asset)).kind)
+        for column, word in zip(("forward_kwh", "reverse_kwh"), words, strict=True):
+            if own[column].sum() or column == "forward_kwh":
+                rows.append({"asset": str(asset), "direction": word, "kWh": f"{own[column].sum():,.1f}", **shares})
+    return pl.DataFrame(rows)

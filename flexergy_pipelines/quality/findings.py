@@ -40,6 +40,8 @@ CHECKS: Final = {
 """Checks by name, and what each looks at."""
 
 LOOK_BACK_DAYS: Final = 120
+LEAST_DRIFT_MINUTES: Final = 30
+LEAST_DRIFT_DAYS: Final = 7
 PER_DAY: Final = 96
 _CLOCKED: Final = frozenset({"load", "controllable_load"})
 """Kinds whose course of the day is regular enough to tell the time by; a cloudy morning makes PV look late."""
@@ -142,6 +144,9 @@ def _clocks(site: Site, series: dict[tuple[str, str], Values], begin: date) -> I
         if quantity != "active_power_kw" or kinds[asset_id] not in _CLOCKED:
             continue
         for drift in clock_drift(values, usual(values, PER_DAY, 0), 15):
+            days = drift.last_day - drift.first_day + 1
+            if abs(drift.minutes) < LEAST_DRIFT_MINUTES and days < LEAST_DRIFT_DAYS:
+                continue  # one step on a few days may be what people did, not what the clock did
             side = "late" if drift.minutes > 0 else "early"
             detail = f"{asset_id}: values come {abs(drift.minutes):.0f} minutes {side} against their usual course"
             for number in range(drift.first_day, drift.last_day + 1):

@@ -163,16 +163,25 @@ class Store:
             return psycopg.connect(_conninfo(self._url), autocommit=autocommit, **_CONNECT)
 
     def migrate(self) -> str:
-        """Bring the schema to this program's version; does nothing when it is. Returns the version."""
+        """Bring schema and sites' points to this program's version; does nothing when they are. Returns the version."""
         from flexergy_pipelines.store.migrate import migrate
+        from flexergy_pipelines.store.sites import refresh_points
 
         with clear_errors(self._where):
             self._bootstrap()
             engine = make_engine(self._owner_url, OWNER_ROLE, schema_change=True)
             try:
-                return migrate(engine)
+                version = migrate(engine)
             finally:
                 engine.dispose()
+        opened_here = "engine" not in self.__dict__
+        try:
+            for tenant in self.tenants():
+                refresh_points(self.tenant(tenant.name))
+        finally:
+            if opened_here:
+                self.__dict__.pop("engine").dispose()
+        return version
 
     def schema_version(self) -> str | None:
         """The schema's version in the database, None when it has none yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from datetime import datetime
@@ -97,6 +98,28 @@ def _register_points(connection: Connection, site_id: str, points: list[tuple[st
         "(SELECT * FROM unnest(%s::text[], %s::text[]))",
         (site_id, columns[0], columns[1]),
     )
+
+
+def refresh_points(db: TenantStore) -> int:
+    """Register points that this program knows of the tenant's sites and an earlier one did not.
+
+    Returns
+    -------
+    int
+        Points that were added. A site whose configuration this program refuses keeps its points.
+    """
+    from flexergy_pipelines.grid import SiteError
+
+    added = 0
+    for site_id in list_sites(db):
+        with contextlib.suppress(SiteError), db.begin() as connection:
+            wanted = {(point.asset_id, point.quantity, point.unit or "") for point in load_site(db, site_id).points()}
+            known = set(points_frame(connection, site_id).select("asset_id", "quantity").iter_rows())
+            missing = sorted(point for point in wanted if point[:2] not in known)
+            if missing:
+                _register_points(connection, site_id, sorted(wanted))
+            added += len(missing)
+    return added
 
 
 def load_site(db: TenantStore, site_id: str, at: datetime | None = None) -> Site:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from flexergy_pipelines.grid.samples import sample_site
 from flexergy_pipelines.store import InvalidDataError, NotFoundError, TenantStore
 from flexergy_pipelines.store.alarms import acknowledge_alarm, clear_alarm, list_alarms, raise_alarm
 from flexergy_pipelines.store.clean import read_clean, write_clean
@@ -28,7 +29,9 @@ from flexergy_pipelines.store.meter_files import find_meter_file, list_meter_fil
 from flexergy_pipelines.store.notify import ALARM, COMMAND, LIVE, PLAN, REPLAN, Listener, listen
 from flexergy_pipelines.store.plans import PlanRecord, list_plans, read_active_plan, read_plan, write_plan
 from flexergy_pipelines.store.prices import read_prices, write_prices
+from flexergy_pipelines.store.readings import read_readings
 from flexergy_pipelines.store.setpoints import latest_setpoints, read_setpoints, write_setpoints
+from flexergy_pipelines.store.sites import refresh_points, save_site
 from flexergy_pipelines.store.weather import read_weather, read_weather_as_issued, write_weather
 from tests.support.store import plain_site
 
@@ -324,3 +327,15 @@ def test_a_file_is_known_again_by_its_content(db: TenantStore, site: str) -> Non
     assert len(list_meter_files(db)) == 1
     with pytest.raises(InvalidDataError, match="64 hexadecimal digits"):
         record_meter_file(db, site, "a.csv", "xyz", "ingested")
+
+
+def test_a_new_program_registers_points_that_an_earlier_one_did_not_know(db: TenantStore) -> None:
+    save_site(db, sample_site("microgrid"))
+    with db.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM points WHERE quantity = 'active_power_l2_kw'")
+    phase = [("load-1", "active_power_l2_kw")]
+    with pytest.raises(InvalidDataError, match="is not one of site 'microgrid'"):
+        read_readings(db, "microgrid", T0, T0 + timedelta(days=1), phase)
+    assert refresh_points(db) == 2
+    assert refresh_points(db) == 0
+    assert read_readings(db, "microgrid", T0, T0 + timedelta(days=1), phase).is_empty()
