@@ -1,12 +1,12 @@
 """Plans, and whether they are being followed."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 
 from assets_defs.labels import OWNERS, PLAN_KINDS, PLANNING_POOL
-from assets_defs.partitions import DAYS
+from assets_defs.partitions import DAYS, daily_asset, days_of, each_day
 from assets_defs.resources import StoreResource
 from assets_defs.sites import RETRY, SiteReport, SitesConfig, for_each_site
 
@@ -47,6 +47,39 @@ def day_ahead_plan(
 )
 def intraday_plan(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource) -> dg.MaterializeResult:
     return _planned(context, config, store, "intraday")
+
+
+@daily_asset(
+    group_name="planning",
+    owners=OWNERS,
+    kinds=PLAN_KINDS,
+    deps=["clean_readings", "day_ahead_prices"],
+    pool=PLANNING_POOL,
+    retry_policy=RETRY,
+    description=(
+        "What the plan was worth, after the fact: what storage earned in each local day against no storage, and which "
+        "share that is of what perfect foresight would have earned."
+    ),
+)
+def plan_value(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource) -> dg.MaterializeResult:
+    from flexergy_pipelines.optimization.value import account_value
+    from flexergy_pipelines.store.sites import load_site
+
+    now, (first, last) = store.now(), days_of(context)
+
+    def work(db: "TenantStore", site_id: str) -> SiteReport:
+        site = load_site(db, site_id)
+        if not site.ess():
+            return SiteReport({"storage": "none"}, summary="no storage")
+        today = now.astimezone(site.zone).date()
+        facts: dict[str, object] = {}
+        for day in each_day(first, min(last, today - timedelta(days=1))):
+            found = {row["kpi"]: row["value"] for row in account_value(db, site_id, day, now).iter_rows(named=True)}
+            facts[f"{day} captured"] = found["value_captured"]
+            facts[f"{day} earned [EUR]"] = found["value_earned"]
+        return SiteReport(facts, summary=f"{len(facts) // 2} days")
+
+    return for_each_site(context, store, config, work)
 
 
 @dg.asset(

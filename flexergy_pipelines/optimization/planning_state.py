@@ -38,7 +38,7 @@ def read_state(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> 
         reported = live.get((ess.id, "soc"))
         soc[ess.id], tags[f"{ess.id}.soc"] = _soc(db, (site.id, ess.id), horizon, now, reported=reported)
     names = [asset.id for asset in site.assets()]
-    peak = _peak_so_far(db, site, now)
+    peak = peak_so_far(db, site, now)
     running = frozenset(g.id for g in site.gensets() if live.get((g.id, "running"), 0.0) > 0.5)
     # Where the plan begins later, what stands now is taken to last until then.
     ahead = max(int((horizon.start.astimezone(UTC) - now).total_seconds() // 60), 0)
@@ -112,7 +112,7 @@ def _soc(
     return START_SOC_WHEN_UNKNOWN, "unknown, half assumed"
 
 
-def _peak_so_far(db: TenantStore, site: Site, now: datetime) -> float:
+def peak_so_far(db: TenantStore, site: Site, now: datetime) -> float:
     """Highest 15-minute mean import of the billing period so far (kW); 0 when nothing was measured."""
     from flexergy_pipelines.store.clean import read_clean
 
