@@ -19,6 +19,35 @@ if TYPE_CHECKING:
     tags={"source": "weather_service"},
     retry_policy=RETRY,
     description=(
+        "What the weather was at each site's place, from the archive of its provider, for the days that models learn "
+        "from: a new site has no forecasts of its own yet. Sites whose providers have no archive are left as they are."
+    ),
+)
+def weather_archive(
+    context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource
+) -> dg.MaterializeResult:
+    from flexergy_pipelines.store.sites import load_site
+    from ingestion.weather import configured_providers
+    from ingestion.weather.archive import fetch_archive
+
+    now, settings = store.now(), store.settings()
+
+    def work(db: "TenantStore", site_id: str) -> SiteReport:
+        window = load_site(db, site_id).forecasts.training_window_days
+        result = fetch_archive(db, site_id, now, configured_providers(settings, site_id), window)
+        facts = {"provider": result.provider or "none has an archive", "days added": result.days}
+        return SiteReport(facts, summary=f"{result.days} days of archive")
+
+    return for_each_site(context, store, config, work)
+
+
+@dg.asset(
+    group_name="weather",
+    owners=OWNERS,
+    kinds=HTTP_KINDS,
+    tags={"source": "weather_service"},
+    retry_policy=RETRY,
+    description=(
         "Forecast of irradiance, temperature, wind and clouds for each site's place, with its issue time. When no "
         "provider answers, an earlier forecast or a similar day of the past stands in and the operator gets an alarm."
     ),

@@ -6,7 +6,7 @@ Each step down is written with the forecast and raised as an alarm, which is cle
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ALARM = "forecast_fallback"
 REGISTRY_ALARM = "model_registry_away"
 REGISTRY_SEVERITY = 3
+WEATHER_KINDS = ("pv", "wind", "load", "controllable_load")
 EV_HISTORY_DAYS = 28.0
 """History with which an EV load no longer leans on the statistics of sessions [d]."""
 
@@ -117,6 +118,17 @@ def serve_target(
     return ServedForecast(
         target, found.model, "", found.level, "; ".join([*reasons, *found.reasons]), _generation(found.frame, target)
     )
+
+
+def weather_stand_in(db: TenantStore, site_id: str, now: datetime, horizon_hours: int) -> str:
+    """Says for how long a similar day stands in for the weather forecast; empty when it does not."""
+    from flexergy_pipelines.store.weather import SIMILAR_DAY, read_weather
+
+    ahead = read_weather(db, site_id, now, now + timedelta(hours=horizon_hours), known_at=now)
+    if ahead.is_empty():
+        return ""
+    share = float((ahead["provider"] == SIMILAR_DAY).mean() or 0.0)  # pyright: ignore[reportArgumentType]
+    return f"weather of a similar day stands in for {share * horizon_hours:.0f} h" if share > 0 else ""
 
 
 def _by_sessions(
@@ -220,10 +232,13 @@ def serve_site(
     histories = read_histories(db, site_id, chosen, now)
     weather = read_weather(db, site_id, now, spacing_hours=24)
     panels = {step: build_panel(weather, step, site.time_zone) for step in sorted({t.step_minutes for t in chosen})}
+    stand_in = weather_stand_in(db, site_id, now, site.forecasts.horizon_hours)
     served: list[ServedForecast] = []
     for target in chosen:
         panel = chosen_columns(panels[target.step_minutes], site.forecasts.of(target.asset_id).weather_inputs)
         forecast = serve_target(target, histories[target.name], panel, now, registry)
+        if stand_in and target.kind in WEATHER_KINDS:
+            forecast = replace(forecast, reason="; ".join(filter(None, [forecast.reason, stand_in])))
         if target.kind == "ev" and forecast.fallback_level >= 2:
             forecast = _by_sessions(db, site, forecast, histories[target.name], now)
         run = ForecastRun(

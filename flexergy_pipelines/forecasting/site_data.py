@@ -153,28 +153,26 @@ def read_weather(
     polars.DataFrame or None
         ``time, issued_at`` and the weather columns; None when there are none.
     """
-    from flexergy_pipelines.store.weather import WEATHER_COLUMNS
+    from flexergy_pipelines.store.weather import read_weather_archive, read_weather_issues
 
-    columns = ", ".join(WEATHER_COLUMNS)
-    with db.begin() as connection:
-        rows = connection.exec_driver_sql(
-            f"SELECT DISTINCT ON (issued_at, time) time, issued_at, {columns} FROM weather "  # noqa: S608 - own names
-            "WHERE site_id = %(site)s AND issued_at IN (SELECT max(issued_at) FROM weather WHERE site_id = %(site)s "
-            "AND issued_at > %(first)s AND issued_at <= %(now)s "
-            "GROUP BY date_bin(%(spacing)s, issued_at, timestamptz '1970-01-01 00:00+00')) "
-            "ORDER BY issued_at, time, provider",
-            {
-                "site": site_id,
-                "first": now - timedelta(days=days),
-                "now": now,
-                "spacing": timedelta(hours=spacing_hours),
-            },
-        ).all()
-    if not rows:
-        return None
-    stamps = {"time": pl.Datetime("us", "UTC"), "issued_at": pl.Datetime("us", "UTC")}
-    schema = stamps | dict.fromkeys(WEATHER_COLUMNS, pl.Float64)
-    return pl.DataFrame([tuple(row) for row in rows], schema=schema, orient="row")
+    start = now - timedelta(days=days)
+    found = read_weather_issues(db, site_id, start, now, timedelta(hours=spacing_hours))
+    first = found["issued_at"].min()
+    archive = read_weather_archive(db, site_id, start, first if isinstance(first, datetime) else now)
+    if archive.height:
+        found = pl.concat([_as_issued(archive).select(found.columns), found])
+    return found if found.height else None
+
+
+def _as_issued(archive: pl.DataFrame) -> pl.DataFrame:
+    """Archived weather as if it had been forecast each midnight (UTC) for two days: for the time before forecasts.
+
+    Models that learn from it trust forecasts too much at first; the cyclic training replaces it as forecasts come in.
+    """
+    midnight = pl.col("time").dt.truncate("1d")
+    return pl.concat([archive.with_columns(issued_at=midnight - timedelta(days=back)) for back in (1, 0)]).sort(
+        "issued_at", "time"
+    )
 
 
 def chosen_columns(panel: WeatherPanel, wanted: tuple[str, ...] | None) -> WeatherPanel:

@@ -21,6 +21,12 @@ WEATHER_COLUMNS: Final = (
     "wind_speed_100m_ms",
     "cloud_cover_pct",
 )
+SIMILAR_DAY: Final = "similar_day"
+"""Name under which a similar day stands in for a provider."""
+
+ARCHIVE: Final = "_archive"
+"""End of a provider's name whose rows say what the weather was, not what was forecast."""
+
 _COLUMNS: Final = {
     "time": Column("time"),
     **{name: Column("number", nullable=True, optional=True) for name in WEATHER_COLUMNS},
@@ -131,3 +137,63 @@ def read_weather_as_issued(
             (site_id, first, last, timedelta(hours=lead_hours_min)),
         ).all()
     return frame_of([tuple(row) for row in rows], _SCHEMA)
+
+
+def read_weather_issues(
+    db: TenantStore, site_id: str, first: datetime, last: datetime, spacing: timedelta
+) -> pl.DataFrame:
+    """Whole forecasts as they were issued, thinned: of the issues in each span of `spacing` the newest.
+
+    Parameters
+    ----------
+    db : TenantStore
+        Tenant that the site belongs to.
+    site_id : str
+        The site.
+    first, last : datetime
+        first < issued_at <= last.
+    spacing : timedelta
+        Length of the spans.
+
+    Returns
+    -------
+    pl.DataFrame
+        time, issued_at, the weather columns; what archives say is left out.
+    """
+    begin, end = period(first, last)
+    with db.begin() as connection:
+        require_site(connection, site_id)
+        # In two steps: on tables that were just filled, the planner would join them in the worst of all ways.
+        issues = (
+            connection.exec_driver_sql(
+                "SELECT max(issued_at) FROM weather WHERE site_id = %s AND issued_at > %s AND issued_at <= %s "
+                "AND provider NOT LIKE %s GROUP BY date_bin(%s, issued_at, timestamptz '1970-01-01 00:00+00')",
+                (site_id, begin, end, f"%{ARCHIVE}", spacing),
+            )
+            .scalars()
+            .all()
+        )
+        rows = connection.exec_driver_sql(
+            "SELECT time, issued_at, shortwave_radiation_w_m2, temperature_2m_c, wind_speed_10m_ms, "
+            "wind_speed_100m_ms, cloud_cover_pct FROM weather WHERE site_id = %s AND issued_at = ANY(%s) "
+            "AND provider NOT LIKE %s ORDER BY issued_at, time, provider",
+            (site_id, list(issues), f"%{ARCHIVE}"),
+        ).all()
+    schema = {"time": TIME, "issued_at": TIME, **dict.fromkeys(WEATHER_COLUMNS, pl.Float64)}
+    return frame_of([tuple(row) for row in rows], schema).unique(
+        ["issued_at", "time"], keep="first", maintain_order=True
+    )
+
+
+def read_weather_archive(db: TenantStore, site_id: str, start: datetime, end: datetime) -> pl.DataFrame:
+    """What the weather was by the archives of the providers, for start <= time < end: time and the weather columns."""
+    first, last = period(start, end)
+    with db.begin() as connection:
+        require_site(connection, site_id)
+        rows = connection.exec_driver_sql(
+            "SELECT DISTINCT ON (time) time, shortwave_radiation_w_m2, temperature_2m_c, wind_speed_10m_ms, "
+            "wind_speed_100m_ms, cloud_cover_pct FROM weather WHERE site_id = %s AND time >= %s "
+            "AND time < %s AND provider LIKE %s ORDER BY time, issued_at DESC, provider",
+            (site_id, first, last, f"%{ARCHIVE}"),
+        ).all()
+    return frame_of([tuple(row) for row in rows], {"time": TIME, **dict.fromkeys(WEATHER_COLUMNS, pl.Float64)})

@@ -29,6 +29,7 @@ from ingestion.weather.model import (
 from ingestion.weather.transport import RetryRules, TransportError, get_json
 
 PUBLIC_URL = "https://api.open-meteo.com"
+PUBLIC_ARCHIVE_URL = "https://archive-api.open-meteo.com"
 HOUR = timedelta(hours=1)
 
 _NAMES = {
@@ -94,6 +95,8 @@ class OpenMeteo:
         Ask the ensemble endpoint and take the mean of its members.
     models : str or None
         Which models to ask for; None leaves the choice to the service.
+    archive_url : str or None
+        Address of the archive of what the weather was, up to, without, ``/v1/archive``; None when there is none.
     """
 
     base_url: str = PUBLIC_URL
@@ -101,6 +104,36 @@ class OpenMeteo:
     name: str = "open_meteo"
     ensemble: bool = False
     models: str | None = None
+    archive_url: str | None = None
+
+    def archive(self, request: WeatherRequest) -> pl.DataFrame:
+        """Hourly values of what the weather was in ``[start, end)``, whole UTC days; nulls where the archive has gaps.
+
+        Raises
+        ------
+        WeatherError
+            When there is no archive, it fails, or its answer is malformed, in wrong units or impossible.
+        """
+        if self.archive_url is None:
+            raise WeatherError(f"{self.name}: has no archive; give it an archive_url")
+        params = {
+            "latitude": f"{request.latitude_deg:.5f}",
+            "longitude": f"{request.longitude_deg:.5f}",
+            "elevation": f"{request.altitude_m:.0f}",
+            "hourly": ",".join(_NAMES),
+            "timezone": "UTC",
+            "timeformat": "iso8601",
+            "wind_speed_unit": "ms",
+            "start_date": f"{request.start:%Y-%m-%d}",
+            # the mean irradiance of the last hour is stamped with the midnight after it
+            "end_date": f"{request.end:%Y-%m-%d}",
+        }
+        try:
+            body = get_json(self.archive_url.rstrip("/") + "/v1/archive", params, self.rules)
+        except TransportError as error:
+            raise WeatherError(f"{self.name} archive: {error}") from error
+        frame = parse_answer(body, f"{self.name} archive")
+        return frame.filter((pl.col("time") >= request.start) & (pl.col("time") < request.end))
 
     def forecast(self, request: WeatherRequest, now: datetime) -> WeatherForecast:
         """Ask for hourly values of ``[start, end)``.

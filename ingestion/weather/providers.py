@@ -3,7 +3,7 @@
 ::
 
     providers:
-      - {name: open_meteo, kind: open_meteo}
+      - {name: open_meteo, kind: open_meteo, archive_url: "https://archive-api.open-meteo.com"}
       - {name: met, kind: met_norway, contact: operations@example.org}
       - name: own_station
         kind: table
@@ -35,7 +35,7 @@ from ingestion.weather.ensemble import Ensemble
 from ingestion.weather.met_norway import PUBLIC_URL as MET_NORWAY_URL
 from ingestion.weather.met_norway import MetNorway
 from ingestion.weather.model import COLUMNS, WeatherProvider
-from ingestion.weather.open_meteo import PUBLIC_URL, OpenMeteo
+from ingestion.weather.open_meteo import PUBLIC_ARCHIVE_URL, PUBLIC_URL, OpenMeteo
 from ingestion.weather.table import ColumnSource, TableProvider
 from ingestion.weather.transport import RetryRules
 
@@ -68,9 +68,13 @@ class OpenMeteoSettings(_Rules):
     url: Annotated[str, Field(pattern=r"^https?://")] = PUBLIC_URL
     ensemble: bool = False
     models: str | None = None
+    archive_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
 
     def build(self) -> WeatherProvider:
-        return OpenMeteo(self.url, self.rules, self.name, ensemble=self.ensemble, models=self.models)
+        archive = self.archive_url or (PUBLIC_ARCHIVE_URL if self.url == PUBLIC_URL else None)
+        return OpenMeteo(
+            self.url, self.rules, self.name, ensemble=self.ensemble, models=self.models, archive_url=archive
+        )
 
 
 class MetNorwaySettings(_Rules):
@@ -203,7 +207,8 @@ def configured_providers(settings: Settings, site_id: str = "") -> list[WeatherP
     try:
         text = (settings.home / FILE_NAME).read_text(encoding="utf-8")
     except FileNotFoundError:
-        return [OpenMeteo(read_endpoints(settings).get("weather") or PUBLIC_URL)]
+        own = read_endpoints(settings).get("weather")
+        return [OpenMeteo(own or PUBLIC_URL, archive_url=None if own else PUBLIC_ARCHIVE_URL)]
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:

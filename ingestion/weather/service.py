@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from flexergy_pipelines.logs import get_logger
+from flexergy_pipelines.store.weather import SIMILAR_DAY
 from ingestion.weather.model import COLUMNS, TIME, WeatherError, WeatherForecast, WeatherProvider, WeatherRequest
 from ingestion.weather.similar_day import similar_day
 from ingestion.weather.timestep import change_step, fill_gaps
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 ALARM_CODE = "weather_provider_failed"
 SEVERITY_FALLBACK = 3
 SEVERITY_NOTHING = 2
-SIMILAR_DAY = "similar_day"
 EARLIER_FORECAST = "earlier_forecast"
 
 _EARLIER_USABLE = timedelta(hours=24)

@@ -202,7 +202,7 @@ def test_every_site_may_ask_others(home: Settings) -> None:
 
 
 def test_without_a_file_the_simulators_weather_comes_before_the_public_one(home: Settings) -> None:
-    assert configured_providers(home) == [OpenMeteo()]
+    assert configured_providers(home) == [OpenMeteo(archive_url="https://archive-api.open-meteo.com")]
     home.run_dir.mkdir()
     home.endpoints_file.write_text(json.dumps({"weather": "http://127.0.0.1:7"}))
     assert configured_providers(home) == [OpenMeteo("http://127.0.0.1:7")]
