@@ -16,8 +16,8 @@ from assets_defs.assets.metering import (
     raw_meter_readings,
 )
 from assets_defs.assets.monitoring import forecast_quality
-from assets_defs.assets.planning import day_ahead_plan, dispatch_status, intraday_plan
-from assets_defs.assets.weather import weather_forecast
+from assets_defs.assets.planning import day_ahead_plan, dispatch_status, intraday_plan, plan_value
+from assets_defs.assets.weather import weather_archive, weather_forecast
 from assets_defs.checks import CHECKS
 from assets_defs.jobs import ASSET_JOBS
 from assets_defs.purge import purge
@@ -27,6 +27,7 @@ from assets_defs.sensors import SENSORS
 
 ASSETS = [
     weather_forecast,
+    weather_archive,
     day_ahead_prices,
     raw_meter_readings,
     bulk_meter_readings,
@@ -39,6 +40,7 @@ ASSETS = [
     day_ahead_plan,
     intraday_plan,
     dispatch_status,
+    plan_value,
     kpis,
     period_kpis,
 ]

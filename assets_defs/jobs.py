@@ -15,6 +15,9 @@ def _quick(*assets: str) -> dg.AssetSelection:
 
 
 WEATHER = dg.define_asset_job("weather", _quick("weather_forecast"), description="Acquire weather forecasts.")
+WEATHER_ARCHIVE = dg.define_asset_job(
+    "weather_archive_days", ["weather_archive"], description="Acquire what the weather was, for training."
+)
 MARKET = dg.define_asset_job("market", _quick("day_ahead_prices"), description="Acquire market prices.")
 METER_FILES = dg.define_asset_job(
     "meter_files",
@@ -48,10 +51,12 @@ DAY_AHEAD = dg.define_asset_job("day_ahead", ["day_ahead_plan"], description="Pl
 INTRADAY = dg.define_asset_job("intraday", ["intraday_plan"], description="Plan the rest of the day again.")
 DISPATCH = dg.define_asset_job("dispatch", ["dispatch_status"], description="Compare what was sent with the plan.")
 ACCOUNTING = dg.define_asset_job(
-    "accounting", ["kpis", "period_kpis"], description="Account for days, and for their month and year."
+    "accounting",
+    ["kpis", "period_kpis", "plan_value"],
+    description="Account for days, their month and year, and what the plans were worth.",
 )
 
 ASSET_JOBS = [
-    WEATHER, MARKET, METER_FILES, BULK_READING, CLEANING, LATE_DATA, VALIDATION, TRAINING, FORECASTING, MONITORING,
-    DAY_AHEAD, INTRADAY, DISPATCH, ACCOUNTING,
+    WEATHER, WEATHER_ARCHIVE, MARKET, METER_FILES, BULK_READING, CLEANING, LATE_DATA, VALIDATION, TRAINING,
+    FORECASTING, MONITORING, DAY_AHEAD, INTRADAY, DISPATCH, ACCOUNTING,
 ]  # fmt: skip

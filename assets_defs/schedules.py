@@ -99,6 +99,10 @@ def _accounting(site: "Site", tick: datetime) -> list[Day]:
     return [day - timedelta(days=1)] if day else []
 
 
+def _archiving(site: "Site", tick: datetime) -> list[Day]:
+    return [None] if due.at_local_time("01:30", site, tick) else []
+
+
 def _monitoring(site: "Site", tick: datetime) -> list[Day]:
     """After yesterday was cleansed once more."""
     day = due.at_local_time("01:00", site, tick)
@@ -145,6 +149,10 @@ SCHEDULES = [
         "Weather forecasts at each site's period (60 min unless configured).",
     ),
     site_schedule(
+        "weather_archive_days", ["weather_archive"], 7, _archiving,
+        "What the weather was is fetched at 01:30 of the site, before the training.",
+    ),
+    site_schedule(
         "market", ["day_ahead_prices"], 0, _hourly, "Market prices every hour.",
     ),
     bulk_reading_schedule,
@@ -175,7 +183,8 @@ SCHEDULES = [
         "dispatch", ["dispatch_status"], 10, _hourly, "What was sent against the plan, hourly.",
     ),
     site_schedule(
-        "accounting", ["kpis", "period_kpis"], 0, _accounting, "Yesterday's indicators at 00:30 of the site.",
+        "accounting", ["kpis", "period_kpis", "plan_value"], 0, _accounting,
+        "Yesterday's indicators at 00:30 of the site.",
     ),
     dg.ScheduleDefinition(
         name="validation_schedule", job_name="validation", cron_schedule="20 2 * * *", execution_timezone="UTC",
