@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexergy_pipelines.quality import flags
+from flexergy_pipelines.quality.bridge import Bridge
 from flexergy_pipelines.quality.profile import clear_sky, usual
 from flexergy_pipelines.quality.runs import runs_of
 from flexergy_pipelines.quality.spec import SeriesSpec
@@ -27,9 +28,9 @@ Codes = NDArray[np.uint8]
 _CODE: Final = {name: code for code, name in enumerate(("", *flags.DESCRIPTIONS))}
 # What a battery, a state or the whole exchange did follows from control, not from the day of the week.
 SIMILAR_DAY_KINDS: Final = frozenset({"load", "pv", "wind", "ev", "meter"})
-TRIAL_VALUES = 4000  # values in the gaps that are cut into known stretches
+TRIAL_VALUES = 12_000  # values in the gaps that are cut into known stretches
 LEAST_TRIALS = 12
-PLAIN: Final = 4  # estimates that look at nothing but the surroundings of the gap
+PLAIN: Final = 6  # estimates that look at nothing but the surroundings of the gap
 PULL: Final = 0.05  # towards the weights of the neighbouring distance
 DISTANCES: Final = (0, 1, 3, 7, 15, 31)  # steps from the nearer edge at which the weights change
 DONOR_CORRELATION = 0.75
@@ -127,6 +128,8 @@ class _Estimator:
     _total: Values = field(default_factory=lambda: np.zeros(1))
     _count: Values = field(default_factory=lambda: np.zeros(1))
     sky: Values | None = None
+    _bridge: Bridge | None = None
+    _free: Index = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __post_init__(self) -> None:
         known = np.isfinite(self.values)
@@ -163,6 +166,7 @@ class _Estimator:
         starts = np.array([gap[0] for gap in gaps])
         stops = np.array([gap[1] for gap in gaps])
         length = int(np.median(stops - starts))
+        self._free = self._stretches(int(np.max(stops - starts)))
         estimates, distance, index = self._candidates(starts, stops, self.values)
         weights, errors = self._learn(length)
         place = np.searchsorted(DISTANCES, distance, side="right") - 1
@@ -194,12 +198,18 @@ class _Estimator:
         line = between(np.where(has_left, known[left], np.nan), np.where(has_right, known[right], np.nan))
         columns = [line, self._curve(starts, stops, gap, share, line), self._near(starts, stops)[gap]]
         columns.append(np.full(line.size, self._mean))
+        columns += self._across(starts, lengths, line)
         for base in self.bases or []:
             plain = base[index]
             moved = plain + np.nan_to_num(between(known[left] - base[left], known[right] - base[right]))
             columns += [np.where(np.isfinite(plain), plain, line), np.where(np.isfinite(plain), moved, line)]
         distance = np.minimum(index - starts[gap], stops[gap] - 1 - index)
         return np.column_stack(columns), distance, index
+
+    def _across(self, starts: Index, lengths: Index, line: Values) -> tuple[Values, Values]:
+        if self._bridge is None:
+            self._bridge = Bridge.of(self.values)
+        return self._bridge.across(starts, lengths, self._free) or (line, line)
 
     def _near(self, starts: Index, stops: Index) -> Values:
         """Mean of what is known within half a day before and after each gap."""
@@ -272,12 +282,15 @@ class _Estimator:
 
     def _trials(self, length: int) -> Index:
         """Starts of known stretches to cut gaps into, spread over the series, always the same ones."""
-        count = self._count
-        reach = length + 2
-        if self.values.size <= reach:
-            return np.zeros(0, dtype=np.int64)
-        free = np.flatnonzero(count[reach:] - count[:-reach] == reach) + 1
-        trials = int(np.clip(TRIAL_VALUES // length, 100, 800))
+        free = self._free
+        trials = int(np.clip(TRIAL_VALUES // length, 150, 500))
         if free.size <= trials:
             return free
         return np.sort(np.random.default_rng(0).choice(free, trials, replace=False))
+
+    def _stretches(self, length: int) -> Index:
+        """Starts of all stretches of `length` that are known, and so are their neighbours."""
+        reach = length + 2
+        if self.values.size <= reach:
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero(self._count[reach:] - self._count[:-reach] == reach) + 1

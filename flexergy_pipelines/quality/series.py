@@ -24,6 +24,7 @@ Codes = NDArray[np.uint8]
 
 FLAGS: Final[tuple[str, ...]] = ("", *flags.DESCRIPTIONS)
 CODE: Final[dict[str, int]] = {name: code for code, name in enumerate(FLAGS)}
+_NAMES: Final = pl.Series([None, *flags.DESCRIPTIONS], dtype=pl.String)
 _EMPTY: Final = [CODE[name] for name in flags.EMPTY]
 
 
@@ -158,9 +159,4 @@ def clean_series(frame: pl.DataFrame, spec: SeriesSpec) -> pl.DataFrame:
 
 def flag_names(codes: Codes) -> pl.Series:
     """Names of flags, null for untouched."""
-    # Few values carry a flag, so only those are written.
-    places = np.flatnonzero(codes)
-    names = pl.repeat(None, codes.size, dtype=pl.String, eager=True)
-    if places.size:
-        names = names.scatter(places, pl.Series([FLAGS[code] for code in codes[places].tolist()], dtype=pl.String))
-    return names
+    return _NAMES.gather(codes).rename("flag")

@@ -21,20 +21,28 @@ def thin(values: NDArray[np.float64], size: int = SAMPLE) -> NDArray[np.float64]
     return sample[np.isfinite(sample)]
 
 
-def natural_limit(scores: NDArray[np.float64], expected: float = 0.2, largest_shape: float = 0.35) -> float:
+def natural_limit(
+    scores: NDArray[np.float64], expected: float = 0.2, largest_shape: float = 0.35, *, positive: bool = False
+) -> float:
     """Score that chance exceeds only `expected` times in the whole series; infinite when too little is known.
 
     What exceeds a first limit, from the largest fifth of the scores, is left out when the limit is made from the
-    largest tenth: so even many faults don't raise the limit that they are to be found by.
+    largest tenth: so even many faults don't raise the limit that they are to be found by. With `positive` only scores
+    above zero count.
     """
-    sample = np.sort(thin(scores))
+    sample = thin(scores)
+    size = scores.size
+    if positive:
+        above = sample[sample > 0]
+        size, sample = round(size * above.size / max(sample.size, 1)), above
+    sample = np.sort(sample)
     if sample.size < 100:
         return float("inf")
-    first = _extrapolated(_nearest(sample, (0.80, 0.90, 0.95)), 0.10, scores.size / expected, largest_shape)
+    first = _extrapolated(_nearest(sample, (0.80, 0.90, 0.95)), 0.10, size / expected, largest_shape)
     rest = sample[: np.searchsorted(sample, first, side="right")]
     if rest.size < 100:
         return first
-    return _extrapolated(_nearest(rest, (0.90, 0.95, 0.975)), 0.05, scores.size / expected, largest_shape)
+    return _extrapolated(_nearest(rest, (0.90, 0.95, 0.975)), 0.05, size / expected, largest_shape)
 
 
 def _nearest(ordered: NDArray[np.float64], shares: tuple[float, float, float]) -> NDArray[np.float64]:

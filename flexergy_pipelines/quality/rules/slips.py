@@ -63,7 +63,7 @@ def unit_slips(values: Values, calm: Values, spec: SeriesSpec) -> tuple[Mask, Va
     if spec.kind not in ("load", "meter", "pv", "wind") or np.isfinite(calm).sum() < 100:
         return factor != 1, factor
     for _ in range(3):  # slips hide what is usual; the next look is without those already found
-        course = _Course.of(calm, calm / factor, spec)
+        course = _Course.of(calm, calm / factor if (factor != 1).any() else calm, spec)
         found = np.ones(values.size)
         if course is not None:
             for start, stop in course.suspicious():
@@ -91,6 +91,8 @@ class _Course:
         Median of the ratio, its spread to either side, and what it cannot exceed.
     restless : ndarray
         Spread of the steps of the logs by half decades below the peak.
+    corrected : ndarray
+        The values without the slips that are known already.
     """
 
     spec: SeriesSpec
@@ -102,7 +104,7 @@ class _Course:
     right: float
     roof: float
     restless: Values
-    leap: float
+    corrected: Values
 
     @classmethod
     def of(cls, values: Values, corrected: Values, spec: SeriesSpec) -> _Course | None:
@@ -112,7 +114,9 @@ class _Course:
         positive = values > BLANK * size
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.log10(np.where(positive, values, np.nan))
-            right_logs = np.log10(np.where(corrected > BLANK * size, corrected, np.nan))
+            right_logs = (
+                logs if corrected is values else np.log10(np.where(corrected > BLANK * size, corrected, np.nan))
+            )
             roof = np.inf
             if spec.kind == "wind":
                 expected = np.full(1, ceiling)
@@ -125,7 +129,7 @@ class _Course:
                 expected = _usual(corrected, spec)
                 expected = np.where(expected > 1e-3 * size, expected, np.nan)
             base = np.log10(expected)
-        sample = thin(right_logs - base)
+        sample = thin(right_logs - base, 5000)
         if sample.size < 50:
             return None
         low, middle, high = _bulk(sample)
@@ -142,7 +146,7 @@ class _Course:
             right=max((high - middle) / 0.84, least),
             roof=roof,
             restless=_restless(right_logs - np.log10(size)),
-            leap=_leap(corrected, size),
+            corrected=corrected,
         )
 
     def suspicious(self) -> list[tuple[int, int]]:
@@ -158,7 +162,10 @@ class _Course:
             step = np.diff(self.logs)
             steep = np.flatnonzero(np.abs(step) > 0.7)
         power = 10.0 ** self.logs[np.concatenate((steep, steep + 1))].reshape(2, -1)
-        edges = steep[np.abs(power[1] - power[0]) > self.leap]
+        leap = _leap(self.corrected, 10.0**self.size) if steep.size else 0.0
+        edges = steep[np.abs(power[1] - power[0]) > leap]
+        if self.spec.kind in ("load", "meter"):
+            high, low = _lasting(high, SHORTEST), _lasting(low, SHORTEST)
         odd = high | low
         odd[edges] = True
         places = np.flatnonzero(odd)
@@ -168,7 +175,9 @@ class _Course:
         apart = np.flatnonzero(np.diff(places) > 2 * around)
         first = np.concatenate(([places[0]], places[apart + 1])) - around
         last = np.concatenate((places[apart], [places[-1]])) + around + 1
-        return [(max(a, 0), min(b, self.logs.size)) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+        many = np.diff(np.concatenate(([0], apart + 1, [places.size]))) > (self.spec.kind in ("load", "meter"))
+        stretches = zip(first[many].tolist(), last[many].tolist(), strict=True)
+        return [(max(a, 0), min(b, self.logs.size)) for a, b in stretches]
 
     def level(self, ratio: Values) -> Values:
         """Log-likelihood of ratios (rows) under each state (columns)."""
@@ -224,6 +233,7 @@ def _lasting(mask: Mask, least: int) -> Mask:
     count = np.cumsum(mask)
     result = np.zeros(mask.size, dtype=bool)
     result[least:] = count[least:] - count[:-least] == least
+    result[least - 1] = mask[:least].all()
     return result
 
 
@@ -272,7 +282,7 @@ def _restless(heights: Values) -> Values:
     """Spread of the steps of log10 by height below the peak, in half decades."""
     step = np.diff(heights)
     top = np.fmax(heights[1:], heights[:-1])
-    stride = max(1, step.size // 10_000)
+    stride = max(1, step.size // 4000)
     stride += 1 - stride % 2
     step, top = np.abs(step[::stride]), top[::stride]
     known = np.isfinite(step) & (top < 1)

@@ -10,6 +10,7 @@ from flexergy_pipelines.quality.tails import TINY, natural_limit, thin
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Index = NDArray[np.int64]
 
 WIDEST = 3
 EXPECTED = 0.05  # spikes that chance may bring in the whole series
@@ -50,49 +51,52 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
             _above_the_sky(values, sky, float(high), mask)
         for width in range(1, WIDEST + 1):
             excess = _excess(known, width, up_only=True)
-            far = _far(excess, size, days, width) & (excess > GAP_SHARE * size)
-            for start in np.flatnonzero(far).tolist():
+            place = np.flatnonzero(excess > GAP_SHARE * size)
+            for start in place[_far(excess, place, size, days, width)].tolist():
                 mask[good[start : start + width]] = True
         return mask
     restless = _restlessness(known, size)
     unsure = 1 + np.sqrt(FEW / known.size)
     for width in (*range(1, WIDEST + 1), 1):  # once more at the end: a large spike hides a small one beside it
         excess = _excess(known, width)
-        score = excess / restless
-        limit = unsure * natural_limit(score[score > 0], EXPECTED, SHAPE)
-        need = limit * np.maximum(1.0, PLAIN_SHARE * size / np.maximum(excess, 1e-12))
-        hit = (score > need) | _far(excess, size, days, width)
-        hit &= (excess > LEAST_SHARE * size) & (excess > OWN_STEPS * _steps_beside(known, width))
+        place = np.flatnonzero(excess > LEAST_SHARE * size)
+        if place.size == 0:
+            continue
+        beyond = excess[place]
+        limit = unsure * natural_limit(excess / restless, EXPECTED, SHAPE, positive=True)
+        hit = beyond / restless[place] > limit * np.maximum(1.0, PLAIN_SHARE * size / beyond)
+        hit |= _far(excess, place, size, days, width)
+        hit &= beyond > OWN_STEPS * _steps_beside(known, place, width)
         if hit.any():
-            for start in np.flatnonzero(hit).tolist():
+            for start in place[hit].tolist():
                 mask[good[start : start + width]] = True
             keep = ~mask[good]
             good, known = good[keep], known[keep]
-            restless = _restlessness(known, size)
+            restless = restless[keep]
     return mask
 
 
-def _far(excess: Values, size: float, days: float, width: int) -> Mask:
-    """Excesses that are large in the range of the series and beyond what it does every day."""
+def _far(excess: Values, place: Index, size: float, days: float, width: int) -> Mask:
+    """Excesses (of those at `place`) that are large in the range of the series and beyond what it does every day."""
+    share = excess[place] / size
+    large = share > PLAIN_SHARE
+    if not large.any():
+        return large
     least = LARGE_TIMES * (1 + 0.12 * (width - 1))  # a machine that runs for a while is no spike
-    candidates = excess > PLAIN_SHARE * size
-    if not candidates.any():
-        return candidates
     rank = min(int(max(days, COMMON_SHARE * excess.size)) + 1, excess.size)
-    some = excess[excess > 0]
-    common = max(float(np.partition(some, -rank)[-rank]) if some.size > rank else 0.0, 1e-3 * size)
-    share, times = excess / size, excess / common
-    return candidates & (((share > LARGE_SHARE) & (times > least)) | (share * times > least))
+    ordered = excess[place] if place.size > rank else excess[excess > 0]
+    common = max(float(np.partition(ordered, -rank)[-rank]) if ordered.size > rank else 0.0, 1e-3 * size)
+    times = excess[place] / common
+    return large & (((share > LARGE_SHARE) & (times > least)) | (share * times > least))
 
 
-def _steps_beside(known: Values, width: int) -> Values:
+def _steps_beside(known: Values, place: Index, width: int) -> Values:
     """The larger of the steps that lead to the value before and away from the value after each stretch."""
-    step = np.abs(np.diff(known))
-    result = np.zeros(known.size)
-    stop = known.size - width - 3
-    if stop > 0:
-        result[2 : 2 + stop] = np.maximum(step[:stop], step[width + 2 : width + 2 + stop])
-    return result
+    last = known.size - 1
+    before, after = place - 1, np.minimum(place + width, last)
+    into = np.abs(known[before] - known[np.maximum(before - 1, 0)])
+    away = np.abs(known[np.minimum(after + 1, last)] - known[after])
+    return np.maximum(into, away)
 
 
 def _restlessness(known: Values, size: float) -> Values:
