@@ -134,7 +134,7 @@ def rolling(
         for name, model in fitted.models.items():
             began = time.perf_counter()
             values = model.predict(part, inputs)
-            if isinstance(model, LinearByHour) and not quick:
+            if isinstance(model, LinearByHour) and not quick and inputs.target.kind not in ("pv", "wind"):
                 _renewed(values, part, table, inputs, cutoff)
             result.forecasts[name][chosen] = bounds.clip(values, part.rows.valid, inputs.target)
             result.predict_s[name] = result.predict_s.get(name, 0.0) + time.perf_counter() - began

@@ -132,9 +132,11 @@ class LightGBMQuantiles:
         if len(table) < MIN_ROWS:
             return
         rounds, rate = (50, 0.15) if quick else (200, 0.06)
+        # sun and wind say less of the tails than they seem to: smaller trees are wider and more accurate
+        small = {"num_leaves": 15, "min_data_in_leaf": 60} if inputs.target.kind in ("pv", "wind") else {}
         data = binned(table)
         for level in self.levels:
-            params = {"objective": "quantile", "alpha": level, "learning_rate": rate} | self.tuned
+            params = {"objective": "quantile", "alpha": level, "learning_rate": rate} | small | self.tuned
             self.boosters.append(_boost(data, params, rounds, seed))
 
     def predict(self, table: Table, quantiles: tuple[float, ...]) -> Floats | None:
