@@ -176,8 +176,9 @@ class Solver:
         return Answer(values, objective, bound, optimal)
 
     def _run_for(self, seconds: float) -> None:
-        # The solver's clock runs on from one run of a model to the next.
-        self._highs.setOptionValue("time_limit", self._highs.getRunTime() + seconds)
+        # The clock of linear runs runs on from one run of a model to the next, that of mixed-integer runs begins anew.
+        elapsed = 0.0 if self.is_mip else self._highs.getRunTime()
+        self._highs.setOptionValue("time_limit", elapsed + seconds)
         began = time.perf_counter()
         self._highs.run()
         self.run_s += time.perf_counter() - began

@@ -53,8 +53,11 @@ def assert_physical(problem: Problem, plan: Plan) -> None:
     balance = np.zeros(steps)
     for source in (*problem.renewables, *problem.gensets, *problem.batteries):
         balance += plan.column(source.id, "active_power_kw")
-    for load in (*problem.loads, *problem.controllable_loads, *problem.ev_blocks):
+    loads = (*problem.loads, *problem.controllable_loads, *problem.shiftable_loads)
+    for load in (*loads, *problem.ev_blocks, *problem.ev_sessions):
         balance -= plan.column(load.id, "active_power_kw")
+    for store in problem.batteries:
+        balance -= np.broadcast_to(store.auxiliary_kw, steps)
     if problem.grid is None:
         balance += plan.column("busbar", "unserved_kw") - plan.column("busbar", "surplus_kw")
     else:
@@ -76,8 +79,22 @@ def assert_physical(problem: Problem, plan: Plan) -> None:
     for genset in problem.gensets:
         power = plan.column(genset.id, "active_power_kw")
         assert ((np.abs(power) < 1e-6) | ((power > genset.min_kw - 1e-6) & (power < genset.max_kw + 1e-6))).all()
+    _assert_rest(problem, plan, named)
     assert sum(plan.costs.values()) == plan.objective_eur
     assert plan.bound_eur <= plan.objective_eur + 1e-9
+
+
+def _assert_rest(problem: Problem, plan: Plan, named: set[tuple[str, str]]) -> None:
+    """Limits of vehicles and of the network."""
+    steps = problem.horizon.steps
+    for session in problem.ev_sessions:
+        power = plan.column(session.id, "active_power_kw")
+        assert (power <= session.largest_kw * np.broadcast_to(session.connected, steps) + 1e-6).all()
+        assert (power >= -session.max_discharge_kw - 1e-6).all()
+    branches = () if problem.network is None else problem.network.branches
+    for branch in branches:
+        if (np.abs(plan.column(branch.id, "flow_kw")) > branch.limit_kw + 1e-4).any():
+            assert (branch.id, "branch_limit") in named
 
 
 def _assert_battery(problem: Problem, plan: Plan, store: Battery, named: set[tuple[str, str]]) -> None:
@@ -92,6 +109,13 @@ def _assert_battery(problem: Problem, plan: Plan, store: Battery, named: set[tup
     change = hours_ * (store.charge_efficiency * charge - discharge / store.discharge_efficiency)
     expected = kept * (soc[:-1] * store.energy_capacity_kwh + change)
     np.testing.assert_allclose(soc[1:] * store.energy_capacity_kwh, expected, atol=2e-6)
+    if store.ramp_kw_per_minute is not None:
+        change = np.abs(np.diff(power)).max(initial=0.0)
+        if change > store.ramp_kw_per_minute * problem.horizon.step_minutes + 1e-4:
+            assert (store.id, "ramp") in named
+    if store.max_cycles_per_day is not None and (store.id, "cycle_cap") not in named:
+        cap = store.max_cycles_per_day * store.energy_capacity_kwh
+        assert discharge.sum() * hours_ <= cap + 1e-4  # the horizon is within one day
     tolerance = 1e-4 / max(store.energy_capacity_kwh, 1e-3)
     if (soc[1:] < store.soc_min - tolerance).any():
         assert (store.id, "soc_below_minimum") in named

@@ -9,19 +9,29 @@ from hypothesis import strategies as st
 
 from flexergy_pipelines.optimization import (
     Battery,
+    Branch,
     ControllableLoad,
     DemandCharge,
+    EnergyTier,
     EvBlock,
+    EvSession,
     Genset,
     Load,
+    Network,
     Objective,
     Problem,
     Renewable,
+    SharePoint,
+    ShiftableLoad,
+    TieredTariff,
     solve,
 )
 from tests.optimization.support import assert_physical, battery, grid, hours, idle
 
 STEPS = 16
+TIERS = TieredTariff(
+    id="tiers", tiers=(EnergyTier(up_to_kwh=50.0, price_eur_per_kwh=0.05), EnergyTier(price_eur_per_kwh=0.02))
+)
 
 
 def series(low: float, high: float) -> st.SearchStrategy[list[float]]:
@@ -46,6 +56,10 @@ def batteries(draw: st.DrawFn, name: str = "ess-1") -> Battery:
         terminal="at_least",
         terminal_price_eur_per_kwh=10.0,
         wear_cost_eur_per_kwh=draw(st.sampled_from([0.0, 0.04])),
+        ramp_kw_per_minute=draw(st.sampled_from([None, None, 0.5])),
+        max_cycles_per_day=draw(st.sampled_from([None, None, 0.5])),
+        auxiliary_kw=draw(st.sampled_from([0.0, 0.3])),
+        max_charge_by_soc=draw(st.sampled_from([(), (SharePoint(at=0.6, share=1.0), SharePoint(at=1.0, share=0.1))])),
     )
 
 
@@ -62,6 +76,16 @@ def sites(draw: st.DrawFn) -> Problem:
         demand_charges=(
             DemandCharge(id="peak", price_eur_per_kw=draw(st.sampled_from([0.1, 2.0])), peak_so_far_kw=10.0),
         ),
+        tiers=draw(st.sampled_from([(), (TIERS,)])),
+        ramp_kw_per_minute=draw(st.sampled_from([None, None, 1.0])),
+    )
+    network = Network(
+        branches=(
+            Branch(id="feeder", from_bus="main", to_bus="hall", limit_kw=draw(st.sampled_from([5.0, 40.0]))),
+            Branch(id="second", from_bus="main", to_bus="hall", limit_kw=20.0, reactance_pu=2.0),
+        ),
+        pcc_bus="main",
+        bus_of={"pv": "hall", "ess-0": "hall"},
     )
     return Problem(
         horizon=hours(STEPS, draw(st.sampled_from([15, 60]))),
@@ -94,6 +118,26 @@ def sites(draw: st.DrawFn) -> Problem:
         )
         if draw(st.booleans())
         else (),
+        shiftable_loads=(
+            ShiftableLoad(id="pump", power_kw=8.0, energy_kwh=20.0, max_starts=draw(st.sampled_from([None, 1]))),
+        )
+        if draw(st.booleans())
+        else (),
+        ev_sessions=(
+            EvSession(
+                id="car",
+                connected=[0.0] * 4 + [1.0] * 12,
+                capacity_kwh=50.0,
+                soc_start=0.3,
+                soc_target=0.6,
+                max_kw=11.0,
+                min_kw=draw(st.sampled_from([0.0, 4.1])),
+                max_discharge_kw=draw(st.sampled_from([0.0, 11.0])),
+            ),
+        )
+        if draw(st.booleans())
+        else (),
+        network=network if draw(st.integers(0, 2)) == 0 else None,
         ev_blocks=(EvBlock(id="ev", power_kw=draw(series(0, 20)), min_fraction=0.2),) if draw(st.booleans()) else (),
     )
 
