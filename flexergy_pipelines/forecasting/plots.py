@@ -21,8 +21,9 @@ def write_plots(trained: TrainedTarget, folder: Path) -> list[Path]:
     if frame.is_empty():
         return []
     figure = Figure(figsize=(11, 8), layout="constrained")
-    top = figure.add_subplot(2, 1, 1)
-    left, middle, right = (figure.add_subplot(2, 3, place) for place in (4, 5, 6))
+    grid = figure.add_gridspec(2, 3)
+    top = figure.add_subplot(grid[0, :])
+    left, middle, right = (figure.add_subplot(grid[1, place]) for place in range(3))
     newest = frame["time"].max()
     week = frame.unique("time", keep="last").sort("time")
     if newest is not None:
@@ -64,7 +65,9 @@ def write_plots(trained: TrainedTarget, folder: Path) -> list[Path]:
     middle.set_xlabel("hours ahead")
     levels = np.asarray(trained.calibration.quantiles)
     columns = [column for column in frame.columns if column.startswith("p") and column[1:].isdigit()]
-    below = [float((frame["truth"] <= frame[column]).mean() or 0.0) for column in columns]  # pyright: ignore[reportArgumentType]
+    # by night a PV plant's quantiles are all zero, which says nothing of their calibration
+    unsure = frame.filter(pl.col(columns[-1]) > pl.col(columns[0]))
+    below = [float((unsure["truth"] <= unsure[column]).mean() or 0.0) for column in columns]  # pyright: ignore[reportArgumentType]
     right.plot([0, 1], [0, 1], color="tab:gray", linewidth=0.8)
     right.plot(levels, below, marker="o", color="tab:blue")
     right.set_xlabel("nominal quantile")
