@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
@@ -41,13 +42,45 @@ class Batch:
     rejected: pl.DataFrame
 
 
-class Seen:
-    """What earlier rows of the file held, so that repeats are found across pieces."""
+_KEY = ["site_id", "asset_id", "quantity", "time"]
+_POINT = _KEY[:3]
 
-    def __init__(self) -> None:
-        self.keys: pl.DataFrame | None = None
+
+class Seen:
+    """What earlier rows of the file held, so that repeats are found across pieces.
+
+    Of each piece the span of every point is kept, and its keys are only looked at when a later piece reaches into it;
+    with a folder they wait on disk until then.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where keys wait; in memory without.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
         self.any_offset: bool | None = None
         self.locals: dict[tuple[str, str, str, str], int] = {}
+        self._folder = folder
+        self._pieces: list[tuple[pl.DataFrame, pl.DataFrame | Path]] = []
+
+    def repeated(self, keys: pl.DataFrame) -> pl.Series:
+        """Rows of `keys` (``row`` and the key) that an earlier piece held; these keys are held from now on."""
+        spans = keys.group_by(_POINT).agg(pl.col("time").min().alias("first"), pl.col("time").max().alias("last"))
+        rows = [pl.Series("row", [], dtype=keys["row"].dtype)]
+        for earlier, held in self._pieces:
+            both = spans.join(earlier, on=_POINT, suffix="_held")
+            if both.filter((pl.col("first") <= pl.col("last_held")) & (pl.col("last") >= pl.col("first_held"))).height:
+                known = pl.read_parquet(held, memory_map=False) if isinstance(held, Path) else held
+                rows.append(keys.join(known, on=_KEY, how="semi")["row"])
+        new = keys.select(_KEY).unique()
+        if self._folder is None:
+            self._pieces.append((spans, new))
+        else:
+            path = self._folder / f"keys-{len(self._pieces)}.parquet"
+            new.write_parquet(path)
+            self._pieces.append((spans, path))
+        return pl.concat(rows).unique()
 
 
 def check_rows(
@@ -215,16 +248,13 @@ def _second_hour(rows: pl.DataFrame, seen: Seen) -> pl.DataFrame:
 
 
 def _without_repeats(frame: pl.DataFrame, seen: Seen) -> pl.DataFrame:
-    key = ["site_id", "asset_id", "quantity", "time"]
     fine = frame.filter(pl.col("reason").is_null())
     if fine.is_empty():
         return frame
-    within = fine.select("row", *key).filter(~pl.struct(key).is_first_distinct())["row"]
-    earlier = pl.Series("row", [], dtype=within.dtype)
-    if seen.keys is not None:
-        earlier = fine.select("row", *key).join(seen.keys, on=key, how="semi")["row"]
-    new = fine.select(key).unique()
-    seen.keys = new if seen.keys is None else pl.concat([seen.keys, new])
+    within = fine.select("row", *_KEY).filter(~pl.struct(_KEY).is_first_distinct())["row"]
+    earlier = seen.repeated(fine.select("row", *_KEY))
+    if within.is_empty() and earlier.is_empty():
+        return frame
     repeated = pl.col("row").is_in(pl.concat([within, earlier]).implode())
     return frame.with_columns(
         _first(pl.when(repeated).then(pl.lit("the file already holds a value of this point and time")))

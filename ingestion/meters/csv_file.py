@@ -9,11 +9,14 @@ by order.
 from __future__ import annotations
 
 import codecs
+import contextlib
+import gzip
+import io
+import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO, cast
 
 import polars as pl
 
@@ -23,9 +26,12 @@ from ingestion.meters.points import PointMap
 
 CHUNK_ROWS = 250_000
 LONGEST_LINE = 4_000
+_GZIP = b"\x1f\x8b"
 
 
-def read_csv(path: Path, points: Mapping[str, PointMap], now: datetime, site_id: str | None) -> Iterator[Batch]:
+def read_csv(
+    path: Path, points: Mapping[str, PointMap], now: datetime, site_id: str | None, folder: Path | None = None
+) -> Iterator[Batch]:
     """Check a CSV file piece by piece.
 
     Parameters
@@ -38,6 +44,8 @@ def read_csv(path: Path, points: Mapping[str, PointMap], now: datetime, site_id:
         Stamps after it (with five minutes of grace) are refused, aware.
     site_id : str or None
         Site of rows that name none.
+    folder : Path, optional
+        Where keys of earlier rows may wait, so that a file of any size needs little memory.
 
     Yields
     ------
@@ -49,28 +57,35 @@ def read_csv(path: Path, points: Mapping[str, PointMap], now: datetime, site_id:
     FileRefusedError
         When encoding or header are unusable.
     """
-    encoding = _encoding(path)
-    seen = Seen()
+    with _plain(path) as file:
+        encoding = _encoding(file.read(4))
+    seen = Seen(folder)
     try:
-        with path.open(encoding=encoding, newline="") as text:
+        with _plain(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
             header, separator = _header(text)
-            ends_cut = not _ends_with_newline(path, encoding)
             row = 2
-            pending = _lines(text)
-            while lines := list(islice(pending, CHUNK_ROWS)):
-                last = len(lines) < CHUNK_ROWS
-                raw = _split(lines, header, separator, row, cut_last=last and ends_cut)
+            for lines, ends_cut in _chunks(text):
+                raw = _split(lines, header, separator, row, cut_last=ends_cut)
                 yield check_rows(raw, points, now, site_id, seen)
                 row += len(lines)
     except UnicodeDecodeError as error:
         raise FileRefusedError(
             f"byte {error.start} is not {encoding}: save the file as UTF-8 (found {error.object[error.start]:#04x})"
         ) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FileRefusedError(f"the compressed file is broken or cut off: {error}") from error
 
 
-def _encoding(path: Path) -> str:
+@contextlib.contextmanager
+def _plain(path: Path) -> Iterator[IO[bytes]]:
+    """The file's bytes, unpacked when it is compressed by gzip."""
     with path.open("rb") as file:
-        start = file.read(4)
+        packed = file.read(2) == _GZIP
+    with gzip.open(path, "rb") if packed else path.open("rb") as file:
+        yield cast("IO[bytes]", file)
+
+
+def _encoding(start: bytes) -> str:
     if not start:
         raise FileRefusedError("the file is empty")
     if start.startswith(codecs.BOM_UTF8):
@@ -80,13 +95,6 @@ def _encoding(path: Path) -> str:
     if b"\x00" in start or start.startswith(b"%PDF"):
         raise FileRefusedError("this is no text file; drop a CSV, a workbook or XML")
     return "utf-8"
-
-
-def _ends_with_newline(path: Path, encoding: str) -> bool:
-    with path.open("rb") as file:
-        file.seek(-min(4, path.stat().st_size), 2)
-        tail = file.read()
-    return b"\n" in (tail[-2:] if encoding == "utf-16" else tail[-1:]) or tail.endswith(b"\r")
 
 
 def _header(text: TextIO) -> tuple[list[str], str]:
@@ -99,12 +107,22 @@ def _header(text: TextIO) -> tuple[list[str], str]:
     return names, separator
 
 
-def _lines(text: TextIO) -> Iterator[str]:
+def _chunks(text: TextIO) -> Iterator[tuple[list[str], bool]]:
+    """Lines in pieces, and whether the file ends inside the last of them."""
+    lines: list[str] = []
+    cut = False
     while line := text.readline(LONGEST_LINE):
-        yield line.rstrip("\r\n")
-        if len(line) >= LONGEST_LINE and not line.endswith("\n"):
+        if len(lines) == CHUNK_ROWS:
+            yield lines, False
+            lines = []
+        cut = not line.endswith(("\n", "\r"))
+        lines.append(line.rstrip("\r\n"))
+        if cut and len(line) >= LONGEST_LINE:
             while (rest := text.readline(LONGEST_LINE)) and not rest.endswith("\n"):
                 pass
+            cut = not rest
+    if lines:
+        yield lines, cut
 
 
 def _split(lines: list[str], header: list[str], separator: str, first_row: int, *, cut_last: bool) -> pl.DataFrame:

@@ -8,7 +8,11 @@ whatever its name; a crash half-way is repaired by the next pass: writing the sa
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
+import signal
+import tempfile
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -24,12 +28,12 @@ from ingestion.meters.points import PointMap, point_map
 if TYPE_CHECKING:
     from flexergy_pipelines.store import TenantStore
 
-DONE, QUARANTINE = "done", "quarantine"
+DONE, QUARANTINE, WORK = "done", "quarantine", ".work"
 SETTLED_S = 2.0
 """A file is taken when it was not written to for this long [s]; uploads in progress are left alone."""
 _UNFINISHED = (".part", ".tmp", ".crdownload", ".filepart")
 
-Status = Literal["ingested", "partly", "refused", "repeated"]
+Status = Literal["ingested", "partly", "refused", "repeated", "deferred"]
 
 _log = get_logger(__name__)
 
@@ -43,8 +47,8 @@ class FileReport:
     name : str
         File name.
     status : str
-        ``ingested`` (all rows), ``partly`` (some rows in quarantine), ``refused`` (nothing taken) or ``repeated``
-        (the same content was taken before).
+        ``ingested`` (all rows), ``partly`` (some rows in quarantine), ``refused`` (nothing taken), ``repeated`` (the
+        same content was taken before) or ``deferred`` (not complete yet, or no room to check it; it stays).
     rows, rejected : int
         Rows taken and rows refused.
     reason : str or None
@@ -61,6 +65,15 @@ class FileReport:
     days: dict[str, tuple[date, ...]] = field(default_factory=dict)
 
 
+class _UnfinishedError(Exception):
+    """The file is not complete yet."""
+
+
+def _state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
 def waiting_files(inbox: Path, wall_time_s: float) -> list[Path]:
     """Files that lie still in the inbox and its site folders, oldest first.
 
@@ -73,12 +86,12 @@ def waiting_files(inbox: Path, wall_time_s: float) -> list[Path]:
     """
     found: list[tuple[float, Path]] = []
     with contextlib.suppress(FileNotFoundError):
-        for folder in [inbox, *(p for p in inbox.iterdir() if p.is_dir() and p.name not in {DONE, QUARANTINE})]:
+        for folder in [inbox, *(p for p in inbox.iterdir() if p.is_dir() and p.name not in {DONE, QUARANTINE, WORK})]:
             for path in folder.iterdir():
                 if not path.is_file() or path.name.startswith(".") or path.suffix.lower() in _UNFINISHED:
                     continue
                 changed = path.stat().st_mtime
-                if wall_time_s - changed >= SETTLED_S:
+                if wall_time_s - changed >= SETTLED_S and not being_written(path):
                     found.append((changed, path))
     return [path for _, path in sorted(found)]
 
@@ -118,6 +131,7 @@ def ingest_file(db: TenantStore, inbox: Path, path: Path, now: datetime) -> File
 
     points = {site_id: point_map(load_site(db, site_id)) for site_id in list_sites(db)}
     site_id = _site_of(inbox, path, points)
+    state = _state(path)
     try:
         digest = _sha256(path)
         registered = [site_id] if site_id in points else list(points)
@@ -127,6 +141,13 @@ def ingest_file(db: TenantStore, inbox: Path, path: Path, now: datetime) -> File
         if site_id is not None and site_id not in points:
             raise FileRefusedError(f"folder '{site_id}' is no site; known: {', '.join(points) or 'none'}")
         report = _take(db, path, inbox, points, now=now, site_id=site_id)
+        if _state(path) != state:
+            raise _UnfinishedError("it was written to while it was read")
+    except (_UnfinishedError, OSError) as trouble:
+        # What was stored is stored again by the next pass, and changes nothing then.
+        reason = f"left for the next pass: {trouble}"
+        _log.warning("meter file deferred", file=path.name, reason=reason)
+        return FileReport(path.name, "deferred", reason=reason)
     except FileRefusedError as refusal:
         report = FileReport(path.name, "refused", reason=str(refusal))
         if site_id in points and site_id is not None:
@@ -143,51 +164,70 @@ def ingest_file(db: TenantStore, inbox: Path, path: Path, now: datetime) -> File
 def _take(
     db: TenantStore, path: Path, inbox: Path, points: dict[str, PointMap], *, now: datetime, site_id: str | None
 ) -> FileReport:
+    """Check all of the file first, then store what is good: a file that is refused leaves nothing behind."""
     from flexergy_pipelines.store.readings import write_readings
 
     rows = rejected = 0
     first_reason: str | None = None
     days: dict[str, set[date]] = {}
-    refusals = inbox / QUARANTINE / f"{path.name}.rejected.csv"
-    with _RejectedRows(refusals) as quarantine:
-        for batch in read_batches(path, points, now, site_id):
-            quarantine.write(batch.rejected)
+    source = f"file:{path.name}"[:200]
+    work = inbox / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work) as scratch:
+        folder = Path(scratch)
+        refusals, pieces = folder / "rejected.csv", list[Path]()
+        for batch in read_batches(path, points, now, site_id, folder):
+            _append(refusals, batch.rejected)
             rejected += batch.rejected.height
             if first_reason is None and not batch.rejected.is_empty():
                 row, reason = batch.rejected.select("row", "reason").row(0)
                 first_reason = f"row {row}: {reason}"
-            with db.begin():
-                for (site,), part in batch.accepted.group_by("site_id"):
-                    write_readings(db, str(site), part.drop("site_id"), source=f"file:{path.name}"[:200])
-                    local = part["time"].dt.convert_time_zone(points[str(site)].time_zone).dt.date()
-                    days.setdefault(str(site), set()).update(local.unique().to_list())
+            if not batch.accepted.is_empty():
+                pieces.append(folder / f"rows-{len(pieces)}.parquet")
+                batch.accepted.write_parquet(pieces[-1])
             rows += batch.accepted.height
         if rows == 0:
+            _keep(refusals, inbox, path)
             raise FileRefusedError(f"no row could be taken; {first_reason or 'the file holds only a header'}")
+        for piece in pieces:
+            accepted = pl.read_parquet(piece, memory_map=False)
+            with db.begin():
+                for (site,), part in accepted.group_by("site_id"):
+                    write_readings(db, str(site), part.drop("site_id"), source=source)
+                    local = part["time"].dt.convert_time_zone(points[str(site)].time_zone).dt.date()
+                    days.setdefault(str(site), set()).update(local.unique().to_list())
+        _keep(refusals, inbox, path)
     sorted_days = {site: tuple(sorted(found)) for site, found in days.items()}
     return FileReport(path.name, "partly" if rejected else "ingested", rows, rejected, first_reason, sorted_days)
 
 
-class _RejectedRows:
-    """Writes refused rows beside each other; the file only appears when there is one."""
+def _append(refusals: Path, rejected: pl.DataFrame) -> None:
+    if rejected.is_empty():
+        return
+    begun = refusals.exists()
+    with refusals.open("ab") as file:
+        rejected.write_csv(file, include_header=not begun)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._begun = False
 
-    def __enter__(self) -> _RejectedRows:
-        return self
+def _keep(refusals: Path, inbox: Path, path: Path) -> None:
+    """Put refused rows, if there are any, into quarantine under the name of their file."""
+    if refusals.exists():
+        (inbox / QUARANTINE).mkdir(parents=True, exist_ok=True)
+        refusals.replace(inbox / QUARANTINE / f"{path.name}.rejected.csv")
 
-    def __exit__(self, *_error: object) -> None:
-        return None
 
-    def write(self, rejected: pl.DataFrame) -> None:
-        if rejected.is_empty():
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab" if self._begun else "wb") as file:
-            rejected.write_csv(file, include_header=not self._begun)
-        self._begun = True
+def being_written(path: Path) -> bool:
+    """Whether some process of this machine has the file open for writing; False where that cannot be told."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        try:
+            # A read lease is only given on a file that nobody has open for writing. Who opens it while the lease
+            # stands is told by a signal, here one that is ignored unless somebody asks for it.
+            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as error:
+            return error.errno == errno.EAGAIN
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
 def _site_of(inbox: Path, path: Path, points: dict[str, PointMap]) -> str | None:

@@ -14,8 +14,10 @@ _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
-def read_batches(path: Path, points: Mapping[str, PointMap], now: datetime, site_id: str | None) -> Iterator[Batch]:
-    """Check a meter file of any known format (CSV, Excel, Green Button, IEC 61968-9) piece by piece.
+def read_batches(
+    path: Path, points: Mapping[str, PointMap], now: datetime, site_id: str | None, folder: Path | None = None
+) -> Iterator[Batch]:
+    """Check a meter file of any known format (CSV, also by gzip, Excel, Green Button, IEC 61968-9) piece by piece.
 
     Parameters
     ----------
@@ -27,6 +29,8 @@ def read_batches(path: Path, points: Mapping[str, PointMap], now: datetime, site
         Stamps after it (with five minutes of grace) are refused, aware.
     site_id : str or None
         Site of rows that name none.
+    folder : Path, optional
+        Where keys of earlier rows may wait, so that a file of any size needs little memory.
 
     Raises
     ------
@@ -44,7 +48,7 @@ def read_batches(path: Path, points: Mapping[str, PointMap], now: datetime, site
 
         yield check_rows(read_xml(path), points, now, site_id, Seen())
     else:
-        yield from read_csv(path, points, now, site_id)
+        yield from read_csv(path, points, now, site_id, folder)
 
 
 def _is_xml(start: bytes) -> bool:

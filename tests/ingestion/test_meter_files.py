@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,6 +19,7 @@ from flexergy_pipelines.store import TenantStore
 from flexergy_pipelines.store.meter_files import list_meter_files
 from flexergy_pipelines.store.readings import read_readings
 from flexergy_pipelines.store.sites import save_site
+from ingestion.meters import files
 from ingestion.meters.checking import FileRefusedError
 from ingestion.meters.files import FileReport, ingest_inbox, waiting_files
 from ingestion.meters.formats import read_batches
@@ -255,3 +259,101 @@ def test_rows_in_any_order_give_the_same_readings(
     second, _ = checked(tmp_path_factory.mktemp("b"), HEAD + "\n".join(shuffled) + "\n")
     assert first.sort("time").equals(second.sort("time"))
     assert first.sort("time", descending=True)["value"].to_list() == values
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are read in pieces of ten rows, as large ones are in pieces of a quarter of a million."""
+    monkeypatch.setattr("ingestion.meters.csv_file.CHUNK_ROWS", 10)
+
+
+def hours(count: int, meter: str = "pcc-meter", value: float = 1.0) -> str:
+    first = NOW - timedelta(hours=count)
+    rows = [f"{meter},active_power_kw,{first + timedelta(hours=n):%Y-%m-%dT%H:%M:%SZ},{value}\n" for n in range(count)]
+    return "".join(rows)
+
+
+def test_repeats_are_found_across_pieces_and_each_row_keeps_its_number(
+    db: TenantStore, site: Site, tmp_path: Path, small_pieces: None
+) -> None:
+    drop(tmp_path, HEAD + hours(25) + hours(25, "load-meter", 2.0) + hours(1, value=9.0) + "x,y\n" + hours(1, "ess-1"))
+    [report] = take(db, tmp_path)
+    assert (report.status, report.rows, report.rejected) == ("partly", 51, 2)
+    rejected = pl.read_csv(tmp_path / "quarantine" / "meters.csv.rejected.csv")
+    assert reasons(rejected) == {
+        52: "the file already holds a value of this point and time",
+        53: "2 fields, the header has 4",
+    }
+    assert stored(db).filter(pl.col("asset_id") == "pcc")["value"].unique().to_list() == [1.0]
+
+
+@pytest.mark.parametrize("ending", ["\xff\xfe", "late"], ids=["encoding", "cut"])
+def test_a_file_that_turns_bad_further_down_leaves_nothing_half_written(
+    db: TenantStore, site: Site, tmp_path: Path, small_pieces: None, ending: str
+) -> None:
+    text = (HEAD + hours(40)).encode()
+    body = text + ending.encode("latin-1") if ending != "late" else gzip.compress(text)[:-30]
+    drop(tmp_path, body, "meters.csv" if ending != "late" else "meters.csv.gz")
+    [report] = take(db, tmp_path)
+    assert report.status == "refused"
+    assert "UTF-8" in str(report.reason) or "cut off" in str(report.reason)
+    assert stored(db).is_empty()
+    assert not list((tmp_path / ".work").iterdir())
+
+
+def test_a_compressed_file_is_unpacked_while_it_is_read(db: TenantStore, site: Site, tmp_path: Path) -> None:
+    drop(tmp_path, gzip.compress((HEAD + hours(40)).encode()), "meters.csv.gz")
+    [report] = take(db, tmp_path)
+    assert (report.status, report.rows) == ("ingested", 40)
+
+
+def test_a_full_disk_leaves_the_file_for_later_and_takes_the_next_one(
+    db: TenantStore, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = drop(tmp_path, HEAD + hours(20), "a.csv")
+    drop(tmp_path, HEAD + hours(20, "load-meter"), "b.csv")
+    write, full = pl.DataFrame.write_parquet, [True]
+
+    def no_room(frame: pl.DataFrame, file: Path) -> None:
+        if full:
+            full.clear()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(frame, file)
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", no_room)
+    found = {report.name: report for report in take(db, tmp_path)}
+    assert (found["a.csv"].status, found["b.csv"].status) == ("deferred", "ingested")
+    assert found["a.csv"].reason == "left for the next pass: [Errno 28] No space left on device"
+    assert first.exists()
+    assert stored(db)["asset_id"].unique().to_list() == ["load-1"]
+    [again] = take(db, tmp_path)
+    assert (again.status, again.rows) == ("ingested", 20)
+
+
+def test_a_file_that_somebody_has_open_for_writing_is_left_alone(tmp_path: Path) -> None:
+    path = drop(tmp_path, HEAD + hours(3))
+    later = datetime.now(UTC).timestamp() + 3600
+    with path.open("a") as upload:
+        upload.write("")
+        assert waiting_files(tmp_path, later) == []
+    assert waiting_files(tmp_path, later) == [path]
+
+
+def test_a_file_that_grows_while_it_is_read_is_taken_whole_by_the_next_pass(
+    db: TenantStore, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = drop(tmp_path, HEAD + hours(20))
+    real = files.read_batches
+
+    def grows(*words: Any) -> Any:
+        with path.open("a") as upload:
+            upload.write(hours(20, "load-meter"))
+        return real(*words)
+
+    monkeypatch.setattr(files, "read_batches", grows)
+    [report] = take(db, tmp_path)
+    assert report.status == "deferred"
+    monkeypatch.setattr(files, "read_batches", real)
+    [report] = take(db, tmp_path)
+    assert (report.status, report.rows) == ("ingested", 40)
+    assert stored(db).height == 40

@@ -60,8 +60,10 @@ def test_increments_become_mean_power_and_phases_only_count_together() -> None:
         "reactive_power_kvar": 9.0,
     }
     phases = {"P_imp_L1": 1.0, "P_imp_L2": 2.0, "P_exp_L3": 4.0, "V_L1": 231.0}
-    assert platform_values(phases, 60) == {"active_power_kw": -1.0, "voltage_l1_v": 231.0}
-    assert platform_values({"P_imp_L1": 1.0, "P_imp_L2": 2.0}, 60) == {}
+    by_phase = {"active_power_l1_kw": 1.0, "active_power_l2_kw": 2.0, "active_power_l3_kw": -4.0}
+    assert platform_values(phases, 60) == {"active_power_kw": -1.0, "voltage_l1_v": 231.0, **by_phase}
+    two = platform_values({"P_imp_L1": 1.0, "P_imp_L2": 2.0}, 60)
+    assert two == {"active_power_l1_kw": 1.0, "active_power_l2_kw": 2.0}
 
 
 ESPI = """<?xml version="1.0" encoding="UTF-8"?>
