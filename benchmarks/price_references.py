@@ -88,6 +88,8 @@ def network(price: Floats, exogenous: Floats, first: int, every: int = 28, runs:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPRegressor
 
+    stopping: dict[str, Any] = {"early_stopping": True, "validation_fraction": 0.15, "n_iter_no_change": 12}
+    options: dict[str, Any] = {**stopping, "batch_size": 64, "max_iter": 150}
     X, Y = daily_design(price, exogenous)
     out = np.zeros((price.shape[0] - first, 24))
     with warnings.catch_warnings():
@@ -99,10 +101,7 @@ def network(price: Floats, exogenous: Floats, first: int, every: int = 28, runs:
             inputs = np.hstack([np.arcsinh((X[:, :-7] - cx) / sx), X[:, -7:]])
             y = np.arcsinh((Y[train] - cy) / sy)
             for run in range(runs):
-                options: dict[str, Any] = {"early_stopping": True, "validation_fraction": 0.15, "n_iter_no_change": 12}
-                net = MLPRegressor(
-                    hidden_layer_sizes=(240, 160), alpha=1.0, batch_size=64, max_iter=150, random_state=run, **options
-                )
+                net = MLPRegressor(hidden_layer_sizes=(240, 160), alpha=1.0, random_state=run, **options)
                 said = np.asarray(net.fit(inputs[train], y).predict(inputs[days]))
                 out[days - first] += (np.sinh(np.clip(said, -6, 6)) * sy + cy) / runs
     return out
