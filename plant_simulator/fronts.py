@@ -332,5 +332,9 @@ def make_front(device: Device, plant: Plant, seed: int, certificates: Path | Non
             return OcppFront(device, plant, seed)
         case "dlms" if device.kind.endswith("_meter"):
             return DlmsFront(device, plant, seed)
+        case "talq" if device.kind == "load_controller" or device.kind.endswith("_meter"):
+            from plant_simulator.talq_front import TalqFront
+
+            return TalqFront(device, plant, seed, certificates)
         case other:
             raise ValueError(f"{device.key}: the simulator does not speak {other}")

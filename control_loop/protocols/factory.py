@@ -18,6 +18,7 @@ from control_loop.protocols.ocpp_access import ChargingAccess
 from control_loop.protocols.ocpp_journal import Journal
 from control_loop.protocols.ocpp_session import Post
 from control_loop.protocols.sunspec import SunSpecDriver
+from control_loop.protocols.talq import TalqDriver
 from flexergy_pipelines.grid import Device, EvChargingManager, Site, load_template, points_of
 from flexergy_pipelines.grid.ratings import rated_power_kw
 from flexergy_pipelines.grid.tls import client_context, server_context
@@ -68,6 +69,8 @@ def driver_of(site: Site, device: Device, settings: Settings, shared: Shared) ->
             return _ocpp(site, device, settings)
         case "dlms":
             return _dlms(device, settings)
+        case "talq":
+            return _talq(site, device, settings)
         case other:
             raise ValueError(f"{device.id}: the control loop does not speak {other}")
 
@@ -140,6 +143,26 @@ def _dlms(device: Device, settings: Settings) -> Driver:
         _quantities(device),
         credentials=lambda: credentials_of(settings, device.key),
         timeout_s=max(LEAST_METER_TIMEOUT_S, device.connection.timeout_s),
+    )
+
+
+def _talq(site: Site, device: Device, settings: Settings) -> Driver:
+    connection, folder = device.connection, settings.home / CERTIFICATES
+    tls = connection.tls
+    mutual = tls is not None and tls.certificate is not None
+    return TalqDriver(
+        device.id,
+        address_of(device, settings),
+        load_template(connection.template),
+        [asset.id for asset in device.assets],
+        _quantities(device),
+        rated_kw=sum(rated_power_kw(asset) for asset in device.assets),
+        zone=site.zone,
+        listen_port=connection.listen_port,
+        timeout_s=connection.timeout_s,
+        setpoint_ttl_s=site.operation.setpoint_ttl_s,
+        tls=None if tls is None else lambda: client_context(tls, folder),
+        server_tls=(lambda: server_context(tls, folder, ask_client=True)) if tls is not None and mutual else None,
     )
 
 

@@ -118,6 +118,8 @@ class Connection(Model):
     basic_auth : bool
         OCPP: charge points must log in with the key that `flexergy field charger-key` gave them (security profiles 1
         and 2).
+    listen_port : int or None
+        TALQ: port on which reports of the gateway are taken, on every address of this machine; None: it is polled.
     network_type : str
         What the link runs over, for the statistics of links.
     """
@@ -134,6 +136,7 @@ class Connection(Model):
     control: Literal["direct", "select", "direct_enhanced", "select_enhanced"] = "direct"
     report: str | None = Field(default=None, min_length=1)
     basic_auth: bool = False
+    listen_port: int | None = Field(default=None, ge=1, le=65535)
     network_type: NetworkType | None = None
 
     @model_validator(mode="after")

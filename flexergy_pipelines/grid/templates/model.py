@@ -16,6 +16,14 @@ from flexergy_pipelines.grid.templates.sunspec import SunSpecMap, bind, referenc
 Obis = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){5}$")]
 
 
+class TalqAttribute(Model):
+    """A measured attribute of TALQ devices: function type, attribute name, and the scale to the platform's unit."""
+
+    function: str = Field(min_length=1)
+    attribute: str = Field(min_length=1)
+    scale: Positive = 1.0
+
+
 class TemplateError(ValueError):
     """A template that does not exist or does not hold together."""
 
@@ -66,6 +74,8 @@ class DeviceTemplate(Model):
         The points by their names in SunSpec models; `points` then hold where the reference device has them.
     obis : dict
         DLMS/COSEM registers by quantity (``1.0.16.7.0.255``); of several the first less the others counts.
+    talq : dict
+        TALQ attributes by quantity, each the sum over the gateway's devices that have it.
     available_from_active : bool
         The device does not say what it could give: while its limit does not bind, that is what it gives.
     """
@@ -81,6 +91,7 @@ class DeviceTemplate(Model):
     sunspec: SunSpecMap | None = None
     available_from_active: bool = False
     obis: dict[str, Many[Obis]] = Field(default_factory=dict)
+    talq: dict[str, TalqAttribute] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _no_overlap(self) -> DeviceTemplate:

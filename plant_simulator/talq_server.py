@@ -1,0 +1,154 @@
+"""The HTTP side of a simulated TALQ gateway: its API, and the reports it sends to the CMS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from plant_simulator.ports import free_ports
+from plant_simulator.talq_gateway import TalqGateway
+
+
+def _error(key: str, status: int) -> Response:
+    return JSONResponse([{"key": key}], status)
+
+
+def build_app(gateway: TalqGateway) -> Starlette:
+    """The gateway's API."""
+
+    def refused(request: Request) -> Response | None:
+        if "talq-api-version" not in request.headers:
+            return _error("headerMissing", 400)
+        return _error("parameterMissing", 400) if "clientAddress" not in request.query_params else None
+
+    async def devices(request: Request) -> Response:
+        return refused(request) or JSONResponse(gateway.devices())
+
+    def collection(kept: dict[str, dict[str, Any]], key: str) -> tuple[Any, Any]:
+        async def many(request: Request) -> Response:
+            if (no := refused(request)) is not None:
+                return no
+            if request.method == "GET":
+                return JSONResponse(list(kept.values()))
+            items = await request.json()
+            if not isinstance(items, list) or not all(isinstance(i, dict) and i.get(key) for i in items):
+                return _error("payloadError", 400)
+            if any(item[key] in kept for item in items):
+                return _error("resourceConflict", 409)
+            kept.update({item[key]: item for item in items})
+            return JSONResponse(items, 201)
+
+        async def one(request: Request) -> Response:
+            if (no := refused(request)) is not None:
+                return no
+            name = request.path_params["name"]
+            if name not in kept:
+                return _error("resourceNotFound", 404)
+            kept[name] = await request.json()
+            return Response(status_code=204)
+
+        return many, one
+
+    async def override(request: Request) -> Response:
+        if (no := refused(request)) is not None:
+            return no
+        taken = gateway.obey(await request.json())
+        return Response(status_code=201) if taken else _error("overrideAddressNotValid", 422)
+
+    async def assign(request: Request) -> Response:
+        if (no := refused(request)) is not None:
+            return no
+        taken = gateway.assign(await request.json())
+        return Response(status_code=201) if taken else _error("relatedResourceNotFound", 422)
+
+    routes = [
+        Route("/devices", devices, methods=["GET"]),
+        Route("/override-commands", override, methods=["POST"]),
+        Route("/assign-commands", assign, methods=["POST"]),
+    ]
+    kinds = {
+        "/groups": (gateway.groups, "address"),
+        "/logger-configs": (gateway.loggers, "address"),
+        "/control-programs": (gateway.programs, "id"),
+        "/calendars": (gateway.calendars, "id"),
+    }
+    for path, (kept, key) in kinds.items():
+        many, one = collection(kept, key)
+        routes += [Route(path, many, methods=["GET", "POST"]), Route(f"{path}/{{name}}", one, methods=["PUT"])]
+    return Starlette(routes=routes)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the process's signals to the simulator."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class TalqServer:
+    """A gateway on the network.
+
+    Parameters
+    ----------
+    gateway : TalqGateway
+        What it shows and does.
+    tls : ssl.SSLContext, optional
+        Transport security of the API.
+    """
+
+    def __init__(self, gateway: TalqGateway, tls: ssl.SSLContext | None = None) -> None:
+        self.host = ""
+        self.port = 0
+        self._gateway = gateway
+        self._tls = tls
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._listeners: list[socket.socket] = []
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on `port` or the next free one."""
+        for candidate in free_ports(host, port):
+            with contextlib.suppress(OSError):
+                await self._listen(host, candidate)
+                break
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        server, self._server = self._server, None
+        if server is not None and self._task is not None:
+            server.should_exit = server.force_exit = True
+            await self._task
+            for listener in self._listeners:
+                listener.close()
+
+    async def obey_line(self) -> None:
+        """Open or close the port as the line's state wants."""
+        down = self._gateway.signals.down
+        if down and self._server is not None:
+            await self.stop()
+        elif not down and self._server is None and self.port:
+            with contextlib.suppress(OSError):
+                await self._listen(self.host, self.port)
+
+    async def _listen(self, host: str, port: int) -> None:
+        listener = socket.create_server((host, port))
+        config = uvicorn.Config(build_app(self._gateway), log_config=None, access_log=False, lifespan="off")
+        config.load()
+        config.ssl = self._tls
+        self.host, self.port = listener.getsockname()[:2]
+        self._listeners = [listener]
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
+        while not self._server.started and not self._task.done():
+            await asyncio.sleep(0.01)
