@@ -68,7 +68,8 @@ def hourly_means(inputs: Inputs, starts: Minutes) -> Floats:
 def plain_columns(inputs: Inputs) -> list[int]:
     """The first few weather columns that are not derived from others."""
     names = inputs.weather.columns
-    return [i for i, name in enumerate(names) if "|" not in name and "(" not in name][:MAX_COLUMNS]
+    derived = ("speed(", "sin(", "cos(")
+    return [i for i, name in enumerate(names) if "|" not in name and not name.startswith(derived)][:MAX_COLUMNS]
 
 
 def day_rows(inputs: Inputs, days: Minutes, lag: int, lead: int) -> Days:
