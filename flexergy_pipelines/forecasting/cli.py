@@ -117,7 +117,9 @@ def backtest(  # noqa: PLR0917 - the options of the command
     try:
         frame = read_table(data, time_col, time_zone).filter(pl.col("time").is_not_null())
         issued = _issue_column(frame, issue_col)
-        frame = one_series(frame, where or [], ["time", *([issued] if issued else [])])
+        keys = ["time", *([issued] if issued else [])]
+        frame = one_series(frame, where or [], keys)
+        repeated = frame.height - frame.select(keys).unique().height
         step_minutes = round(hours_of(step) * 60) if step else infer_step(frame)
         window = Window(first, last, gate_minute(gate), hours_of(horizon))
         described = _target(
@@ -129,6 +131,8 @@ def backtest(  # noqa: PLR0917 - the options of the command
         known, dropped = _weather(frame, weather, issued, data, time_zone)
         with _Progress(quiet=as_json) as progress:
             report = backtest_frame(history, known, described, window, levels, seed=seed, progress=progress)
+        if repeated:
+            notes.append(f"{repeated} rows repeat a stamp and are averaged")
         report.summary["notes"] += [*notes, *dropped]
         if out is not None:
             _write(report.forecasts, out)

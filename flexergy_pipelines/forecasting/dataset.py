@@ -25,6 +25,7 @@ from flexergy_pipelines.forecasting.trained import forecast_frame, make_inputs
 
 if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.features import Inputs
+    from flexergy_pipelines.forecasting.models.base import Table
     from flexergy_pipelines.forecasting.targets import Target
     from flexergy_pipelines.forecasting.timegrid import Floats
 
@@ -194,6 +195,7 @@ def _summary(
             "quantiles": list(quantiles),
             "notes": _notes(
                 inputs,
+                predictions.table,
                 served,
                 best,
                 better=loss(truth, served.value[keep], squared)
@@ -205,13 +207,19 @@ def _summary(
     )
 
 
-def _notes(inputs: Inputs, served: Served, naive: str, *, better: bool) -> list[str]:
+def _notes(inputs: Inputs, table: Table, served: Served, naive: str, *, better: bool) -> list[str]:
     """What a reader should know of the data and of what was served."""
     notes: list[str] = []
     values = inputs.series.trimmed().values
     good = values[np.isfinite(values)]
     if good.size and good.max() == good.min():
         notes.append(f"the target is {good[0]:g} throughout")
+    names = [name for name in inputs.weather.columns if name in table.names]
+    blind = (
+        float(np.isnan(np.column_stack([table.column(name) for name in names])).all(axis=1).mean()) if names else 0.0
+    )
+    if blind > 0.02:
+        notes.append(f"no weather is known for {blind:.0%} of the times that were forecast")
     missing = 1.0 - good.size / max(1, values.size)
     if missing > 0.02:
         notes.append(f"{missing:.0%} of the target's values are missing between its first and its last")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,80 @@ def test_local_stamps_with_a_repeated_hour_are_read(tmp_path: Path) -> None:
     frame = read_table(path, None, "Europe/Berlin")
     assert frame["time"].null_count() == 0
     assert frame["time"][0] == utc(2016, 10, 29, 23)
+
+
+def invented(days: int = 45) -> pl.DataFrame:
+    """A load that follows the clock, the weekday and the temperature, with stamps without zone."""
+    rng = np.random.default_rng(2)
+    hour, day = np.arange(days * 24) % 24, np.arange(days * 24) // 24
+    warmth = 12 + 6 * np.sin(hour / 24 * 2 * np.pi) + 0.1 * rng.normal(size=hour.size).cumsum()
+    load = 100 + 30 * np.sin((hour - 8) / 24 * 2 * np.pi) - 15 * (day % 7 > 4) - 1.5 * warmth
+    times = [datetime(2021, 9, 10) + timedelta(hours=k) for k in range(hour.size)]  # noqa: DTZ001 - as files have it
+    return pl.DataFrame({"time": times, "y": load + rng.normal(0, 3, hour.size), "warmth": warmth})
+
+
+def scored(frame: pl.DataFrame, path: Path, *options: str, kind: str = "load") -> dict:
+    frame.write_parquet(path)
+    code, text, errors = run("--data", str(path), "--target", "y", "--kind", kind, "--json", *options)
+    assert code == 0, errors
+    report = json.loads(text)
+    assert report["served"]["mae"] <= report["naive"]["mae"] or any("no better" in note for note in report["notes"])
+    return report
+
+
+def test_a_dirty_file_of_a_prosumer_is_forecast_all_the_same_and_says_what_was_done(tmp_path: Path) -> None:
+    clean = invented().with_columns(pl.col("y") - 95, empty=pl.lit(float("nan")))
+    reference = scored(clean, tmp_path / "clean.parquet", "--weather", "warmth")
+    row = pl.int_range(pl.len())
+    dirty = clean.with_columns(
+        pl.when(row.is_between(240, 287)).then(pl.col("y") * 1e4).otherwise(pl.col("y")).alias("y"),
+        pl.col("time") + pl.duration(minutes=7, seconds=13),
+    )
+    dirty = pl.concat([dirty, dirty.sample(50, seed=1)]).sample(fraction=1.0, shuffle=True, seed=2)
+    report = scored(dirty, tmp_path / "dirty.parquet", "--weather", "warmth,empty")
+    said = "; ".join(report["notes"])
+    assert "days are too large to be in the unit of the rest" in said
+    assert "50 rows repeat a stamp" in said
+    assert "weather 'empty' holds no values and is left out" in said
+    assert report["served"]["mae"] == pytest.approx(reference["served"]["mae"], rel=0.25)
+
+
+def test_a_constant_is_forecast_by_the_naive(tmp_path: Path) -> None:
+    report = scored(invented().with_columns(y=pl.lit(5.0)), tmp_path / "flat.parquet")
+    assert report["served"]["mae"] == pytest.approx(0.0, abs=1e-9)
+    assert "the target is 5 throughout" in report["notes"]
+    assert report["champion"].startswith("naive")
+
+
+def test_weather_that_ends_and_negative_prices_do_not_stop_the_forecast(tmp_path: Path) -> None:
+    row = pl.int_range(pl.len())
+    late = invented().with_columns(
+        pl.col("y") - 95, pl.when(row < 900).then(pl.col("warmth")).alias("warmth"), zone=pl.lit(1)
+    )
+    out = tmp_path / "out.csv"
+    report = scored(late, tmp_path / "late.parquet", "--weather", "warmth", "--out", str(out), kind="price")
+    assert any("no weather is known for" in note for note in report["notes"])
+    made = pl.read_csv(out)
+    assert made["value"].null_count() == 0
+    assert (made["value"] < 0).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda frame: frame.head(72), "28 needed to train"),
+        (lambda frame: frame.with_columns(y=pl.lit(None, dtype=pl.Float64)), "target 'y' holds no numbers"),
+        (lambda frame: frame.clear(), "target 'y' holds no numbers"),
+        (
+            lambda frame: pl.concat([frame.with_columns(zone=pl.lit(z)) for z in (1, 2)]),
+            "data holds 2 series, told apart by 'zone' (1, 2); choose one, such as --where zone=1",
+        ),
+    ],
+)
+def test_what_cannot_be_forecast_is_one_clear_line(change, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    change(invented()).write_parquet(path)
+    code, _, errors = run("--data", str(path), "--target", "y", "--kind", "load")
+    assert code == 2
+    assert said in errors
+    assert len(errors.strip().splitlines()) == 1
