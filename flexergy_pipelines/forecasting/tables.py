@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import polars as pl
 
-from flexergy_pipelines.forecasting.timegrid import frame_minutes
+from flexergy_pipelines.forecasting.timegrid import DAY, frame_minutes
 
 TIME_NAMES = ("time_utc", "time", "timestamp", "datetime", "date_time", "date", "utc_timestamp", "ds", "valid_time")
 # values of a column that may tell series apart
@@ -57,8 +57,24 @@ def read_table(path: Path, time_column: str | None, time_zone: str) -> pl.DataFr
         name = time_column
     if name is None or name not in frame.columns:
         raise DataError(f"data {path}: no time column{f' {name!r}' if name else ''}; it has {_names(frame)}")
-    frame = frame.with_columns(stamps(frame[name], path, zone)).drop([name] if name != "time" else [])
+    times = stamps(_with_hours(frame, name), path, zone)
+    frame = frame.with_columns(times).drop([name] if name != "time" else [])
     return frame.select("time", *(column for column in frame.columns if column != "time"))
+
+
+def _with_hours(frame: pl.DataFrame, name: str) -> pl.Series:
+    """The time column; where it holds days only and another column their hours, 0 to 23 or 1 to 24, both together."""
+    column = frame[name]
+    if column.dtype == pl.String:
+        dates = (column.str.strip_chars().str.to_date(layout, strict=False) for layout in DATES)
+        column = next((day for day in dates if day.null_count() <= 0.05 * day.len()), column)
+    hour = next((c for c in frame.columns if c.strip().casefold().replace(" ", "_") in HOUR_NAMES), None)
+    if column.dtype != pl.Date or hour is None or not frame[hour].dtype.is_numeric():
+        return column.alias(name)
+    hours = frame[hour].cast(pl.Int64)
+    first = int(hours.max() == 24)  # the hour that ends at midnight is named 24
+    after = ((hours - first) * 3_600_000_000).cast(pl.Duration("us"))
+    return (column.cast(pl.Datetime("us")) + after).alias(name)
 
 
 def _read_csv(path: Path) -> pl.DataFrame:
@@ -162,7 +178,11 @@ def _time_column(frame: pl.DataFrame) -> str | None:
 
 LAYOUTS = (
     None, "%Y%m%d %H:%M", "%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d-%m-%Y %H:%M", "%Y/%m/%d %H:%M",
+    "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d-%m-%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p",
+    "%m/%d/%Y %I:%M %p", "%Y%m%d %H:%M:%S",
 )  # fmt: skip
+DATES = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d")
+HOUR_NAMES = ("hour", "hr", "he", "hr_end", "hour_ending", "hourending", "hour_end")
 COMPACT_HOUR = r"^\d{10}$"
 
 
@@ -188,6 +208,9 @@ def _parsed(text: pl.Series) -> pl.Series:
     """Text as stamps, in the layout that reads most rows and, of two such, the one in which time runs on."""
     if text.len() and text.str.contains(COMPACT_HOUR).all():
         return (text + "00").str.to_datetime("%Y%m%d%H%M", strict=False)
+    # midnight as the 24th hour belongs to the next day
+    late = text.str.contains(r"[ T]24:00(:00)?$").fill_null(False)
+    text = text.str.replace(r"([ T])24:00", "${1}00:00")
     best, best_rank = text, (text.len(), text.len())
     for layout in LAYOUTS:
         try:
@@ -198,6 +221,8 @@ def _parsed(text: pl.Series) -> pl.Series:
         rank = (parsed.null_count(), backwards)
         if rank < best_rank:
             best, best_rank = parsed, rank
+    if late.any() and isinstance(best.dtype, pl.Datetime):
+        best = best + (late.cast(pl.Int64) * DAY * 60_000_000).cast(pl.Duration("us"))
     return best
 
 

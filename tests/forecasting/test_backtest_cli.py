@@ -133,6 +133,10 @@ def test_a_file_without_stamps_or_numbers_is_refused(tmp_path: Path) -> None:
         (["2016-01-01 00:00", "2016-01-01 01:00"], utc(2016, 1, 1)),
         (["20160101 00:00", "20160101 01:00"], utc(2016, 1, 1)),
         (["2016010100", "2016010101"], utc(2016, 1, 1)),
+        (["20160101 0:00", "20160101 1:00"], utc(2016, 1, 1)),
+        (["2015-12-31 24:00", "2016-01-01 01:00"], utc(2016, 1, 1)),
+        (["31.12.2015 23:00:00", "01.01.2016 00:00:00"], utc(2015, 12, 31, 23)),
+        (["12/31/2015 11:00:00 PM", "01/01/2016 12:00:00 AM"], utc(2015, 12, 31, 23)),
         (["2016-01-01T00:00:00+01:00", "2016-01-01T01:00:00+01:00"], utc(2015, 12, 31, 23)),
     ],
 )
@@ -142,6 +146,13 @@ def test_usual_forms_of_stamps_are_read(tmp_path: Path, stamps: list[str], first
     frame = read_table(path, None, "UTC")
     assert frame["time"][0] == first
     assert infer_step(frame) == 60
+
+
+def test_days_and_hours_in_two_columns_are_put_together(tmp_path: Path) -> None:
+    path = tmp_path / "stamps.csv"
+    path.write_text("Date,Hr_End,y\n01/12/2016,1,5\n01/12/2016,2,6\n01/12/2016,24,7\n02/12/2016,1,8\n13/12/2016,1,9\n")
+    frame = read_table(path, None, "UTC")
+    assert frame["time"].to_list() == [utc(2016, 12, d, h) for d, h in ((1, 0), (1, 1), (1, 23), (2, 0), (13, 0))]
 
 
 def test_local_stamps_with_a_repeated_hour_are_read(tmp_path: Path) -> None:
