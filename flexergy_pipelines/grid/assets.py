@@ -11,7 +11,18 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from flexergy_pipelines.grid.base import Efficiency, Fraction, Many, Model, Name, NonNegative, Positive, Slug
+from flexergy_pipelines.grid.base import (
+    Efficiency,
+    Fraction,
+    Investment,
+    Many,
+    Model,
+    Name,
+    NonNegative,
+    Papers,
+    Positive,
+    Slug,
+)
 
 # Apparent over active power of an inverter whose nameplate does not say: enough for a power factor of 0.91.
 USUAL_OVERSIZE = 1.1
@@ -19,26 +30,19 @@ USUAL_OVERSIZE = 1.1
 PhaseConnection = Literal["L1", "L2", "L3", "three_phase"]
 
 
-class AssetBase(Model):
+class AssetBase(Papers):
     """Attributes that every asset carries.
 
     Attributes
     ----------
     bus : str or None
         Bus of the site's network that the asset hangs on; None when no network is modelled.
-    data_sheet_url, manufacturer, model_name, serial_number, commissioned : str or None
-        Papers of the installed device.
     """
 
     id: Slug
     name: Name
     bus: Slug | None = None
     phase_connection: PhaseConnection = "three_phase"
-    manufacturer: str | None = None
-    model_name: str | None = None
-    serial_number: str | None = None
-    commissioned: str | None = Field(default=None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="ISO date")
-    data_sheet_url: str | None = Field(default=None, pattern=r"^(https?://|file:)\S+$")
     in_service: bool = True
 
 
@@ -49,7 +53,7 @@ class CycleLifePoint(Model):
     cycles: Positive
 
 
-class ESS(AssetBase):
+class ESS(AssetBase, Investment):
     """Energy storage system behind one storage controller.
 
     Attributes
@@ -76,7 +80,6 @@ class ESS(AssetBase):
     soh: Fraction = 1.0
     chemistry: Literal["LFP", "NMC", "NCA", "LTO", "LMO", "lead_acid", "vanadium_flow", "sodium_ion"] = "LFP"
     apparent_power_kva: Positive | None = None
-    capex_eur: NonNegative | None = None
     replacement_cost_eur_per_kwh: NonNegative = 180.0
     cycle_life: Many[CycleLifePoint] = Field(
         default=(CycleLifePoint(depth=0.8, cycles=6000.0), CycleLifePoint(depth=1.0, cycles=4500.0)), min_length=1
@@ -137,7 +140,7 @@ class ESS(AssetBase):
         return self.replacement_cost_eur_per_kwh / (self.cycles_at(depth) * depth)
 
 
-class PVPlant(AssetBase):
+class PVPlant(AssetBase, Investment):
     """Photovoltaic plant (azimuth 180 is south, tilt 0 is flat)."""
 
     kind: Literal["pv"] = "pv"
@@ -164,7 +167,7 @@ class PowerCurvePoint(Model):
     power_kw: NonNegative
 
 
-class WindTurbine(AssetBase):
+class WindTurbine(AssetBase, Investment):
     """Wind turbine."""
 
     kind: Literal["wind"] = "wind"
@@ -184,7 +187,7 @@ class WindTurbine(AssetBase):
         return self
 
 
-class Genset(AssetBase):
+class Genset(AssetBase, Investment):
     """Generating set. When it runs, it runs between `min_kw` and `max_kw`."""
 
     kind: Literal["genset"] = "genset"

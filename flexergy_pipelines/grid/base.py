@@ -22,3 +22,37 @@ class Model(BaseModel):
     """Strict, immutable model: unknown fields, wrong types, NaN and infinity are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Papers(Model):
+    """Papers of an installed device.
+
+    Attributes
+    ----------
+    data_sheet_url, manufacturer, model_name, serial_number, commissioned : str or None
+        What the nameplate and the file of the device say; `commissioned` is an ISO date.
+    """
+
+    manufacturer: str | None = None
+    model_name: str | None = None
+    serial_number: str | None = None
+    commissioned: str | None = Field(default=None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="ISO date")
+    data_sheet_url: str | None = Field(default=None, pattern=r"^(https?://|file:)\S+$")
+
+
+class Investment(Model):
+    """Cost of having an asset, whatever it does.
+
+    Attributes
+    ----------
+    capex_eur : float or None
+        Investment [EUR]; None where it is not known, and levelized cost then is not told.
+    operation_eur_per_year : float
+        Fixed operation and maintenance [EUR/a].
+    lifetime_years : float
+        Over which the investment is paid off [a].
+    """
+
+    capex_eur: NonNegative | None = None
+    operation_eur_per_year: NonNegative = 0.0
+    lifetime_years: Positive = 20.0

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from flexergy_pipelines.grid.assets import ESS, ControllableLoad, EVBlock, Genset, PhaseConnection, PVPlant, WindTurbine
-from flexergy_pipelines.grid.base import Many, Model, Name, NonNegative, Positive, Slug
-from flexergy_pipelines.grid.connection import Connection
+from flexergy_pipelines.grid.base import Many, Model, Name, NonNegative, Papers, Positive, Slug
+from flexergy_pipelines.grid.connection import Connection, NetworkType
 
 
-class ControllerBase(Model):
+class ControllerBase(Papers):
     id: Slug
     name: Name
     connection: Connection
@@ -136,7 +136,7 @@ class EvChargingManager(ControllerBase):
 Controller = EnergyStorageController | ResController | GensetController | LoadController | EvChargingManager
 
 
-class Meter(Model):
+class Meter(Papers):
     """Smart meter or sensor.
 
     Attributes
@@ -148,33 +148,37 @@ class Meter(Model):
         Data concentrator that collects this meter.
     integration_period_minutes : int
         Period of its load profile [min].
+    billing_day : int
+        Day of the month on which its registers are read for the bill.
+    tariff : str or None
+        Name of the contract's tariff for this meter; None means the site's own.
     """
 
     id: Slug
     name: Name | None = None
     role: Literal["pcc", "load", "sub"]
     connection: Connection
-    serial_number: str | None = None
     concentrator: Slug | None = None
     asset: Slug | None = None
     integration_period_minutes: Literal[1, 5, 10, 15, 30, 60] = 15
     billing_day: int = Field(default=1, ge=1, le=28)
+    tariff: Name | None = None
     phase_connection: PhaseConnection = "three_phase"
     ct_ratio: Positive = 1.0
     vt_ratio: Positive = 1.0
 
 
-class DataConcentrator(Model):
+class DataConcentrator(Papers):
     """Collects meters that cannot report by themselves; concentrators may be cascaded."""
 
     id: Slug
     name: Name | None = None
     connection: Connection | None = None
     parent: Slug | None = None
-    network_type: Literal["GPRS", "UMTS", "LTE", "NB-IoT", "RF", "PLC", "ethernet"] = "ethernet"
+    network_type: NetworkType = "ethernet"
 
 
-class Ied(Model):
+class Ied(Papers):
     """Sensor or RTU of the site's network."""
 
     id: Slug

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from flexergy_pipelines.store.engine import TenantStore
 
 LONGEST: Final = timedelta(days=3 * 366)
-SOURCE_LIFE_YEARS: Final = 25.0
 
 
 def local_day(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
@@ -160,17 +159,16 @@ def _cycle_benefit(of_storage: list[Figure], earned: float | None, coverage: flo
 def _levelized_cost(flows: Flows, site: Site) -> Figure:
     """LCOE of the site's own generation; only where the investment of every source is configured."""
     sources = [*site.sources(), *site.gensets()]
-    unknown = [source.id for source in sources if getattr(source, "capex_eur", None) is None]
+    unknown = [source.id for source in sources if source.capex_eur is None]
     coverage = flows.coverage("pv", "wind", "genset")
     if unknown or not sources:
         told = f"no capex_eur is configured of {', '.join(unknown)}" if unknown else "no sources"
         return Figure("lcoe", None, "EUR/kWh", coverage, reference=told)
     produced = flows.energy(flows.total("pv", "wind", "genset"))
-    cost = economics.levelized_cost(
-        sum(getattr(source, "capex_eur", 0.0) for source in sources),
+    cost = economics.levelized_cost_of(
+        [(source.capex_eur or 0.0, source.lifetime_years, source.operation_eur_per_year) for source in sources],
         produced,
-        years=SOURCE_LIFE_YEARS,
         period_years=flows.intervals * flows.step_hours / 8766,
         fuel_eur=economics.fuel_cost(flows, cost_rates(site)),
     )
-    return Figure("lcoe", cost, "EUR/kWh", coverage, reference=f"7 % over {SOURCE_LIFE_YEARS:g} a, without O&M")
+    return Figure("lcoe", cost, "EUR/kWh", coverage, reference="7 % over each source's life, with fixed O&M and fuel")

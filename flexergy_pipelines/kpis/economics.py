@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -159,3 +160,30 @@ def levelized_cost(
     """
     annuity = capex_eur * capital_recovery_factor(rate, years) * period_years
     return ratio(annuity + operation_eur + fuel_eur, energy_kwh) if energy_kwh > 0 else None
+
+
+def levelized_cost_of(
+    assets: Sequence[tuple[float, float, float]],
+    energy_kwh: float,
+    *,
+    rate: float = 0.07,
+    period_years: float = 1.0,
+    fuel_eur: float = 0.0,
+) -> float | None:
+    """LCOE of several assets together: the sum of their annuities and fixed costs over all their energy [EUR/kWh].
+
+    Parameters
+    ----------
+    assets : sequence of (float, float, float)
+        Investment [EUR], life [a] and fixed operation and maintenance [EUR/a] of each.
+    energy_kwh : float
+        Energy that all of them delivered in the period [kWh].
+    rate : float
+        Discount rate [1/a].
+    period_years : float
+        Length of the period [a].
+    fuel_eur : float
+        Fuel of the period [EUR].
+    """
+    yearly = sum(capex * capital_recovery_factor(rate, years) + fixed for capex, years, fixed in assets)
+    return ratio(yearly * period_years + fuel_eur, energy_kwh) if energy_kwh > 0 else None

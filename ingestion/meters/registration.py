@@ -13,11 +13,20 @@ if TYPE_CHECKING:
 
 Action = Literal["add", "change", "same", "error"]
 
-_CONNECTION = {"protocol": str, "host": str, "port": int, "unit_id": int, "template": str, "timeout_s": float}
+_CONNECTION = {
+    "protocol": str,
+    "host": str,
+    "port": int,
+    "unit_id": int,
+    "template": str,
+    "timeout_s": float,
+    "network_type": str,
+}
 _METER = {
     "id": str, "name": str, "role": str, "serial_number": str, "concentrator": str, "asset": str,
     "integration_period_minutes": int, "billing_day": int, "phase_connection": str, "ct_ratio": float,
-    "vt_ratio": float,
+    "vt_ratio": float, "tariff": str, "manufacturer": str, "model_name": str, "commissioned": str,
+    "data_sheet_url": str,
 }  # fmt: skip
 COLUMNS = tuple(_METER) + tuple(_CONNECTION)
 REQUIRED = ("id", "role", "port", "template")

@@ -225,7 +225,7 @@ def test_samples_survive_file_and_dict_unchanged(site_id: str) -> None:
     assert parse_site(site.model_dump(mode="json")) == site
 
 
-names = st.text(min_size=1, max_size=40).filter(lambda text: text.isprintable())
+names = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=30)
 kw = st.floats(0.001, 1e6, allow_nan=False)
 unit = st.floats(0.01, 1.0)
 
@@ -248,6 +248,25 @@ def storages(draw: st.DrawFn, number: int) -> dict[str, Any]:
     }
 
 
+def papers() -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "manufacturer": names,
+            "model_name": names,
+            "serial_number": names,
+            "commissioned": st.dates().map(str),
+            "data_sheet_url": st.just("https://example.org/sheet.pdf"),
+        },
+    )
+
+
+def investments() -> st.SearchStrategy[dict[str, Any]]:
+    amounts = st.floats(0, 1e9)
+    fields = {"capex_eur": amounts, "operation_eur_per_year": amounts, "lifetime_years": st.floats(1, 99)}
+    return st.fixed_dictionaries({}, optional=fields)
+
+
 @st.composite
 def sites(draw: st.DrawFn) -> Site:
     raw = microgrid()
@@ -255,6 +274,19 @@ def sites(draw: st.DrawFn) -> Site:
     raw["location"]["latitude_deg"] = draw(st.floats(-90, 90))
     raw["time_zone"] = draw(st.sampled_from(["Europe/Amsterdam", "Asia/Kathmandu", "America/St_Johns", "UTC"]))
     raw["controllers"][0]["ess"] = [draw(storages(i)) for i in range(draw(st.integers(1, 3)))]
+    raw["controllers"][1]["sources"][0] |= draw(investments())
+    raw["concentrators"] = [
+        {"id": "dc-1", "network_type": draw(st.sampled_from(["GPRS", "UMTS", "LTE", "IoT", "RF"]))} | draw(papers()),
+        {"id": "dc-2", "parent": "dc-1"},
+    ]
+    raw["meters"][1] |= {
+        "concentrator": draw(st.sampled_from(["dc-1", "dc-2"])),
+        "integration_period_minutes": draw(st.sampled_from([1, 5, 10, 15, 30, 60])),
+        "billing_day": draw(st.integers(1, 28)),
+        "tariff": draw(st.none() | names),
+        "phase_connection": draw(st.sampled_from(["L1", "L2", "L3", "three_phase"])),
+        "ct_ratio": draw(kw),
+    } | draw(papers())
     raw["tariff"]["import_adder_eur_per_kwh"] = draw(st.floats(-1, 1))
     raw["history"]["rules"] = [
         {

@@ -197,3 +197,14 @@ def test_frequency_response_counts_activated_samples_only() -> None:
     assert (found.activated_hours, found.share_within) == (1.5, pytest.approx(2 / 3))
     assert (found.energy_up_kwh, found.energy_down_kwh) == (pytest.approx(45.0), pytest.approx(26.0))
     assert frequency_response(np.array([50.0]), np.array([0.0]), curve, tolerance_kw=5.0).share_within is None
+
+
+def test_levelized_cost_of_several_sources_is_paid_off_over_the_life_of_each() -> None:
+    from flexergy_pipelines.kpis.economics import levelized_cost_of
+
+    # 7 % over 20 a is an annuity of 0.0943929, over 25 a of 0.0858105 (tables of capital recovery factors).
+    cost = levelized_cost_of([(100_000.0, 20.0, 1_000.0), (50_000.0, 25.0, 0.0)], 100_000.0, fuel_eur=500.0)
+    assert cost == pytest.approx((9_439.29 + 1_000 + 4_290.53 + 500) / 100_000, rel=1e-5)
+    half = levelized_cost_of([(100_000.0, 20.0, 1_000.0)], 50_000.0, period_years=0.5)
+    assert half == pytest.approx((9_439.29 + 1_000) / 100_000, rel=1e-5)
+    assert levelized_cost_of([(1.0, 20.0, 0.0)], 0.0) is None

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from flexergy_pipelines.grid import parse_site, site_to_dict
 from flexergy_pipelines.grid.samples import sample_site
 from flexergy_pipelines.store import InvalidDataError, NotFoundError, TenantStore
 from flexergy_pipelines.store.alarms import acknowledge_alarm, clear_alarm, list_alarms, raise_alarm
@@ -31,7 +32,7 @@ from flexergy_pipelines.store.plans import PlanRecord, list_plans, read_active_p
 from flexergy_pipelines.store.prices import read_prices, write_prices
 from flexergy_pipelines.store.readings import read_readings
 from flexergy_pipelines.store.setpoints import latest_setpoints, read_setpoints, write_setpoints
-from flexergy_pipelines.store.sites import refresh_points, save_site
+from flexergy_pipelines.store.sites import list_site_versions, load_site, refresh_points, save_site
 from flexergy_pipelines.store.weather import read_weather, read_weather_as_issued, write_weather
 from tests.support.store import plain_site
 
@@ -339,3 +340,24 @@ def test_a_new_program_registers_points_that_an_earlier_one_did_not_know(db: Ten
     assert refresh_points(db) == 2
     assert refresh_points(db) == 0
     assert read_readings(db, "microgrid", T0, T0 + timedelta(days=1), phase).is_empty()
+
+
+@pytest.mark.requirement("infra.01.5")
+def test_history_is_read_with_the_configuration_that_held_then(db: TenantStore) -> None:
+    site = sample_site("microgrid")
+    first = save_site(db, site)
+    with db.begin() as connection:
+        then = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+    data = site_to_dict(site)
+    data["meters"][1] |= {
+        "integration_period_minutes": 5,
+        "billing_day": 15,
+        "tariff": "night",
+        "phase_connection": "L2",
+    }
+    changed = parse_site(data)
+    assert save_site(db, changed, actor="olga") == first + 1
+    assert save_site(db, changed, actor="olga") == first + 1, "the same again is no new version"
+    assert load_site(db, "microgrid") == changed
+    assert load_site(db, "microgrid", at=then) == site
+    assert list_site_versions(db, "microgrid")["actor"].to_list() == ["system", "olga"]
