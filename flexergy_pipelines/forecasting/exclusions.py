@@ -38,6 +38,9 @@ ESTIMATED = (flags.DETECTED | flags.IMPUTED) - CORRECTED
 
 TOLERANCE = 0.02
 """Distance from a limit at which it counts as binding, as a share of the rated power."""
+HELD = 0.05
+"""Gap to the reported available power that means curtailment without a known limit, as a share of the rated power."""
+
 LEAST_DAYS = 60
 QUARTER_H = 0.25
 
@@ -84,7 +87,7 @@ def uncurtailed(measured: pl.DataFrame, limits: pl.DataFrame, available: pl.Data
     binding = (pl.col("value") >= pl.col("limit_kw") - margin).fill_null(value=False)
     if target.capacity is not None:
         binding &= pl.col("limit_kw") < target.capacity - margin
-    held = (pl.col("available_kw") - pl.col("value") > margin).fill_null(value=False)
+    held = (pl.col("available_kw") - pl.col("value") > HELD / TOLERANCE * margin).fill_null(value=False)
     possible = pl.max_horizontal("available_kw", "value")
     restored = pl.when(pl.col("available_kw").is_not_null()).then(possible)
     curtailed = (binding | held).alias("curtailed")

@@ -108,9 +108,12 @@ def _clean_then_raw(
 
     clean = read_clean(db, site_id, start, now, points)
     newest = clean.filter(pl.col("value").is_not_null()).group_by("asset_id", "quantity").agg(pl.col("time").max())
-    raw_from = newest["time"].min() if newest.height == len(points) else start
-    raw_start = raw_from if isinstance(raw_from, datetime) else start
-    raw = read_readings(db, site_id, raw_start, now, points, step="15m").filter(pl.col("value").is_not_null())
+    cleansed = {(row["asset_id"], row["quantity"]): row["time"] for row in newest.iter_rows(named=True)}
+    # raw readings come by the minute: only points that were never cleansed are read from the start
+    parts = [(min(cleansed.values(), default=start), list(cleansed)), (start, [p for p in points if p not in cleansed])]
+    raw = pl.concat(
+        [read_readings(db, site_id, since, now, chosen, step="15m") for since, chosen in parts if chosen]
+    ).filter(pl.col("value").is_not_null())
     found: dict[tuple[str, str], pl.DataFrame] = {}
     for asset_id, quantity in points:
         here = (pl.col("asset_id") == asset_id) & (pl.col("quantity") == quantity)
