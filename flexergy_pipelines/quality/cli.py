@@ -23,8 +23,8 @@ def clean(
     json: Annotated[bool, typer.Option("--json", help="Print counts by reason and coverage as JSON.")] = False,
 ) -> None:
     """Cleanse FILE into OUT: same columns and rows, plus <column>_flag (empty: untouched, else the reason)."""
-    from flexergy_pipelines.quality.files import FileError, read_table, write_table
-    from flexergy_pipelines.quality.tables import clean_table
+    from flexergy_pipelines.quality.files import FileError
+    from flexergy_pipelines.quality.pieces import clean_file
 
     if kind is not None and kind not in KINDS:
         _refuse(f"--kind {kind} is unknown, allowed are {', '.join(KINDS)}")
@@ -33,8 +33,7 @@ def clean(
     try:
         if out.resolve() == file.resolve():
             raise FileError(f"{out}: is the raw file itself; raw data stay as they are")
-        table, report = clean_table(read_table(file), kind, capacity)  # pyright: ignore[reportArgumentType]
-        write_table(table, out)
+        report = clean_file(file, out, kind, capacity)  # pyright: ignore[reportArgumentType]
     except FileError as error:
         _refuse(str(error))
     summary = {"file": str(file), "out": str(out), **report.as_dict()}

@@ -63,6 +63,36 @@ def read_table(path: Path) -> Table:
     return table
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a CSV text is laid out.
+
+    Attributes
+    ----------
+    start : int
+        Where the header, or without one the first row, begins in the text.
+    header : str
+        Line with the names of the columns.
+    """
+
+    separator: str
+    start: int
+    header: str
+
+
+def encoding_of(path: Path) -> str:
+    """Encoding of a text, told by its first two megabytes."""
+    with path.open("rb") as file:
+        head = file.read(2_000_000)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    try:
+        head[: head.rfind(b"\n") + 1].decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8-sig"
+
+
 def _decode(raw: bytes) -> str:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16", errors="replace")
@@ -77,17 +107,42 @@ def _read_csv(path: Path) -> Table:
         text = _decode(path.read_bytes())
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+    layout = layout_of(path, text)
+    return read_body(path, layout, text[layout.start :])
+
+
+def layout_of(path: Path, text: str) -> Layout:
+    """Separator and header of a CSV text, from its beginning.
+
+    Raises
+    ------
+    FileError
+        It is no text, or has no rows.
+    """
     if "\x00" in text[:4096]:
         raise FileError(f"{path}: is neither CSV text nor Parquet")
     lines = [line for line in text[:1_000_000].splitlines() if line.strip()]
     if len(lines) < 2:
         raise FileError(f"{path}: has no rows below its header")
     separator = _separator(lines[1:SNIFF_LINES])
-    body = _skip_preamble(text, lines, separator)
+    start, header = _header(text, lines, separator)
+    return Layout(separator, start, header)
+
+
+def read_body(path: Path, layout: Layout, text: str) -> Table:
+    """Rows of a CSV text of a known layout, with or without the header on top.
+
+    Raises
+    ------
+    FileError
+        It is no table, or has no rows.
+    """
+    if not text.startswith(layout.header):
+        text = layout.header + "\n" + text
     try:
         frame = pl.read_csv(
-            io.BytesIO(body.encode()),
-            separator=separator,
+            io.BytesIO(text.encode()),
+            separator=layout.separator,
             infer_schema=False,
             truncate_ragged_lines=True,
         )
@@ -95,7 +150,7 @@ def _read_csv(path: Path) -> Table:
         raise FileError(f"{path}: is no table ({str(error).splitlines()[0]})") from None
     if frame.is_empty():
         raise FileError(f"{path}: has no rows below its header")
-    return Table(frame, _has_decimal_comma(frame, separator))
+    return Table(frame, _has_decimal_comma(frame, layout.separator))
 
 
 def _separator(lines: list[str]) -> str:
@@ -116,8 +171,8 @@ def _outside_quotes(line: str) -> str:
     return "".join(line.split('"')[::2])
 
 
-def _skip_preamble(text: str, lines: list[str], separator: str) -> str:
-    """The text from its header on: the line above the first that begins with a time.
+def _header(text: str, lines: list[str], separator: str) -> tuple[int, str]:
+    """Where the table begins, and its header: the line above the first that begins with a time.
 
     Exports often begin with lines about the meter; some have no header at all and get one.
     """
@@ -127,15 +182,15 @@ def _skip_preamble(text: str, lines: list[str], separator: str) -> str:
     data = next((i for i, word in enumerate(first) if fields[i] >= usual and STARTS_LIKE_TIME.match(word)), None)
     if data == 0:
         names = ["time", *(f"column_{i}" for i in range(1, usual + 1))]
-        return separator.join(names) + "\n" + text[text.index(lines[0]) :]
+        return text.index(lines[0]), separator.join(names)
     if data is None:
         header = next((line for line, count in zip(lines, fields, strict=False) if count >= usual), lines[0])
-        return text[text.index(header) :]
+        return text.index(header), header
     # The header is searched for by its place, as its words may occur above it.
     place = 0
     for line in lines[: data - 1]:
         place = text.index(line, place) + len(line)
-    return text[text.index(lines[data - 1], place) :]
+    return text.index(lines[data - 1], place), lines[data - 1]
 
 
 def _has_decimal_comma(frame: pl.DataFrame, separator: str) -> bool:
@@ -151,7 +206,7 @@ def _has_decimal_comma(frame: pl.DataFrame, separator: str) -> bool:
     return comma > point
 
 
-def to_numbers(column: pl.Series, *, decimal_comma: bool) -> tuple[pl.Series, pl.Series] | None:
+def to_numbers(column: pl.Series, *, decimal_comma: bool, at_least: float = 0.8) -> tuple[pl.Series, pl.Series] | None:
     """A column as numbers, and where it holds something that is no number.
 
     Returns
@@ -175,7 +230,7 @@ def to_numbers(column: pl.Series, *, decimal_comma: bool) -> tuple[pl.Series, pl
     told = text.str.to_lowercase().is_in(["nan", "null", "none", "na", "n/a", "-", "--", "inf", "-inf", "+inf"])
     readable = int(numbers.is_not_null().sum())
     others = int((~empty & numbers.is_null() & ~told).sum())
-    if readable == 0 or others > 0.2 * (readable + others):
+    if at_least and (readable == 0 or readable < at_least * (readable + others)):
         return None
     return numbers, ~empty & numbers.is_null()
 

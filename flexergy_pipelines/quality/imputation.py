@@ -28,7 +28,8 @@ Codes = NDArray[np.uint8]
 _CODE: Final = {name: code for code, name in enumerate(("", *flags.DESCRIPTIONS))}
 # What a battery, a state or the whole exchange did follows from control, not from the day of the week.
 SIMILAR_DAY_KINDS: Final = frozenset({"load", "pv", "wind", "ev", "meter"})
-TRIAL_VALUES = 12_000  # values in the gaps that are cut into known stretches
+TRIAL_VALUES = 24_000  # values at most in the gaps that are cut into known stretches
+TRIALS = (300, 500)  # such gaps, of one value and of many
 LEAST_TRIALS = 12
 PLAIN: Final = 6  # estimates that look at nothing but the surroundings of the gap
 PULL: Final = 0.05  # towards the weights of the neighbouring distance
@@ -283,7 +284,8 @@ class _Estimator:
     def _trials(self, length: int) -> Index:
         """Starts of known stretches to cut gaps into, spread over the series, always the same ones."""
         free = self._free
-        trials = int(np.clip(TRIAL_VALUES // length, 150, 500))
+        least, most = TRIALS
+        trials = min(least + 20 * (length - 1), most, max(TRIAL_VALUES // length, least))
         if free.size <= trials:
             return free
         return np.sort(np.random.default_rng(0).choice(free, trials, replace=False))

@@ -26,6 +26,14 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
+class DayShares:
+    """Share of usable values by day, days in a row."""
+
+    days: list[date]
+    shares: Values
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelReport:
     """What was done to one channel.
 
@@ -35,12 +43,15 @@ class ChannelReport:
         Rows by flag.
     coverage : float
         Share of rows with a measured value that is untouched.
+    days : DayShares
+        That share by day.
     """
 
     kind: SeriesKind
     counts: dict[str, int]
     coverage: float
     observable: ObservablePeriod | None
+    days: DayShares = field(default_factory=lambda: DayShares([], np.zeros(0)))
 
     def as_dict(self) -> dict[str, Any]:
         period = self.observable
@@ -77,7 +88,12 @@ class TableReport:
 
 
 def clean_table(
-    table: Table, kind: SeriesKind | None = None, capacity_kw: float | None = None
+    table: Table,
+    kind: SeriesKind | None = None,
+    capacity_kw: float | None = None,
+    *,
+    kinds: dict[str, SeriesKind] | None = None,
+    core: slice | None = None,
 ) -> tuple[pl.DataFrame, TableReport]:
     """Cleanse every channel of a table.
 
@@ -87,6 +103,10 @@ def clean_table(
         Kind of all channels; None means that each is told by its looks.
     capacity_kw : float or None
         Nameplate of each channel.
+    kinds : dict, optional
+        The channels and their kinds where they are known already, as in a later piece of a file.
+    core : slice, optional
+        Rows that the report is about; the others are only looked at.
 
     Returns
     -------
@@ -107,7 +127,9 @@ def clean_table(
         raise FileError(f"first column {stamp}: holds no times (such as {example[0] if example else 'nothing'})")
     channels: dict[str, tuple[pl.Series, pl.Series]] = {}
     for name in frame.columns[1:]:
-        numbers = to_numbers(frame[name], decimal_comma=table.decimal_comma)
+        if kinds is not None and name not in kinds:
+            continue
+        numbers = to_numbers(frame[name], decimal_comma=table.decimal_comma, at_least=0.8 if kinds is None else 0.0)
         if numbers is not None:
             channels[name] = numbers
     if not channels:
@@ -121,18 +143,23 @@ def clean_table(
     cleaned: dict[str, pl.Series] = {}
     flagged: dict[str, pl.Series] = {}
     for name, (numbers, strange) in channels.items():
-        spec = _spec(name, gridded[name], axis, kind, capacity_kw)
+        spec = _spec(name, gridded[name], axis, kind if kinds is None else kinds[name], capacity_kw)
         donors = [values for other, values in gridded.items() if other != name][:16]
         result = cleanse(gridded[name], spec, donors)
         cleaned[name], codes = _back_on_rows(axis, numbers, strange, result.values, result.codes)
         flagged[f"{name}_flag"] = flag_names(codes).alias(f"{name}_flag")
-        counts = Counter(flagged[f"{name}_flag"].drop_nulls().to_list())
+        counts = Counter(flagged[f"{name}_flag"][core or slice(None)].drop_nulls().to_list())
         usable = numbers.is_not_null().to_numpy() & (codes == 0)
+        told = usable[core] if core is not None else usable
+        if core is not None:
+            usable = np.where(np.isin(np.arange(usable.size), np.arange(usable.size)[core]), usable, False)
+        days = _days(axis, usable, spec)
         reports[name] = ChannelReport(
             spec.kind,
             dict(counts.most_common()),
-            float(usable.mean()) if usable.size else 0.0,
-            _observable(axis, usable, spec),
+            float(told.mean()) if told.size else 0.0,
+            most_observable(days.days, days.shares) if core is None else None,
+            days,
         )
     changed = [
         series
@@ -213,14 +240,13 @@ def infer_kind(name: str, values: Values, axis: Axis) -> SeriesKind:
     return "pv" if always > 0.2 and never > 0.2 else "meter"
 
 
-def _observable(axis: Axis, usable: NDArray[np.bool_], spec: SeriesSpec) -> ObservablePeriod | None:
+def _days(axis: Axis, usable: NDArray[np.bool_], spec: SeriesSpec) -> DayShares:
     if axis.size == 0:
-        return None
+        return DayShares([], np.zeros(0))
     slots = np.zeros(axis.size)
     rows = (axis.place >= 0) & ~axis.double
     slots[axis.place[rows]] = usable[rows]
     matrix = by_day(slots, spec.steps_per_day, spec.first_slot)
     share = np.nan_to_num(matrix).sum(axis=1) / spec.steps_per_day
     first = datetime.fromtimestamp(axis.start_us // DAY_US * 86_400, UTC).date()
-    days: list[date] = [first + timedelta(days=i) for i in range(share.size)]
-    return most_observable(days, share)
+    return DayShares([first + timedelta(days=i) for i in range(share.size)], share)

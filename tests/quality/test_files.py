@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from flexergy_pipelines.quality import pieces
 from flexergy_pipelines.quality.cli import app
 from flexergy_pipelines.quality.files import read_table, to_numbers
 from flexergy_pipelines.quality.stamps import parse_times
@@ -296,3 +297,54 @@ def test_a_truncated_upload_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     assert power.size // 2 - 2 <= out.height <= power.size // 2 + 2
     frame = read_table(tmp_path / "in.csv").frame
     assert frame.height == out.height
+
+
+@pytest.mark.requirement("module.ami")
+@pytest.mark.parametrize("name", ["in.csv", "in.parquet"])
+def test_a_large_file_is_cleansed_in_pieces_like_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    power = values(days=200)
+    power[[3000, 9000, 15000]] = 900.0
+    power[5990:6020] = np.nan  # across the edge of two pieces
+    power[12000:12040] *= 1000
+    frame = pl.DataFrame({"time": stamps(power.size), "kw": power, "note": "ok"}).fill_nan(None)
+    path = tmp_path / name
+    (frame.write_csv if name == "in.csv" else frame.write_parquet)(path)
+    code, output = run(path, "--out", tmp_path / "whole.parquet", "--json", "--kind", "load")
+    assert code == 0, output
+    whole = json.loads(output)
+    for limit, value in (
+        ("LARGE_BYTES", 0),
+        ("PIECE_CHARACTERS", 200_000),
+        ("LARGE_CELLS", 0),
+        ("PIECE_CELLS", 18_000),
+    ):
+        monkeypatch.setattr(pieces, limit, value)
+    monkeypatch.setattr(pieces, "CONTEXT_ROWS", 3000)
+    code, output = run(path, "--out", tmp_path / "pieces.parquet", "--json", "--kind", "load")
+    assert code == 0, output
+    told = json.loads(output)
+    assert told["counts"] == whole["counts"] == {"unit_slip": 40, "similar_day": 30, "spike": 3}
+    assert told["rows"] == power.size
+    assert told["coverage"] == pytest.approx(whole["coverage"], abs=1e-5)
+    period = "most_observable_period"
+    assert told["channels"]["kw"][period]["first"] == whole["channels"]["kw"][period]["first"]
+    one, other = pl.read_parquet(tmp_path / "whole.parquet"), pl.read_parquet(tmp_path / "pieces.parquet")
+    assert other.columns == ["time", "kw", "note", "kw_flag"]
+    assert other["kw_flag"].equals(one["kw_flag"])
+    untouched = other["kw_flag"].is_null()
+    assert other.filter(untouched)["kw"].to_list() == frame.filter(untouched)["kw"].to_list()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_large_file_out_of_order_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    power = values(days=100)
+    frame = pl.DataFrame({"time": stamps(power.size), "kw": power})
+    frame.sample(fraction=1.0, shuffle=True, seed=1).write_csv(tmp_path / "in.csv")
+    monkeypatch.setattr(pieces, "LARGE_BYTES", 0)
+    monkeypatch.setattr(pieces, "PIECE_CHARACTERS", 100_000)
+    code, output = run(tmp_path / "in.csv", "--out", tmp_path / "out.csv")
+    assert code == 2
+    assert "rows are not in order of time" in output
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv"]

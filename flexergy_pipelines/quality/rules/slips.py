@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexergy_pipelines.quality.profile import by_day, clear_sky, nan_quantile_rows, usual
+from flexergy_pipelines.quality.runs import runs_of
 from flexergy_pipelines.quality.spec import SeriesSpec
 from flexergy_pipelines.quality.tails import TINY, natural_limit, thin
 
@@ -68,11 +69,22 @@ def unit_slips(values: Values, calm: Values, spec: SeriesSpec) -> tuple[Mask, Va
         if course is not None:
             for start, stop in course.suspicious():
                 _judge(course, start, stop, found)
+        _take_along(values, np.isnan(calm) & (values > 0), found)
         found[values == 0] = 1
         if np.array_equal(found, factor):
             break
         factor = found
     return factor != 1, factor
+
+
+def _take_along(values: Values, left_out: Mask, factor: Values) -> None:
+    """Spikes next to a slip, of its height, belong to it: noise in watts looks like spikes among kilowatts."""
+    for start, stop in runs_of(factor != 1):
+        for edge, way in ((start, -1), (stop - 1, 1)):
+            place = edge + way
+            while 0 <= place < values.size and left_out[place] and 0.4 < values[place] / values[edge] < 2.5:
+                factor[place] = factor[edge]
+                place += way
 
 
 @dataclass(frozen=True, slots=True)
