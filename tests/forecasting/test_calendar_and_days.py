@@ -66,7 +66,7 @@ def test_price_models_see_the_exogenous_forecasts_of_the_day_the_day_before_and_
         }
     )
     target = Target("m", "market", "price", "price", "UTC", step_minutes=60)
-    series = Series(START, 60, 1000.0 + np.arange(minutes.size))
+    series = Series(START, 60, np.arange(1000.0, 1000.0 + minutes.size))
     inputs = Inputs(target, series, build_panel(frame, 60, "UTC"))
     day = 30
     X = day_rows(inputs, np.array([START // 1440 + day], dtype=np.int64), lag=1, lead=14 * 60).X[0]
