@@ -34,10 +34,11 @@ from flexergy_pipelines.optimization.plan_record import carry_on, intervals, off
 from flexergy_pipelines.optimization.planning_state import POWER
 from flexergy_pipelines.optimization.problem import Horizon, Problem
 from flexergy_pipelines.optimization.reactive_plan import reactive_setpoints
+from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.settings import PlanningSettings, read_settings
 from flexergy_pipelines.optimization.site_problem import build_problem
 from flexergy_pipelines.optimization.solving import solve
-from flexergy_pipelines.optimization.stochastic import Scenario, solve_stochastic
+from flexergy_pipelines.optimization.stochastic import Scenario, carry_out, decisions_of, solve_stochastic
 
 if TYPE_CHECKING:
     from flexergy_pipelines.grid import Site
@@ -270,7 +271,39 @@ def _solved(
 
 
 def _deterministic(problem: Problem) -> Plan:
-    return solve(problem, TIME_LIMIT_S, mip_gap=MIP_GAP)
+    """The best plan in the time; where steps of bids make it too hard, that of continuous bids, rounded down."""
+    try:
+        return solve(problem, TIME_LIMIT_S, mip_gap=MIP_GAP)
+    except SolveError:
+        if not any(service.min_bid_kw or service.bid_step_kw for service in problem.services):
+            raise
+        return with_rounded_bids(problem)
+
+
+def with_rounded_bids(problem: Problem, time_limit_s: float = TIME_LIMIT_S) -> Plan:
+    """A plan whose bids are those of the problem without bid steps, rounded down to what the markets take.
+
+    Raises
+    ------
+    SolveError
+        When no plan was found in the time.
+    """
+    deadline = time.monotonic() + time_limit_s
+    free = tuple(service.model_copy(update={"min_bid_kw": 0.0, "bid_step_kw": 0.0}) for service in problem.services)
+    easy = problem.model_copy(update={"services": free})
+    found = decisions_of(easy, solve(easy, 0.6 * time_limit_s, mip_gap=MIP_GAP))
+    taken: dict[tuple[str, str], FloatArray] = {}
+    for service in problem.services:
+        block_of = service.blocks(problem.horizon.steps)
+        first = np.unique(block_of, return_index=True)[1]
+        closed = expand(service.closed, problem.horizon.steps)[first] > 0.5
+        pair = [key for key in ((service.id, "up_bid_kw"), (service.id, "down_bid_kw")) if key in found]
+        step = service.bid_step_kw
+        for key in pair:
+            bid = found[key]
+            whole = np.floor(bid / step + 1e-6) * step if step > 0 else bid
+            taken[key] = np.where(closed, bid, np.where(whole < service.min_bid_kw - 1e-9, 0.0, whole))
+    return carry_out(problem, taken, deadline, MIP_GAP)
 
 
 def site_scenarios(db: TenantStore, site: Site, prepared: Prepared, now: datetime) -> list[Scenario]:

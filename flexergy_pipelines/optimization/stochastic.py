@@ -255,7 +255,7 @@ def _decide(
     fixed = (1.0 - risk.weight) * float(weights @ np.array(constants))
     objective, bound = answer.objective + fixed, answer.bound + fixed
     return StochasticPlan(
-        plan=_carry_out(problem, decided, began + time_limit_s, mip_gap),
+        plan=carry_out(problem, decided, began + time_limit_s, mip_gap),
         decisions=decided,
         scenario_costs_eur=own,
         probabilities=weights,
@@ -375,8 +375,21 @@ def _take(board: Board, decisions: Decisions) -> None:
             board.variables[place] = replace(variable, lower=kept, upper=kept)
 
 
-def _carry_out(problem: Problem, decisions: Decisions, deadline: float, mip_gap: float) -> Plan:
-    """Dispatch of the point forecast with the decisions taken."""
+def carry_out(problem: Problem, decisions: Decisions, deadline: float, mip_gap: float) -> Plan:
+    """The best plan with some decisions already taken.
+
+    Parameters
+    ----------
+    decisions : mapping
+        What is fixed; see :func:`decisions_of`.
+    deadline : float
+        Instant of ``time.monotonic()`` by which it ends.
+
+    Raises
+    ------
+    SolveError
+        When no plan was found in the time.
+    """
     began = time.monotonic()
     board = assemble(problem)
     # A bid that is a hair beyond what rounding allows must not make the dispatch impossible.
@@ -392,6 +405,7 @@ __all__ = [
     "Scenario",
     "SolveError",
     "StochasticPlan",
+    "carry_out",
     "cvar",
     "decisions_of",
     "evaluate",

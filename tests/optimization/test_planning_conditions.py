@@ -151,6 +151,11 @@ def test_a_plan_offers_services_at_market_prices_and_holds_what_was_sold(db: Ten
         site.id,
         [Transaction("tso", "1", "fcr", "both", local_noon - timedelta(hours=4), local_noon, 55.0, 0.1, NOW)],
     )
+    problem = prepare(db, site, HORIZON, NOW).problem
+    rounded = planning.with_rounded_bids(problem).column("fcr", "up_bid_kw")
+    assert rounded[0] == pytest.approx(55.0)
+    np.testing.assert_allclose(rounded[1:] / 10, np.round(rounded[1:] / 10), atol=1e-6)
+    assert rounded[1:].max() >= 10
     record = plan_site(db, site.id, "intraday", NOW, because=["tested"])
     bids = pl.DataFrame(record.inputs["bids"])
     up = bids.filter(pl.col("direction") == "up")
