@@ -92,13 +92,17 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class ExclusivePair:
-    """Two variables of which only one may be above zero in a step; the maxima bound each."""
+    """Two variables of which only one may be above zero in a step; the maxima bound each.
+
+    `in_order` marks the room in a piece and the piece after it.
+    """
 
     first: Variable
     second: Variable
     first_max: FloatArray
     second_max: FloatArray
     meaning: str
+    in_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,10 +304,17 @@ class Board:
         )
 
     def exclude(
-        self, first: Variable, second: Variable, first_max: FloatArray, second_max: FloatArray, meaning: str
+        self,
+        first: Variable,
+        second: Variable,
+        first_max: FloatArray,
+        second_max: FloatArray,
+        meaning: str,
+        *,
+        in_order: bool = False,
     ) -> None:
         """Declare that `first` and `second` are never above zero at once."""
-        self.pairs.append(ExclusivePair(first, second, first_max, second_max, meaning))
+        self.pairs.append(ExclusivePair(first, second, first_max, second_max, meaning, in_order))
 
     def exclude_parts(self, first: Variable, second: Variable, size: int, meaning: str) -> None:
         """As :meth:`exclude`, for the first `size` positions, with the variables' own upper bounds."""

@@ -55,13 +55,17 @@ class Solver:
 
     def __init__(self, board: Board, compiled: Compiled, *, deadline: float, mip_gap: float) -> None:
         self._deadline = deadline
+        # A search that uses all its time would leave none for the linear run that gives exact values and prices.
+        self._kept_back_s = min(1.0, 0.1 * max(deadline - time.monotonic(), 0.0))
         self._integers = board.integers()
         self._scale = 1.0
+        self._constant = 0.0
         self.run_s = 0.0
         self.runs = 0
         self.is_mip = False
         self.integers_required = False
         self.separated: list[np.ndarray] = []
+        self._choices: list[tuple[IndexArray, IndexArray, IndexArray]] = []
         self._highs = highspy.Highs()
         for option, value in (
             ("output_flag", False),
@@ -90,9 +94,13 @@ class Solver:
         """Columns of the model, added binaries included."""
         return self._highs.getNumCol()
 
-    def set_costs(self, eur_per_unit: FloatArray, scale: float) -> None:
-        """Set the objective; `scale` brings its typical coefficient to one, for the solver's absolute tolerances."""
-        self._scale = scale
+    def set_costs(self, eur_per_unit: FloatArray, scale: float, *, constant_eur: float = 0.0) -> None:
+        """Set the objective; `scale` brings its typical coefficient to one, for the solver's absolute tolerances.
+
+        `constant_eur` is what no decision changes: the relative gap is that of the whole cost.
+        """
+        self._scale, self._constant = scale, constant_eur
+        self._highs.changeObjectiveOffset(constant_eur * scale)
         count = eur_per_unit.size
         self._highs.changeColsCost(count, np.arange(count, dtype=np.int32), eur_per_unit * scale)
 
@@ -118,6 +126,7 @@ class Solver:
         kinds = np.full(count, highspy.HighsVarType.kInteger.value, dtype=np.uint8)
         self._highs.changeColsIntegrality(count, chosen, kinds)
         self._integers = np.concatenate([self._integers, chosen.astype(np.int64)])
+        self._choices.append((chosen.astype(np.int64), first, second))
         # first <= first_max * chosen  and  second <= second_max * (1 - chosen)
         index = np.empty(4 * count, dtype=np.int32)
         index[0 : 2 * count : 2], index[1 : 2 * count : 2] = first, chosen
@@ -149,7 +158,7 @@ class Solver:
         SolveError
             When the *solution* isn't feasible, whatever the call itself says.
         """
-        left = max(self._deadline - time.monotonic(), LAST_CHANCE_S)
+        left = self._left_s()
         first_bound = -np.inf
         if self.is_mip:
             # Searches in sub-problems find plans where nothing else does, but take most of the time where the tree
@@ -160,7 +169,7 @@ class Solver:
                 first_bound = self._highs.getInfo().mip_dual_bound
                 self._search_sub_problems(True)
                 self._keep_incumbent()
-                self._run_for(max(self._deadline - time.monotonic(), LAST_CHANCE_S))
+                self._run_for(self._left_s())
         else:
             self._run_for(left)
         status = self._highs.getModelStatus()
@@ -169,11 +178,15 @@ class Solver:
             text = self._highs.modelStatusToString(status).lower()
             raise SolveError(text, f"no plan found: the solver says {text}")
         optimal = status == highspy.HighsModelStatus.kOptimal
-        objective = info.objective_function_value / self._scale
-        proven = max(info.mip_dual_bound, first_bound) / self._scale if self.is_mip else -np.inf
+        objective = info.objective_function_value / self._scale - self._constant
+        proven = max(info.mip_dual_bound, first_bound) / self._scale - self._constant if self.is_mip else -np.inf
         bound = proven if self.is_mip or not optimal else objective
         values = np.array(self._highs.getSolution().col_value)
         return Answer(values, objective, bound, optimal)
+
+    def _left_s(self) -> float:
+        kept_back = self._kept_back_s if self.is_mip else 0.0
+        return max(self._deadline - kept_back - time.monotonic(), LAST_CHANCE_S)
 
     def _run_for(self, seconds: float) -> None:
         # The clock of linear runs runs on from one run of a model to the next, that of mixed-integer runs begins anew.
@@ -200,6 +213,17 @@ class Solver:
         count = columns.size
         zeros = np.zeros(count)
         self._highs.changeColsBounds(count, columns.astype(np.int32), zeros, zeros)
+
+    def extended(self, values: FloatArray) -> FloatArray:
+        """Values of an earlier, smaller model with a choice for every binary that was added since.
+
+        The choice of :meth:`separate` is one where the first of the two is the larger.
+        """
+        full = np.zeros(self.column_count)
+        full[: values.size] = values
+        for chosen, first, second in self._choices:
+            full[chosen] = (values[first] > values[second]).astype(np.float64)
+        return full
 
     def fix_integers(self, values: FloatArray) -> Answer | None:
         """Solve the linear problem with every integer at its rounded value: exact zeros, and prices.

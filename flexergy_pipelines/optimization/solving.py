@@ -18,6 +18,7 @@ from flexergy_pipelines.optimization.series import FloatArray
 BOTH_ABOVE_KW = 1e-6
 ROUNDS = 6
 SAME_COST = 1e-8
+WHOLE_ORDER_STEPS = 1000
 GOAL_PRICE_EUR_PER_KWH = 1.0
 
 
@@ -66,9 +67,9 @@ def solve_board(
         first = solve_exactly(solver, board)
         reached = float(goal @ first.values[: board.column_count])
         solver.limit_sum(goal, reached + 1e-6 * (1 + abs(reached)))
-    solver.set_costs(_grown(costs, solver), scale)
-    answer = solve_exactly(solver, board)
     constant = sum(board.constant_costs.values())
+    solver.set_costs(_grown(costs, solver), scale, constant_eur=constant)
+    answer = solve_exactly(solver, board)
     linear = answer if not solver.is_mip else solver.fix_integers(answer.values)
     duals = _duals(solver, compiled) if linear is not None else {}
     bound_duals = _bound_duals(solver, board) if linear is not None else {}
@@ -145,16 +146,40 @@ def solve_exactly(solver: Solver, board: Board) -> Answer:
             solver.require_integers()
         for index, pair in enumerate(board.pairs):
             possible = (pair.first_max > 0) & (pair.second_max > 0) & ~separated[index]
-            steps = np.flatnonzero(possible if everything else clashes[index])
+            # Pieces that fill in the wrong order once do so wherever they are used.
+            whole = pair.in_order and clashes[index].any() and board.steps <= WHOLE_ORDER_STEPS
+            steps = np.flatnonzero(possible if everything or whole else clashes[index])
             if steps.size:
                 solver.separate(
                     pair.first.columns[steps], pair.second.columns[steps], pair.first_max[steps], pair.second_max[steps]
                 )
                 separated[index][steps] = True
-        answer = solver.run()
+        try:
+            answer = solver.run()
+        except SolveError:
+            # Out of time: the last answer, made to obey its rules.
+            return _repaired(solver, board, answer)
     if any((_clashes(board, index, answer.values) & ~separated[index]).any() for index in range(len(board.pairs))):
-        raise SolveError("time limit", "no plan found that keeps every either-or rule within the time")
+        return _repaired(solver, board, answer)
     return answer
+
+
+def _repaired(solver: Solver, board: Board, answer: Answer) -> Answer:
+    """The nearest plan that keeps every either-or rule: of two that exclude each other the smaller gives way.
+
+    Raises
+    ------
+    SolveError
+        When there is none.
+    """
+    for pair in board.pairs:
+        first, second = answer.values[pair.first.columns], answer.values[pair.second.columns]
+        smaller = np.where(first <= second, pair.first.columns, pair.second.columns)
+        solver.hold_at_zero(smaller[np.minimum(first, second) > BOTH_ABOVE_KW])
+    found = solver.fix_integers(solver.extended(answer.values))
+    if found is None:
+        raise SolveError("time limit", "no plan found that keeps every either-or rule within the time")
+    return Answer(found.values, found.objective, answer.bound, optimal=False)
 
 
 def _clashes(board: Board, index: int, values: FloatArray) -> np.ndarray:

@@ -75,7 +75,8 @@ def _fill_in_order(board: Board, name: str, what: str, pieces: list[Variable], w
             upper=width,
         )
         next_most = np.where(np.isfinite(following.upper), following.upper, largest)
-        board.exclude(room, following, board.full(most, size), next_most, f"pieces of {what} fill one after the other")
+        meaning = f"pieces of {what} fill one after the other"
+        board.exclude(room, following, board.full(most, size), next_most, meaning, in_order=True)
 
 
 def slopes(points: Sequence[tuple[float, float]]) -> list[float]:
