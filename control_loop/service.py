@@ -84,8 +84,10 @@ class ControlService:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; every site's loop is ended and its links closed before this returns."""
-        for chatty in ("websockets", "ocpp", "pymodbus"):
+        for chatty in ("websockets", "ocpp", "httpx", "uvicorn"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
+        # It writes whole packets for each answer that is late; the drivers say so in a line.
+        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
         store = await self._open(stop)
         if store is None:
             return
@@ -231,13 +233,16 @@ class ControlService:
 
     async def _hold(self, lease: CounterLease, stop: asyncio.Event, site_id: str) -> bool:
         """Wait until the lease is ours, as a standby watches the one that commands; false when told to stop."""
-        waiting = False
+        waiting = told = False
         while not stop.is_set():
             try:
                 held = await asyncio.to_thread(lease.step)
+                told = False
             except (OSError, StoreError) as error:
                 held = False
-                self._log.warning("the lease cannot be read", site=site_id, error=str(error))
+                if not told:
+                    self._log.warning("the lease cannot be read", site=site_id, error=str(error))
+                told = True
             if held:
                 self._log.info("holds the lease", site=site_id, epoch=lease.epoch)
                 return True
@@ -249,14 +254,16 @@ class ControlService:
 
     async def _renew(self, lease: CounterLease, stop: asyncio.Event, site_id: str) -> None:
         """Keep the lease; a loop that has lost it ends, and watches again from the service's next look on."""
-        epoch = lease.epoch
+        epoch, told = lease.epoch, False
         while not stop.is_set():
             try:
                 await asyncio.to_thread(lease.step)
                 taken = lease.epoch != epoch or await asyncio.to_thread(lease.lost)
+                told = False
             except (OSError, StoreError) as error:
-                self._log.error("the lease cannot be renewed; nothing is commanded", site=site_id, error=str(error))
-                taken = False
+                if not told:
+                    self._log.error("the lease cannot be renewed; nothing is commanded", site=site_id, error=str(error))
+                taken, told = False, True
             if taken:
                 self._log.error("the lease was taken over; this loop stops commanding", site=site_id, epoch=epoch)
                 stop.set()

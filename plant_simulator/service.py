@@ -53,7 +53,8 @@ async def serve(field: Field, settings: Settings, *, host: str = "127.0.0.1", ht
         If no port is free.
     """
     # The library logs a refused bind and every time-out of a failing line; this service tells its own story.
-    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+    for chatty in ("pymodbus", "httpx", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -31,8 +31,12 @@ def sunspec(
     timeout: Annotated[float, typer.Option(min=0.05, max=30, help="Patience with each answer [s].")] = 1.0,
 ) -> None:
     """Ask ranges of addresses for SunSpec devices."""
+    import logging
+
     from control_loop.discovery.sunspec import scan
 
+    # Whoever answers with something else than Modbus makes the library complain.
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     try:
         where = hosts_of(hosts), numbers_of(ports, 1, 65535, "ports"), numbers_of(units, 0, 247, "units")
     except SearchError as error:

@@ -62,7 +62,11 @@ class LinkHealth:
         """Count a request that was answered."""
         self.requests += 1
         self.worst_latency_s = max(self.worst_latency_s, latency_s)
-        self.latency_s = latency_s if self.requests == 1 else 0.9 * self.latency_s + 0.1 * latency_s
+        self.latency_s = latency_s if self.latency_s == 0.0 else 0.9 * self.latency_s + 0.1 * latency_s
+
+    def counted(self) -> None:
+        """Count a request that was answered from what the device told by itself, which has no answer time."""
+        self.requests += 1
 
     def failed(self, message: str) -> None:
         """Count a request that failed."""

@@ -108,7 +108,7 @@ class FieldClerk:
             )  # fmt: skip
             before = self._before.get(device, _Counts())
             self._before[device] = total
-            answered = (total.requests - total.failures) > (before.requests - before.failures)
+            answered = health.worst_latency_s > 0.0
             rows.append(
                 LinkRow(
                     device,

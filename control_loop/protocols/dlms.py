@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from importlib import import_module
 
 from control_loop.image import PointKey
 from control_loop.protocols.backoff import Backoff
@@ -71,6 +72,8 @@ class DlmsDriver:
         self._timeout_s = timeout_s
         self._backoff = backoff or Backoff(1.0, 60.0)
         self._client: DlmsClient | None = None
+        # Here rather than in the first cycle, which would be late by it.
+        import_module("dlms_cosem.connection")
 
     @property
     def assets(self) -> frozenset[str]:

@@ -157,7 +157,7 @@ class ObjectDriver:
             self.health.connected = False
             self.health.failed(f"{self.device}: {self._trouble}")
             raise DriverError(self.health.last_error)
-        self.health.answered(time.monotonic() - self._heard)
+        self.health.counted()
         return {
             key: _scaled(self._values[item.name], item.scale)
             for key, item in self._objects.shown.items()
@@ -214,7 +214,9 @@ class ObjectDriver:
             self.health.bytes_sent += 16
             self.health.retries += min(attempt, 1)
             command = {"key": self.device, "object": order.name, "value": raw}
+            began = time.monotonic()
             if await self._hub.worker.ask(command, ANSWER_S):
+                self.health.answered(time.monotonic() - began)
                 return
             if in_force is not None and await self._shows(in_force, value):
                 return

@@ -110,7 +110,7 @@ class OcppDriver:
         if not connected:
             self.health.failed(f"{self.device}: none of {len(self.posts)} charge points is connected")
             raise DriverError(self.health.last_error)
-        self.health.answered(0.0)
+        self.health.counted()
         return {(self._asset_id, POWER): sum(known), (self._asset_id, LIMIT): self._limit_kw}
 
     async def write(self, asset_id: str, quantity: str, value: float) -> None:

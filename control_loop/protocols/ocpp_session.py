@@ -71,6 +71,20 @@ class Session(OcppChargePoint):
         self.post = post
         self.driver = driver
 
+    async def route_message(self, raw_msg: str) -> None:
+        """Count what comes, then see to it."""
+        self.driver.health.bytes_received += len(raw_msg)
+        if self.driver.health.tracing:
+            self.driver.health.note(f"<- {self.post.name} {raw_msg}")
+        await super().route_message(raw_msg)
+
+    async def _send(self, message: str) -> None:
+        """Count what goes; the library calls it by this name."""
+        self.driver.health.bytes_sent += len(message)
+        if self.driver.health.tracing:
+            self.driver.health.note(f"-> {self.post.name} {message}")
+        await super()._send(message)
+
     @on("BootNotification")
     def on_boot(self, **identity: Any) -> Any:
         self.post.limit_kw = None

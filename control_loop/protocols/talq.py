@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -104,6 +105,10 @@ class TalqDriver:
         self._reported = float("-inf")
         self._server: CmsServer | None = None
         self._functions: dict[tuple[str, str], str] = {}
+        # Here rather than in the first cycle, which would be late by them.
+        import_module("httpx")
+        if listen_port is not None:
+            import_module("control_loop.protocols.talq_server")
 
     @property
     def assets(self) -> frozenset[str]:
