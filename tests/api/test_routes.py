@@ -247,9 +247,9 @@ def test_description_is_complete(client: httpx.Client) -> None:
 def test_a_stalled_database_is_answered_in_time(store: Store, db: TenantStore) -> None:
     """A lock held by somebody else stalls the query; the client hears 503 and the service goes on."""
     seed(db)
-    app = create_app(store, deadline_s=0.3)
-    with client_of(app) as client:
-        token = logged_in(client, db, "viewer")
+    with client_of(create_app(store)) as patient:
+        token = logged_in(patient, db, "viewer")
+    with client_of(create_app(store, deadline_s=1.0)) as client:
         with store.connect() as holder:
             holder.execute("SELECT set_config('app.tenant', %s, true)", (str(db.tenant_id),))
             holder.execute("LOCK TABLE live IN ACCESS EXCLUSIVE MODE")
