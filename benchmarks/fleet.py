@@ -162,7 +162,7 @@ async def charge(count: int, url: str, period_s: float) -> None:
     await asyncio.gather(*(one(number) for number in range(count)))
 
 
-def main() -> None:
+def serve_named() -> None:
     """Serve what the command line names."""
     protocol, count = sys.argv[1], int(sys.argv[2])
     if protocol == "ocpp16":
@@ -172,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve_named()

@@ -87,7 +87,12 @@ class ExchangeController:
         error = measured - (wanted.most_kw if move == least else wanted.least_kw)
         shares = _shares(context, storages, move)
         return [
-            Request(wanted.layer, a.asset_id, value=self._bounded(context, a, move * part, error), reason=wanted.reason)
+            Request(
+                wanted.layer,
+                a.asset_id,
+                value=self._bounded(context, a, move * part, error * part),
+                reason=wanted.reason,
+            )
             for a, part in zip(storages, shares, strict=True)
         ]
 

@@ -69,6 +69,7 @@ class Outbox:
         self._refresh = True
         self._refreshed = float("-inf")
         self._away = False
+        self._refused = False
         self._spooling = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -166,8 +167,11 @@ class Outbox:
             rows = [row for row_kind, row in pending if row_kind == kind]
             try:
                 self._spool.append(kind, rows)
+                self._refused = self._refused and not rows
             except SpoolError as error:
-                self._log.error("spool refused rows; they are kept in memory", error=str(error))
+                if not self._refused:
+                    self._log.error("spool refused rows; they are kept in memory", error=str(error))
+                self._refused = True
                 with self._lock:
                     self._pending = [(kind, row) for row in rows][-100_000:] + self._pending
 
@@ -214,7 +218,23 @@ class Outbox:
                 if chosen:
                     self._send(chosen, send)
             if len(batches) < UPLOAD_BATCHES:
-                return
+                break
+        if self._refused:
+            self._upload_from_memory()
+
+    def _upload_from_memory(self) -> None:
+        """Give the store what the spool's disk has no room for; what it does not take waits on."""
+        with self._lock:
+            pending, self._pending = self._pending, []
+        try:
+            for kind, send in ((READINGS, self._gateway.write_readings), (SETPOINTS, self._gateway.write_setpoints)):
+                rows = [row for row_kind, row in pending if row_kind == kind]
+                if rows:
+                    send(rows)
+        except Exception:
+            with self._lock:
+                self._pending = pending + self._pending
+            raise
 
     def _send(self, batches: list[Batch], send: Callable[[list[list[Any]]], None]) -> None:
         from flexergy_pipelines.store import InvalidDataError

@@ -8,7 +8,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 
-from control_loop import arbitration, context, dispatch, engine, image, limits, pcc, wishes
+from control_loop import (
+    arbitration,
+    context,
+    dispatch,
+    engine,
+    exchange,
+    following,
+    frequency,
+    frozen,
+    image,
+    limits,
+    mode,
+    pcc,
+    reactive,
+    wishes,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,9 +54,9 @@ MUTANTS = (
     Mutant(wishes, "if meter_lost:", "if False:"),
     Mutant(wishes, "elif context.blind(asset_id):", "elif False:"),
     Mutant(wishes, "value=actuator.safe_kw, reason=f\"meter", "value=actuator.maximum_kw, reason=f\"meter"),
-    Mutant(pcc, "if predicted > limits.upper_kw:", "if predicted > 10 * limits.upper_kw:"),
-    Mutant(pcc, "if predicted < limits.lower_kw:", "if predicted < 10 * limits.lower_kw:"),
-    Mutant(pcc, "predicted += change if actuator.consumes else -change", "predicted += change"),
+    Mutant(pcc, "max(0.0, most - limits.upper_kw)", "max(0.0, most - 10 * limits.upper_kw)"),
+    Mutant(pcc, "max(0.0, limits.lower_kw - least)", "max(0.0, 10 * limits.lower_kw - least)"),
+    Mutant(pcc, "own = now_kw if actuator.consumes else -now_kw", "own = now_kw"),
     Mutant(pcc, "wanted = base - left if actuator.consumes else base + left", "wanted = base + left"),
     Mutant(pcc, "left -= taken", "left = 0.0"),
     Mutant(pcc, "if limit.maximum is not None and limit.maximum < upper:", "if False:"),
@@ -60,6 +75,37 @@ MUTANTS = (
     Mutant(dispatch, "track.decided = decision.value", "track.decided = None"),
     Mutant(dispatch, "if not (changed or ending or not track.acknowledged or track.mismatches):", "if not ending:"),
     Mutant(context, "if state is not None:", "if False:"),
+    Mutant(image, "if asset_id in self._distrusted or sample", "if sample"),
+    Mutant(pcc, "return Reach(stays, value if held_back else stays)", "return Reach(value if held_back else stays, value if held_back else stays)"),
+    Mutant(pcc, "least += down - own", "least += up - own"),
+    Mutant(pcc, "if over > 0 and under > 0:", "if False:"),
+    Mutant(pcc, "excess_kw -= cut", "excess_kw -= 0"),
+    Mutant(frequency, "actuator is None or frequency is None or measured is None", "actuator is None"),
+    Mutant(frequency, "value = base + state.given_kw", "value = state.given_kw"),
+    Mutant(frequency, "min(max(target, state.given_kw - step), state.given_kw + step)", "target"),
+    Mutant(frequency, "(state.active and any(order.curve(edge) != 0 for edge in edges))", "False"),
+    Mutant(frequency, "return max(manual, key=lambda c: c.command_id).value", "pass"),
+    Mutant(frequency, "and not (context.mode is not None and context.mode.rests)", ""),
+    Mutant(reactive, "actuator.maximum_kw**2 - used**2", "actuator.maximum_kw**2"),
+    Mutant(reactive, "used = max(abs(told), abs(measured)", "used = max(0.0, abs(measured)"),
+    Mutant(reactive, 'if context.fresh(actuator.asset_id, "available") == 0:', "if False:"),
+    Mutant(reactive, "return size if rule.supplies else -size", "return size"),
+    Mutant(reactive, "min(max(target, last - step), last + step)", "target"),
+    Mutant(reactive, "return None if voltage is None else Curve(rule.points)(voltage)", "return Curve(rule.points)(voltage or 1.0)"),
+    Mutant(reactive, "if target is None or context.blind(actuator.asset_id):", "if target is None:"),
+    Mutant(mode, "if context.mode is None or not context.mode.rests:", "if True:"),
+    Mutant(mode, "value=a.idle_kw", "value=a.maximum_kw"),
+    Mutant(mode, 'return float("-inf"), self.parameters["import_kw"]', 'return self.parameters["import_kw"], float("inf")'),
+    Mutant(exchange, "move = min(max(planned, least), most)", "move = planned"),
+    Mutant(exchange, "measured - end - under_way", "measured - end"),
+    Mutant(exchange, "return min(max(wanted, gives + min(error_kw, 0.0) - slack), gives + max(error_kw, 0.0) + slack)", "return wanted"),
+    Mutant(frozen, "elif still_s >= METER_STILL_S", "elif False"),
+    Mutant(frozen, "if moved > large and still_s >= METER_MOVED_STILL_S:", "if False:"),
+    Mutant(frozen, "if abs(due) > SOC_STEP and not held:", "if False:"),
+    Mutant(frozen, "if still_s >= SOURCE_STILL_S:", "if False:"),
+    Mutant(frozen, "power is not None and (power >= _NEAR * limit or power <= 0.01 * actuator.maximum_kw)", "False"),
+    Mutant(following, "return abs(measured - told) > band", "return False"),
+    Mutant(following, "if lasted >=", "if 0 * lasted >="),
 )  # fmt: skip
 # ruff: noqa: E501 - one mutant a line reads as a table
 
@@ -94,5 +140,11 @@ def _functions(namespace: dict[str, object]) -> dict[str, FunctionType]:
         if isinstance(thing, FunctionType) and thing.__module__ == module:
             found[name] = thing
         elif isinstance(thing, type) and thing.__module__ == module:
-            found |= {f"{name}.{k}": v for k, v in vars(thing).items() if isinstance(v, FunctionType)}
+            found |= {f"{name}.{k}": f for k, v in vars(thing).items() if (f := _function(v)) is not None}
     return found
+
+
+def _function(thing: object) -> FunctionType | None:
+    """The function of a method, of a static one, or of a property."""
+    inner = thing.fget if isinstance(thing, property) else getattr(thing, "__func__", thing)
+    return inner if isinstance(inner, FunctionType) else None

@@ -9,17 +9,34 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from control_loop.context import GridOperatorLimit, ManualCommand
 from control_loop.cycle import ControlCycle, CycleReport
-from control_loop.model import Actuator
+from control_loop.droop import Curve
+from control_loop.frequency import FrequencyOrder
+from control_loop.mode import Mode
+from control_loop.model import REACTIVE_SETPOINT, Actuator
 from control_loop.protocols.base import MemoryDriver
+from control_loop.reactive import ReactiveControl
 from control_loop.requests import Layer
+from flexergy_pipelines.grid import ReactiveRule
 from flexergy_pipelines.grid.clock import SimulatedClock
 from tests.control_loop.harness import ESS, EV, GENSET, LIMIT, LOAD, MODEL, NOW, PV, SETPOINT, plan_of
 
 EPS = 1e-6
+S_KVA = 130.0
+REACTIVE = replace(
+    MODEL,
+    actuators=tuple(Actuator(a.asset_id, a.kind, REACTIVE_SETPOINT, a.controller, -S_KVA, S_KVA) for a in (ESS, PV)),
+)
+Q_OF_P = ReactiveRule(asset="ess-1", mode="q_of_p", points=((-1.0, 120.0), (1.0, -120.0)), response_s=0)
+P_OF_F = FrequencyOrder("ess-1", Curve(((49.8, 60.0), (49.98, 0.0), (50.02, 0.0), (50.2, -60.0))))
+ORDERED = frozenset({SETPOINT, LIMIT, REACTIVE_SETPOINT})
+MODES = (
+    Mode("zero_flow"), Mode("idle"), Mode("manual"), Mode("peak_shaving", {"import_kw": 30.0}),
+    Mode("export_cap", {"export_kw": 10.0}),
+)  # fmt: skip
 FORCING = {Layer.EMERGENCY_STOP, Layer.PROTECTION, Layer.GRID_OPERATOR, Layer.PCC}
 
 
@@ -32,7 +49,10 @@ class Storm:
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)  # noqa: S311 - repeatable, not secret
+        # What came later draws from a generator of its own, so that a seed that once found a fault goes on doing so.
+        self.more = random.Random(self.seed + 1)  # noqa: S311
         self.clock = SimulatedClock(NOW)
+        self.frequency_hz = 50.0
         self.soc = 0.5
         self.base_kw = 20.0
         self.sun_kw = 30.0
@@ -50,7 +70,8 @@ class Storm:
         self.grid_limits: list[GridOperatorLimit] = []
         self.changed_s: float | None = None
         self._measure()
-        self.cycle = ControlCycle(MODEL, list(self.devices.values()), self.clock)
+        self.reactive = ReactiveControl(REACTIVE, [Q_OF_P])
+        self.cycle = ControlCycle(MODEL, list(self.devices.values()), self.clock, reactive=self.reactive)
 
     async def run(self, steps: int) -> list[str]:
         """Let `steps` seconds pass; returns what went wrong."""
@@ -89,7 +110,18 @@ class Storm:
             self.available = 1.0
         self._replan()
         self._command()
+        self._order()
         self._fail()
+
+    def _order(self) -> None:
+        """Modes, and the grid operator's frequency."""
+        rng = self.more
+        if rng.random() < 0.05:
+            self.frequency_hz = rng.choice([50.0, 50.0, 50.0, 49.9, 49.7, 50.15])
+        if rng.random() < 0.03:
+            self.cycle.frequency.orders = rng.choice([(), (P_OF_F,), (replace(P_OF_F, rate_kw_per_s=4.0),)])
+        if rng.random() < 0.05:
+            self.cycle.mode = rng.choice([None, None, *MODES])
 
     def _fail(self) -> None:
         rng = self.rng
@@ -154,9 +186,9 @@ class Storm:
             "available": self.available,
         }
         values[PV.asset_id]["available_power_kw"] = self.sun_kw
-        values["pcc"] = {"active_power_kw": self.exchange_kw(power)}
+        values["pcc"] = {"active_power_kw": self.exchange_kw(power), "frequency_hz": self.frequency_hz}
         for name, device in self.devices.items():
-            keep = {key: value for key, value in device.values.items() if key[1] in {SETPOINT, LIMIT}}
+            keep = {key: value for key, value in device.values.items() if key[1] in ORDERED}
             if name in self.lost:
                 device.values = keep
                 continue
@@ -204,7 +236,9 @@ class Storm:
         for actuator in MODEL.actuators:
             self._judge_value(actuator, report, before[actuator.asset_id], first)
         self._judge_storage()
-        self._judge_exchange()
+        self._judge_reactive()
+        if report.decisions["ess-1"].source is not Layer.GRID_OPERATOR:
+            self._judge_exchange()
 
     def _judge_value(self, actuator: Actuator, report: CycleReport, before: float, first: bool) -> None:
         asset, value = actuator.asset_id, self.told[actuator.asset_id]
@@ -219,7 +253,13 @@ class Storm:
         startup = least > 0 and max(value, before) <= max(least, before) and 0.0 in (round(value, 6), round(before, 6))
         allowed = MODEL.ramp_kw_per_s * 1.0 + 0.03
         forced = min(abs(value - decision.hard_lower), abs(value - decision.hard_upper)) < EPS or self.stopped
-        if not first and step > allowed and not forced and not startup:
+        ordered = decision.source is Layer.GRID_OPERATOR
+        if ordered and not self._fresh("pcc"):
+            self._note(f"{asset} answers a frequency that nobody sees")
+        resting = self.cycle.mode is not None and self.cycle.mode.rests
+        if resting and decision.source is Layer.PLAN:
+            self._note(f"{asset} follows the plan in mode {self.cycle.mode}")
+        if not first and step > allowed and not (forced or startup or ordered):
             self._note(f"{asset} {before} -> {value} faster than the ramp by {decision.layer.label}")
         if decision.source is Layer.OPERATOR and not any(
             c.expires is not None and c.expires > self.clock.monotonic() for c in self.commands
@@ -266,6 +306,17 @@ class Storm:
             self._note(f"{value} outside the device's own limits {self.limit_kw}")
         if not self.available and abs(value) > EPS:
             self._note(f"{value} to a device that is not available")
+
+    def _judge_reactive(self) -> None:
+        for asset, device in self.devices.items():
+            kvar = device.values.get((asset, REACTIVE_SETPOINT))
+            if kvar is None:
+                continue
+            used = max(abs(self.told[asset]), abs(self.power[asset])) if asset == "ess-1" else abs(self.power[asset])
+            if asset not in self.lost and asset not in self.blank and math.hypot(used, kvar) > S_KVA + 0.05:
+                self._note(f"{asset} {kvar} kvar beside {used} kW is more than {S_KVA} kVA")
+            if self.stopped and abs(kvar) > EPS:
+                self._note(f"{asset} {kvar} kvar in spite of the emergency stop")
 
     def _judge_exchange(self) -> None:
         """With the load as it was measured, no setpoints may lead outside the PCC limits that others could keep."""

@@ -134,32 +134,32 @@ FIXED = ReactiveRule(asset="ess-1", mode="fixed", kvar=20.0, response_s=0)
 Q_PLAN = f"ess-1.{REACTIVE_SETPOINT}"
 
 
+REACTIVE_CASES: list[tuple[ReactiveRule | None, dict[str, Any], float, Layer]] = [
+    (None, {}, 0.0, Layer.IDLE),
+    (FIXED, {}, 20.0, Layer.GRID_OPERATOR),
+    (Q_U, {}, 0.0, Layer.GRID_OPERATOR),
+    (Q_U, {"measured": volts(0.96)}, 30.0, Layer.GRID_OPERATOR),
+    (Q_U, {"measured": volts(1.2)}, -60.0, Layer.GRID_OPERATOR),
+    (Q_U, {"measured": volts(0.96) | {"pcc.voltage_l2_v": None}}, 30.0, Layer.GRID_OPERATOR),
+    (Q_U, {"measured": dict.fromkeys(VOLTS)}, 0.0, Layer.IDLE),
+    (ReactiveRule(asset="ess-1", mode="cos_phi", cos_phi=0.8, supplies=False, response_s=0),
+     {"measured": {"ess-1.active_power_kw": -40.0}}, -30.0, Layer.GRID_OPERATOR),
+    (ReactiveRule(asset="ess-1", mode="q_of_p", points=((0.0, 0.0), (1.0, -50.0)), response_s=0),
+     {"measured": {"ess-1.active_power_kw": 50.0}}, -25.0, Layer.GRID_OPERATOR),
+    # 110 kVA and 100 kW leave 45.8 kvar.
+    (ReactiveRule(asset="ess-1", mode="fixed", kvar=90.0, response_s=0),
+     {"measured": {"ess-1.active_power_kw": 100.0}}, 45.826, Layer.PROTECTION),
+    (FIXED, {"measured": {"ess-1.available": 0.0}}, 0.0, Layer.PROTECTION),
+    (FIXED, {"commands": [manual(-15.0, REACTIVE_SETPOINT)]}, 20.0, Layer.GRID_OPERATOR),
+    (None, {"commands": [manual(-15.0, REACTIVE_SETPOINT)], "plan": {Q_PLAN: 9.0}}, -15.0, Layer.OPERATOR),
+    (None, {"commands": [manual(-15.0)], "plan": {Q_PLAN: 9.0}}, 9.0, Layer.PLAN),
+    (FIXED, {"commands": [ManualCommand(1, None, "emergency_stop", 1, None)]}, 0.0, Layer.EMERGENCY_STOP),
+    (FIXED, {"ages": {"ess-1": 90.0}}, 0.0, Layer.FAIL_SAFE),
+]  # fmt: skip
+
+
 @pytest.mark.requirement("energy.14.3")
-@pytest.mark.parametrize(
-    ("rule", "given", "value", "layer"),
-    [
-        (None, {}, 0.0, Layer.IDLE),
-        (FIXED, {}, 20.0, Layer.GRID_OPERATOR),
-        (Q_U, {}, 0.0, Layer.GRID_OPERATOR),
-        (Q_U, {"measured": volts(0.96)}, 30.0, Layer.GRID_OPERATOR),
-        (Q_U, {"measured": volts(1.2)}, -60.0, Layer.GRID_OPERATOR),
-        (Q_U, {"measured": volts(0.96) | {"pcc.voltage_l2_v": None}}, 30.0, Layer.GRID_OPERATOR),
-        (Q_U, {"measured": dict.fromkeys(VOLTS)}, 0.0, Layer.IDLE),
-        (ReactiveRule(asset="ess-1", mode="cos_phi", cos_phi=0.8, supplies=False, response_s=0),
-         {"measured": {"ess-1.active_power_kw": -40.0}}, -30.0, Layer.GRID_OPERATOR),
-        (ReactiveRule(asset="ess-1", mode="q_of_p", points=((0.0, 0.0), (1.0, -50.0)), response_s=0),
-         {"measured": {"ess-1.active_power_kw": 50.0}}, -25.0, Layer.GRID_OPERATOR),
-        # 110 kVA and 100 kW leave 45.8 kvar.
-        (ReactiveRule(asset="ess-1", mode="fixed", kvar=90.0, response_s=0),
-         {"measured": {"ess-1.active_power_kw": 100.0}}, 45.826, Layer.PROTECTION),
-        (FIXED, {"measured": {"ess-1.available": 0.0}}, 0.0, Layer.PROTECTION),
-        (FIXED, {"commands": [manual(-15.0, REACTIVE_SETPOINT)]}, 20.0, Layer.GRID_OPERATOR),
-        (None, {"commands": [manual(-15.0, REACTIVE_SETPOINT)], "plan": {Q_PLAN: 9.0}}, -15.0, Layer.OPERATOR),
-        (None, {"commands": [manual(-15.0)], "plan": {Q_PLAN: 9.0}}, 9.0, Layer.PLAN),
-        (FIXED, {"commands": [ManualCommand(1, None, "emergency_stop", 1, None)]}, 0.0, Layer.EMERGENCY_STOP),
-        (FIXED, {"ages": {"ess-1": 90.0}}, 0.0, Layer.FAIL_SAFE),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("rule", "given", "value", "layer"), REACTIVE_CASES)
 def test_reactive_power(rule: ReactiveRule | None, given: dict[str, Any], value: float, layer: Layer) -> None:
     decision = reactive(rule, **dict(given))
     assert decision.value == pytest.approx(value, abs=1e-3)

@@ -105,6 +105,15 @@ def test_what_a_limit_holds_back_does_not_wind_up() -> None:
     assert settled < 20
 
 
+def test_a_device_that_does_not_follow_is_not_waited_for_with_a_wound_up_setpoint() -> None:
+    bench = Bench(gain=0.2)  # gives a fifth of what it is told
+    bench.cycle.commands = hold(0.0)
+    bench.run([60.0] * 60)
+    told = sum(bench.device.values[name, SETPOINT] or 0.0 for name in ("ess-1", "ess-2"))
+    # 60 kW would need 300 kW; at most what is missing beyond what it gives, and a tenth of both ranges.
+    assert told <= 60.0 + 0.1 * 400 + 1.0
+
+
 def test_without_the_command_the_plan_takes_over() -> None:
     bench = Bench()
     bench.cycle.plan = plan_of({f"ess-1.{SETPOINT}": 10.0, f"ess-2.{SETPOINT}": 10.0})

@@ -132,6 +132,9 @@ PCC_CASES = [
          {"ev-1": Layer.PCC, "pv-1": Layer.PCC},
          {"last": {"ev-1": 10}, "measured": {"pv-1.available_power_kw": 60},
           "grid_limits": [GridOperatorLimit("pcc", -5, 25)]}),
+    Case("one after the other, and no more than needed", {"ess-1": 0, "cold": 20, "ev-1": 14.75}, {"cold": Layer.PCC},
+         {"last": {"ev-1": 10, "cold": 20}, "measured": {"pv-1.available_power_kw": 60},
+          "grid_limits": [GridOperatorLimit("pcc", -5, 25)]}),
     Case("full protection outranks the exchange", {"ess-1": 0}, {},
          {"measured": {"pcc.active_power_kw": 200, "ess-1.soc": 0.1}}),
 ]  # fmt: skip

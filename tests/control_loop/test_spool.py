@@ -263,3 +263,28 @@ def test_waits_between_tries_are_bounded_and_start_afresh_after_success(
     assert backoff.ready(100.0 + longest)
     backoff.succeeded()
     assert backoff.ready(100.0)
+
+
+def test_a_disk_that_is_full_keeps_nothing_from_a_store_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = Post(tmp_path)
+
+    def refuse(kind: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            raise SpoolError(f"spool: {kind}: database or disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(post.spool, "append", refuse)
+        post.gateway.away = True
+        post.outbox.keep(READINGS, [["first"]])
+        post.round()
+        assert post.gateway.readings == []
+        post.gateway.away = False
+        post.outbox.keep(SETPOINTS, [["second"]])
+        post.round(60.0)
+        assert (post.gateway.readings, post.gateway.setpoints) == ([["first"]], [["second"]])
+    post.outbox.keep(READINGS, [["third"]])
+    post.round()
+    post.round()
+    assert post.gateway.readings == [["first"], ["third"]]
