@@ -130,8 +130,9 @@ def steps(
     yesterday = today - timedelta(days=1)
     first = first_open_day(instance, "kpis", yesterday, backfill_days or ACCOUNTED_DAYS)
     yield Step(
-        "kpis", "accounting", {"kpis": only, "period_kpis": only}, range_tags(first.isoformat(), yesterday.isoformat())
-    )
+        "kpis", "accounting", {"kpis": only, "period_kpis": only, "plan_value": only},
+        range_tags(first.isoformat(), yesterday.isoformat()),
+    )  # fmt: skip
 
 
 def first_open_day(instance: dg.DagsterInstance, asset: str, last: date, most: int) -> date:

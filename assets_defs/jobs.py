@@ -34,8 +34,8 @@ CLEANING = dg.define_asset_job(
 )
 LATE_DATA = dg.define_asset_job(
     "late_data",
-    _quick("clean_readings", "meter_quality", "energy_15min", "kpis"),
-    description="Do a day again into which readings came late, from cleansing to its indicators.",
+    _quick("clean_readings", "meter_quality", "energy_15min", "kpis", "period_kpis"),
+    description="Do a day again into which readings came late, from cleansing to its indicators and its month's.",
 )
 VALIDATION = dg.define_asset_job(
     "validation",

@@ -13,6 +13,10 @@ ZONE_VARIABLE = "FLEXERGY_TIME_ZONE"
 DEFAULT_ZONE = "Europe/Amsterdam"
 
 
+FIRST_DAY = date(datetime.now(UTC).year - 1, 1, 1)
+"""First partition: 1 January of last year."""
+
+
 def installation_zone() -> str:
     """Zone in which a new day's partition appears; with sites in several zones, the easternmost."""
     return os.environ.get(ZONE_VARIABLE) or DEFAULT_ZONE
@@ -20,7 +24,7 @@ def installation_zone() -> str:
 
 def daily_partitions(time_zone: str, first_day: date | None = None) -> dg.DailyPartitionsDefinition:
     """Days from `first_day` (1 January of last year) up to and with today."""
-    first = first_day or date(datetime.now(UTC).year - 1, 1, 1)
+    first = first_day or FIRST_DAY
     return dg.DailyPartitionsDefinition(start_date=first.isoformat(), timezone=time_zone, end_offset=1)
 
 

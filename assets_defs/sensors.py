@@ -3,13 +3,15 @@
 import hashlib
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets_defs.partitions import FIRST_DAY
 from assets_defs.resources import StoreResource
 from assets_defs.schedules import sites_config
+from assets_defs.sites import SitesConfig
 
 if TYPE_CHECKING:
     from flexergy_pipelines.store.open_days import OpenDay
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 LATE_DATA_ASSETS = ["clean_readings", "meter_quality", "energy_15min", "kpis"]
 QUIET = timedelta(minutes=1)
 """A day is done again once nothing came into it for this long: a spool that catches up is left to finish."""
+IMPORTED_ASSETS = ["clean_readings", "meter_quality", "energy_15min"]
+_MOST_EVENTS = 150
+"""So many days are told a tick, which has a minute's time."""
 _REPAIR_DAYS = 35
 """New data of more days than this are cleansed as one range in one run, not day by day."""
 
@@ -35,6 +40,8 @@ def meter_file_sensor(store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipR
         yield dg.SkipReason("the drop folder holds no file")
         return
     state = "\n".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
+    # A file that was left for later is looked at again with the hour.
+    state += f"\n{store.now():%Y-%m-%dT%H}"
     yield dg.RunRequest(run_key=hashlib.sha256(state.encode()).hexdigest(), tags={"flexergy/origin": "new_file"})
 
 
@@ -108,7 +115,7 @@ def late_data_sensor(store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipRe
     if not waiting:
         yield dg.SkipReason("no reading came late")
     for site_id, days in waiting.items():
-        config = sites_config(LATE_DATA_ASSETS, [site_id])
+        config = late_data_config(site_id, days[-1])
         origin = {"flexergy/origin": "late_data"}
         # A run that failed is asked for again with the hour.
         mark = f"{site_id} {max(one.marked_at for one in days).isoformat()} {now:%Y-%m-%dT%H}"
@@ -119,7 +126,40 @@ def late_data_sensor(store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipRe
         for one in days:
             day = one.day.isoformat()
             key = f"{site_id} {day} {one.marked_at.isoformat()} {now:%Y-%m-%dT%H}"
-            yield dg.RunRequest(run_key=key, partition_key=day, run_config=config, tags=origin)
+            yield dg.RunRequest(run_key=key, partition_key=day, run_config=late_data_config(site_id, one), tags=origin)
+
+
+def late_data_config(site_id: str, day: "OpenDay") -> dg.RunConfig:
+    """What doing a day of a site again is told: the site, and the day whose month and year change with it."""
+    from assets_defs.assets.accounting import PeriodConfig
+
+    daily = {asset: SitesConfig(sites=[site_id]) for asset in LATE_DATA_ASSETS}
+    return dg.RunConfig(ops={**daily, "period_kpis": PeriodConfig(sites=[site_id], day=day.day.isoformat())})
+
+
+@dg.sensor(
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Days that are in the store although no run made them (imports bring a clean history) count as done.",
+)
+def stored_days_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
+    from flexergy_pipelines.store.quality import complete_days
+
+    db, now = store.db(), store.now()
+    days = complete_days(db, now)
+    events = [
+        dg.AssetMaterialization(asset, partition=day.isoformat(), metadata={"origin": "found in the store"})
+        for asset in IMPORTED_ASSETS
+        for day in sorted(days - _done(context.instance, asset))
+        if day >= FIRST_DAY
+    ]
+    if not events:
+        return dg.SkipReason("every day in the store is known")
+    return dg.SensorResult(asset_events=events[:_MOST_EVENTS])
+
+
+def _done(instance: dg.DagsterInstance, asset: str) -> set[date]:
+    return {date.fromisoformat(key) for key in instance.get_materialized_partitions(dg.AssetKey(asset))}
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:
@@ -127,4 +167,4 @@ def range_tags(first: str, last: str) -> dict[str, str]:
     return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
 
 
-SENSORS = [meter_file_sensor, replan_sensor, retrain_sensor, late_data_sensor]
+SENSORS = [meter_file_sensor, replan_sensor, retrain_sensor, late_data_sensor, stored_days_sensor]

@@ -1,9 +1,10 @@
 """What a day brought."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from assets_defs.labels import FRAME_KINDS, OWNERS
 from assets_defs.partitions import daily_asset, days_of, each_day
@@ -37,15 +38,23 @@ def kpis(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreRes
     return for_each_site(context, store, config, work)
 
 
+class PeriodConfig(SitesConfig):
+    """Which sites, and which month and year."""
+
+    day: str = Field(default="", description="A day (ISO) of the month and year to account for; empty: yesterday.")
+
+
 @dg.asset(
     group_name="accounting",
     owners=OWNERS,
     kinds=FRAME_KINDS,
     deps=["clean_readings", "dispatch_status"],
     retry_policy=RETRY,
-    description="The same indicators for the month and the year to which yesterday belongs, and for all of the site.",
+    description=(
+        "The same indicators for the month and year to which yesterday belongs, or a day that late readings changed."
+    ),
 )
-def period_kpis(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource) -> dg.MaterializeResult:
+def period_kpis(context: dg.AssetExecutionContext, config: PeriodConfig, store: StoreResource) -> dg.MaterializeResult:
     from flexergy_pipelines.kpis import account_month, account_year
     from flexergy_pipelines.store.sites import load_site
 
@@ -53,6 +62,7 @@ def period_kpis(context: dg.AssetExecutionContext, config: SitesConfig, store: S
 
     def work(db: "TenantStore", site_id: str) -> SiteReport:
         day = now.astimezone(load_site(db, site_id).zone).date() - timedelta(days=1)
+        day = date.fromisoformat(config.day) if config.day else day
         month = account_month(db, site_id, day.year, day.month)
         year = account_year(db, site_id, day.year)
         facts = {"month": f"{day:%Y-%m}", "figures of the month": month.height, "figures of the year": year.height}

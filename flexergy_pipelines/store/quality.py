@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -86,6 +86,19 @@ def read_quality(db: TenantStore, site_id: str, first: date, last: date) -> pl.D
         ).all()
     frame = frame_of([tuple(row) for row in rows], dict(_SCHEMA))
     return frame.with_columns((pl.col("measured") / pl.col("expected")).alias("coverage"))
+
+
+def complete_days(db: TenantStore, now: datetime) -> set[date]:
+    """Local days that are cleansed to their end at every site that has them, and wait for no late reading."""
+    with db.begin() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT q.day FROM (SELECT DISTINCT site_id, day FROM meter_quality) q JOIN LATERAL (SELECT "
+            "coalesce(config ->> 'time_zone', 'UTC') AS zone FROM site_versions v WHERE v.site_id = q.site_id "
+            "ORDER BY version DESC LIMIT 1) z ON true LEFT JOIN open_days o USING (site_id, day) "
+            "GROUP BY q.day HAVING bool_and(q.day < (%s AT TIME ZONE z.zone)::date AND o.day IS NULL)",
+            (now,),
+        ).scalars()
+        return set(rows)
 
 
 def replace_findings(  # noqa: PLR0917 - who, what, when, found

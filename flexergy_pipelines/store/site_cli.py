@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,23 @@ def export_site(
 
     with tenant_opened() as db:
         text = dump_site(load_site(db, site))
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        refuse(f"{out}: cannot be written ({error.strerror})", 1)
+
+
+@app.command("schema")
+def schema_command(
+    out: Annotated[Path | None, typer.Option(help="File to write; without it, standard output.")] = None,
+) -> None:
+    """Print the JSON Schema of a site file, with which editors complete and check it."""
+    from flexergy_pipelines.grid import site_json_schema
+
+    text = json.dumps(site_json_schema(), indent=1) + "\n"
     if out is None:
         typer.echo(text, nl=False)
         return

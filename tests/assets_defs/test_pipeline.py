@@ -15,8 +15,15 @@ import pytest
 from assets_defs.chain import Progress, first_open_day, run_chain, steps, store_clean_from
 from assets_defs.definitions import defs
 from assets_defs.resources import ModelsResource, StoreResource
-from assets_defs.sensors import late_data_sensor, meter_file_sensor, range_tags, replan_sensor
+from assets_defs.sensors import (
+    late_data_sensor,
+    meter_file_sensor,
+    range_tags,
+    replan_sensor,
+    stored_days_sensor,
+)
 from assets_defs.sites import SitesConfig
+from flexergy_pipelines.quality import clean_period
 from flexergy_pipelines.settings import Settings, publish_endpoints
 from flexergy_pipelines.store import TenantStore
 from flexergy_pipelines.store.clean import read_clean, write_clean
@@ -154,8 +161,32 @@ def test_one_late_reading_has_one_day_done_again_down_to_its_indicators(
     assert request.partition_key == "2026-11-18"
     result = run(instance, "late_data", run_config=request.run_config, partition_key=request.partition_key)
     made = {(e.asset_key.path[-1], e.partition) for e in result.get_asset_materialization_events()}
-    assert made == {(name, "2026-11-18") for name in ("clean_readings", "meter_quality", "energy_15min", "kpis")}
+    daily = {(name, "2026-11-18") for name in ("clean_readings", "meter_quality", "energy_15min", "kpis")}
+    assert {one for one in made if one[0] != "period_kpis"} == daily
+    assert metadata(result, "period_kpis")["summary"].endswith("of 2026-11")
     assert ticked(late_data_sensor, instance) == []
+
+
+def test_days_of_an_imported_history_count_as_done_but_for_those_that_are_open(
+    instance: dg.DagsterInstance, field: Settings, db: TenantStore
+) -> None:
+    write_readings(db, "microgrid", readings(5), "sample")
+    clean_period(db, "microgrid", NOW - timedelta(days=5), NOW)
+    write_readings(db, "microgrid", readings(2).tail(1).with_columns(value=pl.lit(3.0)), "late")
+
+    def tick() -> dg.SensorResult | Any:
+        context = dg.build_sensor_context(
+            instance=instance, repository_def=defs.get_repository_def(), resources={"store": STORE}
+        )
+        return stored_days_sensor.evaluate_tick(context)
+
+    found = tick()
+    days = {(e.asset_key.path[-1], e.partition) for e in found.asset_events}
+    names = ("clean_readings", "meter_quality", "energy_15min")
+    assert days == {(name, f"2026-11-{day}") for name in names for day in (16, 17, 19)}
+    for event in found.asset_events:
+        instance.report_runless_asset_event(event)
+    assert tick().skip_message == "every day in the store is known"
 
 
 @pytest.mark.requirement("energy.04.4")
@@ -198,9 +229,9 @@ class _Fake:
             "weather": ["weather_forecast"], "market": ["day_ahead_prices"], "meter_files": ["raw_meter_readings"],
             "cleaning": ["clean_readings", "meter_quality", "energy_15min"], "training": ["forecast_models"],
             "forecasting": ["forecasts"], "day_ahead": ["day_ahead_plan"], "intraday": ["intraday_plan"],
-            "dispatch": ["dispatch_status"], "accounting": ["kpis", "period_kpis"],
+            "dispatch": ["dispatch_status"], "accounting": ["kpis", "period_kpis", "plan_value"],
         }  # fmt: skip
-        daily = {"clean_readings", "meter_quality", "energy_15min", "day_ahead_plan", "kpis"}
+        daily = {"clean_readings", "meter_quality", "energy_15min", "day_ahead_plan", "kpis", "plan_value"}
         made = [self._asset(name, name in daily, name == failing) for names in assets.values() for name in names]
         jobs = [dg.define_asset_job(job, names) for job, names in assets.items()]
         self.defs = dg.Definitions(assets=made, jobs=jobs)
@@ -229,8 +260,8 @@ def test_the_chain_goes_on_after_a_failed_step_and_says_so(
     ended = {row.step: row for row in rows if row.status != "started"}
     assert [step for step, row in ended.items() if row.status == "failed"] == ["forecasts"]
     assert ended["forecasts"].detail == "forecasts broke"
-    assert ended["kpis"].detail == "kpis is fine; period_kpis is fine"
-    assert fake.ran[-2:] == ["kpis", "period_kpis"]
+    assert ended["kpis"].detail == "kpis is fine; period_kpis is fine; plan_value is fine"
+    assert set(fake.ran[-3:]) == {"kpis", "period_kpis", "plan_value"}
     assert [row.step for row in rows if row.status == "started"] == list(ended)
 
 
