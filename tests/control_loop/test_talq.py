@@ -22,6 +22,7 @@ from flexergy_pipelines.grid import SimulatedClock
 from flexergy_pipelines.grid.certificates import create_authority, issue
 from flexergy_pipelines.grid.connection import TlsFiles
 from flexergy_pipelines.settings import Settings, publish_endpoints
+from plant_simulator import talq_front
 from plant_simulator.fronts import make_front
 from plant_simulator.plant import Plant
 from plant_simulator.talq_front import TalqFront
@@ -128,7 +129,8 @@ def test_the_next_hour_dims_by_calendar(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("com.01.2")
-def test_a_cabinet_is_a_meter_and_reports_by_itself_over_tls(tmp_path: Path) -> None:
+def test_a_cabinet_is_a_meter_and_reports_by_itself_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(talq_front, "REPORT_S", 0.1)
     folder = tmp_path / CERTIFICATES
     create_authority(folder)
     issue(folder, "simulator", common_name="simulator", hosts=["127.0.0.1"])

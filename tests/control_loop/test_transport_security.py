@@ -14,17 +14,20 @@ from pathlib import Path
 
 import pytest
 
+from control_loop.protocols.addressing import by_name
 from control_loop.protocols.base import Driver, DriverError
 from control_loop.protocols.factory import CERTIFICATES, Shared, driver_of
+from control_loop.protocols.objects import ObjectDriver, ObjectHub
 from control_loop.protocols.tunnel import TlsTunnel
 from flexergy_pipelines.grid.certificates import create_authority, issue
-from flexergy_pipelines.grid.connection import TlsFiles
+from flexergy_pipelines.grid.connection import ObjectPoint, TlsFiles
 from flexergy_pipelines.grid.tls import TlsError, client_context, server_context
 from flexergy_pipelines.settings import Settings, publish_endpoints
 from plant_simulator.fronts import make_front
 from tests.control_loop.wire_bench import Bench, on_the_wire
 from tests.plant_simulator.fakes import make_plant
 
+STATION = Path(__file__).with_name("iec104_station.py")
 SETPOINT = "active_power_setpoint_kw"
 MUTUAL = TlsFiles(ca="ca.pem", certificate="manager.pem", key="manager.key")
 
@@ -85,6 +88,59 @@ def test_modbus_security_carries_values_and_setpoints(home: Path) -> None:
         assert (await driver.read())["ess-1", SETPOINT] == pytest.approx(20.0)
 
     over_modbus(home, MUTUAL, talk)
+
+
+@pytest.mark.requirement("com.01.1")
+def test_double_and_single_commands_reach_a_station_with_tls_of_its_own_library(home: Path) -> None:
+    objects = (
+        ObjectPoint(quantity="available", read="10", write="20", kind="double", select=True),
+        ObjectPoint(quantity="running", read="11", write="21", kind="single"),
+        ObjectPoint(quantity="active_power_kw", read="M_ME_TF_1:12", scale=0.001),
+    )
+
+    async def check() -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        station = await asyncio.create_subprocess_exec(
+            sys.executable, str(STATION), str(port), str(home / CERTIFICATES),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert station.stdout is not None
+        assert (await station.stdout.readline()).strip() == b"ready"
+        wanted = {"ess-1": frozenset({"available", "running", "active_power_kw"})}
+        driver = ObjectDriver(
+            ObjectHub("control_loop.protocols.iec104_worker"),
+            "esc-1",
+            by_name("esc-1", objects, ["ess-1"], wanted),
+            address=lambda: ("127.0.0.1", port),
+            assets=["ess-1"],
+            unit_id=7,
+            more={"tls": {"files": MUTUAL.model_dump(), "folder": str(home / CERTIFICATES)}},
+        )
+
+        async def until(wished: dict[str, float]) -> None:
+            async with asyncio.timeout(40):
+                while True:
+                    with contextlib.suppress(DriverError):
+                        shown = {quantity: value for (_, quantity), value in (await driver.read()).items()}
+                        if shown == wished:
+                            return
+                    await asyncio.sleep(0.05)
+
+        try:
+            await until({"available": 0.0, "running": 0.0, "active_power_kw": 12.5})
+            await driver.write("ess-1", "available", 1.0)
+            await driver.write("ess-1", "running", 1.0)
+            await until({"available": 1.0, "running": 1.0, "active_power_kw": 12.5})
+            await driver.write("ess-1", "available", 0.0)
+            await until({"available": 0.0, "running": 1.0, "active_power_kw": 12.5})
+        finally:
+            await driver.close()
+            station.kill()
+            await station.communicate()
+
+    asyncio.run(check())
 
 
 @pytest.mark.parametrize(

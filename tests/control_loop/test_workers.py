@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from control_loop.protocols import worker
 from control_loop.protocols.base import DriverError
 from plant_simulator.faults import FaultRequest
 from tests.control_loop.wire_bench import Bench, on_the_wire
@@ -62,7 +63,7 @@ def test_iec61850_orders_take_effect_in_every_control_model(tmp_path: Path) -> N
 
 
 @pytest.mark.requirement("com.01.3")
-@PROTOCOLS
+@pytest.mark.parametrize("protocol", [pytest.param("iec104", marks=pytest.mark.soak), "iec61850"])
 def test_a_lost_line_is_no_data_until_everything_was_heard_anew(protocol: str, tmp_path: Path) -> None:
     async def talk(bench: Bench) -> None:
         await bench.values(lambda v: v["active_power_kw"] is not None)
@@ -89,7 +90,11 @@ def test_a_lost_line_is_no_data_until_everything_was_heard_anew(protocol: str, t
         pytest.param("iec61850", signal.SIGKILL, marks=pytest.mark.soak),
     ],
 )
-def test_a_worker_that_dies_or_hangs_is_started_again(protocol: str, fatal: signal.Signals, tmp_path: Path) -> None:
+def test_a_worker_that_dies_or_hangs_is_started_again(
+    protocol: str, fatal: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "SILENCE_S", 1.0)
+
     async def talk(bench: Bench) -> None:
         await bench.values(lambda v: v["active_power_kw"] is not None)
         pid = bench.hub.worker.pid
