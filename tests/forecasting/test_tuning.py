@@ -7,13 +7,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from flexergy_pipelines.forecasting import training, tuning
 from flexergy_pipelines.forecasting.exclusions import Lesson
 from flexergy_pipelines.forecasting.registry import ModelRegistry
 from flexergy_pipelines.forecasting.timegrid import to_minute
-from flexergy_pipelines.forecasting.trained import make_inputs, train_models
-from flexergy_pipelines.forecasting.training import _train_one
+from flexergy_pipelines.forecasting.trained import TrainedTarget, make_inputs, train_models
 from flexergy_pipelines.forecasting.tuning import DEFAULTS, MIN_GAIN, tune
-from flexergy_pipelines.forecasting.weather import build_panel
+from flexergy_pipelines.forecasting.weather import EMPTY_PANEL
 from tests.forecasting.data import LOAD, load_series, utc
 
 NOW = utc(2014, 4, 30, 7)
@@ -21,10 +21,13 @@ NOW = utc(2014, 4, 30, 7)
 
 @pytest.fixture(scope="module")
 def data() -> tuple[pl.DataFrame, pl.DataFrame]:
-    return load_series(utc(2014, 1, 30), NOW)
+    return load_series(utc(2014, 2, 3), NOW)
 
 
-def test_the_same_seed_finds_the_same_parameters(data: tuple[pl.DataFrame, pl.DataFrame]) -> None:
+def test_the_same_seed_finds_the_same_parameters(
+    data: tuple[pl.DataFrame, pl.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "ROWS", 1500)
     inputs = make_inputs(*data, LOAD).known_at(to_minute(NOW))
     first, second = (tune(inputs, 300.0, seed=3, trials=3) for _ in range(2))
     assert first.parameters == second.parameters
@@ -44,19 +47,29 @@ def test_a_spent_budget_and_a_short_history_leave_the_defaults(data: tuple[pl.Da
 
 
 @pytest.mark.requirement("energy.02.1")
-def test_parameters_of_the_champion_serve_the_next_training_and_forecasts_repeat(
-    data: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path
+def test_parameters_of_the_champion_serve_the_next_training(
+    data: tuple[pl.DataFrame, pl.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = ModelRegistry(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts")
     tuned = {"num_leaves": 15.0, "min_data_in_leaf": 40.0}
-    champion = train_models(*data, LOAD, NOW, quick=True, tuned=tuned)
+    short = data[0].tail(48 * 30)
+    champion = train_models(short, None, LOAD, NOW, quick=True, tuned=tuned)
     registry.log(champion)
-    panel = build_panel(data[1], LOAD.step_minutes, LOAD.time_zone)
-    result = _train_one(LOAD, Lesson(data[0]), panel, NOW, registry, quick=True, seed=7)
+    handed: list[object] = []
+
+    def remembered(*_: object, tuned: object = None, **__: object) -> TrainedTarget:
+        handed.append(tuned)
+        return champion
+
+    monkeypatch.setattr(training, "train_models", remembered)
+    result = training._train_one(LOAD, Lesson(short), EMPTY_PANEL, NOW, registry, quick=True, seed=7)
+    assert handed == [tuned]
     assert result.version == "2"
-    again = registry.load(LOAD.name, "champion").trained
-    assert again.tuned == tuned
-    inputs = make_inputs(*data, LOAD).known_at(to_minute(NOW))
-    issue = to_minute(NOW)
-    assert again.predict(inputs, issue).equals(champion.predict(inputs, issue))
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(registry.tracking_uri, registry.tracking_uri)
+    run = client.get_run(str(client.get_model_version(LOAD.name, "2").run_id))
+    assert run.data.params["trees.num_leaves"] == "15.0"
+    assert run.data.params["tuning"] == "parameters of the champion"
     registry.close()
