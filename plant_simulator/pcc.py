@@ -15,6 +15,13 @@ PHASE_SHARES = (0.36, 0.33, 0.31)
 """How a site's import spreads over the three phases."""
 
 
+def phase_shares(connection: str, kind: str) -> tuple[float, ...]:
+    """Part of an asset's power on each phase: all of one, else loads as sites spread them and the rest evenly."""
+    if connection in {"L1", "L2", "L3"}:
+        return tuple(float(connection == f"L{i}") for i in (1, 2, 3))
+    return PHASE_SHARES if kind == "load" else (1 / 3, 1 / 3, 1 / 3)
+
+
 class GridConnection:
     """Meter and feeder at the site's grid connection.
 

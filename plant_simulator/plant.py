@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from flexergy_pipelines.grid import ESS, EvChargingManager, Site
 from flexergy_pipelines.grid.clock import Clock
@@ -17,7 +17,7 @@ from plant_simulator.genset import Genset
 from plant_simulator.inverter import APPARENT_OVER_ACTIVE, ReactivePower
 from plant_simulator.loads import LimitedLoad, Load
 from plant_simulator.orders import OrderBook
-from plant_simulator.pcc import GridConnection
+from plant_simulator.pcc import GridConnection, phase_shares
 from plant_simulator.sources import Source
 
 SETPOINT = "active_power_setpoint_kw"
@@ -102,6 +102,10 @@ class Plant:
         self._schedules: dict[str, tuple[datetime, tuple[float, ...]]] = {}
         self._build(seed, soc)
         self.orders = OrderBook(clock, self._safe_values())
+        self._powers: dict[str, Any] = {
+            **self.batteries, **self.sources, **self.gensets, **self.limited_loads, **self.charging, **self.loads
+        }  # fmt: skip
+        self._phase_shares = {a.id: phase_shares(a.phase_connection, a.kind) for a in site.assets()}
         self._meters = self._build_meters()
         self.step(0.0)
 
@@ -265,6 +269,21 @@ class Plant:
         machines = sum(block.power_kw for block in self.limited_loads.values()) * MACHINE_TAN_PHI
         return plain + machines - sum(reactive.power_kvar for reactive in self.reactive.values())
 
+    def phase_kw(self, asset_id: str, phase: int) -> float:
+        """Power of an asset on one phase (0 to 2) [kW]; of the connection, what its assets leave to that phase."""
+        if asset_id != self.pcc_id:
+            return self._powers[asset_id].power_kw * self._phase_shares[asset_id][phase]
+        consumers = {*self.loads, *self.limited_loads, *self.charging}
+        shown = ((key, self.phase_kw(key, phase)) for key in self._powers)
+        return sum(power if key in consumers else -power for key, power in shown)
+
+    def _phase_kvar(self, phase: int) -> float:
+        """Reactive power at the connection on one phase [kvar]: as the loads that cause most of it are spread."""
+        loads = [(load.power_kw, self._phase_shares[key][phase]) for key, load in self.loads.items()]
+        whole = sum(power for power, _ in loads)
+        share = sum(power * part for power, part in loads) / whole if whole > 0 else 1.0 / 3.0
+        return self.pcc.reactive_kvar * share
+
     def _inverter_kw(self, asset_id: str) -> float:
         return (self.batteries.get(asset_id) or self.sources[asset_id]).power_kw
 
@@ -294,6 +313,7 @@ class Plant:
             (asset_id, "reactive_power_kvar"): lambda: load.power_kw * LOAD_TAN_PHI,
             (asset_id, "import_energy_kwh"): lambda: load.energy_kwh,
             (asset_id, "export_energy_kwh"): lambda: 0.0,
+            **self._phase_meters(asset_id),
             **self._grid_meters(asset_id, self.pcc.low_voltage_ratio),
         }
 
@@ -303,7 +323,17 @@ class Plant:
             (self.pcc_id, "reactive_power_kvar"): lambda: self.pcc.reactive_kvar,
             (self.pcc_id, "import_energy_kwh"): lambda: self.pcc.import_kwh,
             (self.pcc_id, "export_energy_kwh"): lambda: self.pcc.export_kwh,
+            **self._phase_meters(self.pcc_id),
+            **{
+                (self.pcc_id, f"reactive_power_l{i + 1}_kvar"): lambda phase=i: self._phase_kvar(phase)
+                for i in range(3)
+            },
             **self._grid_meters(self.pcc_id, 1.0),
+        }
+
+    def _phase_meters(self, asset_id: str) -> dict[tuple[str, str], Meter]:
+        return {
+            (asset_id, f"active_power_l{i + 1}_kw"): lambda phase=i: self.phase_kw(asset_id, phase) for i in range(3)
         }
 
     def _grid_meters(self, asset_id: str, ratio: float) -> dict[tuple[str, str], Meter]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from plant_simulator.faults import FaultRequest
 from plant_simulator.orders import DEFAULT_TTL_S
+from plant_simulator.plant import Plant
 from tests.plant_simulator.fakes import START, PlainSeries, make_plant, run
 
 SETPOINT = "active_power_setpoint_kw"
@@ -227,3 +228,20 @@ def test_hot_cells_take_back_power() -> None:
     run(plant, clock, 62)
     assert plant.measure("ess-1", "temperature_c") == pytest.approx(20.0, abs=0.5)
     assert plant.measure("ess-1", "max_discharge_kw") == pytest.approx(250.0)
+
+
+def test_the_three_phases_add_up_and_a_load_on_one_phase_is_there_alone() -> None:
+    plant, clock = make_plant()
+    run(plant, clock, 60)
+    for asset_id in ("load-1", "pcc"):
+        phases = [plant.measure(asset_id, f"active_power_l{i}_kw") for i in (1, 2, 3)]
+        assert sum(phases) == pytest.approx(plant.measure(asset_id, "active_power_kw"))
+        assert max(phases) > min(phases)
+    reactive = [plant.measure("pcc", f"reactive_power_l{i}_kvar") for i in (1, 2, 3)]
+    assert sum(reactive) == pytest.approx(plant.measure("pcc", "reactive_power_kvar"))
+    load = next(load for load in plant.site.loads if load.id == "load-1")
+    alone = load.model_copy(update={"phase_connection": "L2"})
+    site = plant.site.model_copy(update={"loads": (alone,)})
+    single = Plant(site, PlainSeries(site), clock, 1)
+    assert single.measure("load-1", "active_power_l1_kw") == 0.0
+    assert single.measure("load-1", "active_power_l2_kw") == single.measure("load-1", "active_power_kw") > 0
