@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.timegrid import Floats
 
 MOST_ROWS = 60_000
+# consumers that are off for much of the time
+ON_AND_OFF = ("ev", "controllable_load")
 CALENDAR_KINDS = ("load", "ev", "controllable_load", "price")
 
 
@@ -33,8 +35,9 @@ def new_members(
     quantiles: LightGBMQuantiles | None = None,
 ) -> list[Model]:  # fmt: skip
     """Fresh models for a kind of target, naives included; `quick` leaves out the slowest."""
-    median = MedianTrees(quantiles or LightGBMQuantiles(tuned))
-    members: list[Model] = [LightGBMPoint(tuned), median, LinearByHour(), SimilarDay()]
+    members: list[Model] = [LightGBMPoint(tuned), LinearByHour(), SimilarDay()]
+    if kind not in ON_AND_OFF:
+        members.insert(1, MedianTrees(quantiles or LightGBMQuantiles(tuned)))
     if kind == "price" and not quick:
         members += [Lear(), DailyNet()]
     if kind in CALENDAR_KINDS:
@@ -43,8 +46,11 @@ def new_members(
 
 
 def squared_loss(kind: str) -> bool:
-    """Whether models are judged by squared errors, as wind is; the rest is judged by absolute ones."""
-    return kind == "wind"
+    """Whether models are judged by squared errors, so that the mean is served and not the median.
+
+    Wind is judged so by custom; of what is off most of the time the median is nothing, and plans need the energy.
+    """
+    return kind == "wind" or kind in ON_AND_OFF
 
 
 @dataclass

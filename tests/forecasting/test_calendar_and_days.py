@@ -8,7 +8,7 @@ import polars as pl
 
 from flexergy_pipelines.forecasting.features import Inputs, completed
 from flexergy_pipelines.forecasting.free_days import inferred_country
-from flexergy_pipelines.forecasting.members import new_members
+from flexergy_pipelines.forecasting.members import new_members, squared_loss
 from flexergy_pipelines.forecasting.models.daily import day_rows
 from flexergy_pipelines.forecasting.targets import Target
 from flexergy_pipelines.forecasting.timegrid import Series, series_from_frame, to_datetimes, to_minute
@@ -83,3 +83,10 @@ def test_prices_are_forecast_by_the_models_of_whole_days_unless_in_haste() -> No
     names = {model.name for model in new_members("price")}
     assert {"lear", "daily_net", "lightgbm", "lightgbm_median", "linear", "prophet"} <= names
     assert not {"lear", "daily_net"} & {model.name for model in new_members("price", quick=True)}
+
+
+def test_what_is_off_most_of_the_time_is_judged_by_its_energy() -> None:
+    for kind in ("ev", "controllable_load"):
+        assert squared_loss(kind)
+        assert "lightgbm_median" not in {model.name for model in new_members(kind)}
+    assert not squared_loss("load")

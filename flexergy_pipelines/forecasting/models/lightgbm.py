@@ -77,7 +77,7 @@ def importance(booster: lightgbm.Booster, names: tuple[str, ...]) -> dict[str, f
 
 
 class LightGBMPoint:
-    """Trees on all features; squared loss for PV and wind, absolute loss and random thresholds for the rest."""
+    """Trees on all features; absolute loss and random thresholds for loads and prices, squared loss for the rest."""
 
     name = "lightgbm"
 
@@ -92,7 +92,7 @@ class LightGBMPoint:
         self.names = table.names
         rounds, rate = (90, 0.12) if quick else (500, 0.04)
         params: dict[str, str | float | bool] = {"objective": "regression", "learning_rate": rate}
-        if inputs.target.kind not in ("pv", "wind"):
+        if inputs.target.kind in ("load", "price"):
             # random thresholds differ most from the trees of the median, and are fitted faster
             params |= {"objective": "regression_l1", "extra_trees": True}
             if not quick:
