@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import ssl
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from flexergy_pipelines.grid import Device
-from flexergy_pipelines.grid.connection import TlsFiles
-from flexergy_pipelines.grid.tls import server_context
+from flexergy_pipelines.grid.connection import Connection, TlsFiles
+from flexergy_pipelines.grid.tls import client_context, server_context
 from plant_simulator.device import DeviceRegisters
 from plant_simulator.iec104 import Iec104Device
 from plant_simulator.iec61850 import Iec61850Device
@@ -211,11 +213,13 @@ class OcppFront:
     address = ""
     wanted_port = 0
 
-    def __init__(self, device: Device, plant: Plant, seed: int) -> None:
+    def __init__(self, device: Device, plant: Plant, seed: int, certificates: Path | None = None) -> None:
         from plant_simulator.ocpp_charger import Charger
 
         self.signals = DeviceSignals(device, plant, seed)
-        self.url = f"ws://{device.connection.host}:{device.connection.port}/ocpp"
+        secure = device.connection.tls is not None and certificates is not None
+        self.url = f"{'wss' if secure else 'ws'}://{device.connection.host}:{device.connection.port}/ocpp"
+        self._access = lambda name: charger_access(device.connection, certificates, name)
         self.chargers = [
             Charger(point, plant.clock, self._skew_s) for point in plant.charging[device.assets[0].id].points
         ]
@@ -227,7 +231,8 @@ class OcppFront:
         # The library logs every message.
         logging.getLogger("ocpp").setLevel(logging.CRITICAL)
         for charger in self.chargers:
-            task = asyncio.create_task(stay_connected(charger, lambda: self.url, self.signals))
+            access = partial(self._access, charger.identity)
+            task = asyncio.create_task(stay_connected(charger, lambda: self.url, self.signals, access))
             self._tasks.append(task)
 
     async def stop(self) -> None:
@@ -308,6 +313,27 @@ def tls_of(device: Device, certificates: Path | None) -> ssl.SSLContext | None:
     return server_context(files, certificates, ask_client=tls.certificate is not None)
 
 
+def charger_access(connection: Connection, certificates: Path | None, name: str) -> dict[str, Any]:
+    """How a simulated charge point shows who it is: its certificate and its key, where the folder has them.
+
+    They are ``<charge point>.pem`` with ``<charge point>.key``, and the line in ``<charge point>.authorization``.
+    """
+    options: dict[str, Any] = {}
+    if certificates is None:
+        return options
+    if connection.tls is not None:
+        own = (certificates / f"{name}.pem").exists()
+        files = TlsFiles(
+            ca=connection.tls.ca, certificate=f"{name}.pem" if own else None, key=f"{name}.key" if own else None
+        )
+        options["ssl"] = client_context(files, certificates)
+    key = certificates / f"{name}.authorization"
+    if connection.basic_auth and key.exists():
+        credentials = base64.b64encode(f"{name}:{key.read_text().strip()}".encode()).decode()
+        options["additional_headers"] = {"Authorization": f"Basic {credentials}"}
+    return options
+
+
 def make_front(device: Device, plant: Plant, seed: int, certificates: Path | None = None) -> Front:
     """The front that speaks the device's protocol.
 
@@ -329,7 +355,7 @@ def make_front(device: Device, plant: Plant, seed: int, certificates: Path | Non
         case "iec61850":
             return iec61850_front(device, plant, seed, certificates)
         case "ocpp16" if device.kind == "ev_charging_manager":
-            return OcppFront(device, plant, seed)
+            return OcppFront(device, plant, seed, certificates)
         case "dlms" if device.kind.endswith("_meter"):
             return DlmsFront(device, plant, seed)
         case "talq" if device.kind == "load_controller" or device.kind.endswith("_meter"):

@@ -216,7 +216,9 @@ def boot_notification(charger: Charger) -> call.BootNotification:
     )
 
 
-async def stay_connected(charger: Charger, url: Callable[[], str], line: Line) -> None:
+async def stay_connected(
+    charger: Charger, url: Callable[[], str], line: Line, access: Callable[[], dict[str, Any]] = dict
+) -> None:
     """Keep the charge point connected for ever, with growing pauses between failed tries.
 
     Parameters
@@ -227,13 +229,19 @@ async def stay_connected(charger: Charger, url: Callable[[], str], line: Line) -
         Address of the central system, without the charge point's name, asked before every try.
     line : Line
         How the line behaves: *down* hangs up and does not dial, *silent* neither hears nor speaks.
+    access : callable
+        How the charge point shows who it is (arguments of the library's ``connect``), asked before every try.
     """
     backoff_s = FIRST_BACKOFF_S
     while True:
         if not line.down:
             try:
                 async with connect(
-                    f"{url()}/{charger.identity}", subprotocols=[SUBPROTOCOL], open_timeout=5, ping_interval=30
+                    f"{url()}/{charger.identity}",
+                    subprotocols=[SUBPROTOCOL],
+                    open_timeout=5,
+                    ping_interval=30,
+                    **access(),
                 ) as connection:
                     await _converse(Link(charger, connection, line))
                 backoff_s = FIRST_BACKOFF_S

@@ -263,6 +263,43 @@ def test_keys_and_certificates_let_in_the_charge_point_they_belong_to(tmp_path: 
     asyncio.run(check())
 
 
+@pytest.mark.requirement("com.01.2")
+def test_simulated_charge_points_log_in_with_key_and_certificate(tmp_path: Path) -> None:
+    create_authority(tmp_path)
+    issue(tmp_path, "central", common_name="central", hosts=["127.0.0.1"])
+    plant, _ = make_plant()
+    device = next(d for d in plant.site.devices() if d.id == "ev-1")
+    names = [point.point_id for point in plant.charging["ev-1"].points]
+    for name in names[:2]:
+        issue(tmp_path, name, common_name=name)
+        (tmp_path / f"{name}.authorization").write_text(f"{name}-key\n")
+    files = TlsFiles(ca="ca.pem", certificate="central.pem", key="central.key", require_client_certificate=True)
+
+    async def check() -> None:
+        access = ChargingAccess(needs_key=True, needs_certificate=True)
+        access.keys = {names[0]: key_hash(f"{names[0]}-key"), names[1]: key_hash("another")}
+        driver = OcppDriver(
+            "ev-1", "ev-1", host="127.0.0.1", port=0, posts=[Post(name, 11.0) for name in names], journal=Journal(),
+            access=access, tls=lambda: server_context(files, tmp_path, ask_client=True),
+        )  # fmt: skip
+        with pytest.raises(DriverError, match="none of 6"):
+            await driver.read()
+        told = {"protocol": "ocpp16", "port": driver.port, "tls": files, "basic_auth": True}
+        dialling = dataclasses.replace(device, connection=device.connection.model_copy(update=told))
+        front = OcppFront(dialling, plant, 1, tmp_path)
+        await front.start("127.0.0.1")
+        try:
+            async with asyncio.timeout(30):
+                while not driver.posts[names[0]].identity:
+                    await asyncio.sleep(0.02)
+            assert [post.name for post in driver.posts.values() if post.session] == names[:1]
+        finally:
+            await front.stop()
+            await driver.close()
+
+    asyncio.run(check())
+
+
 @pytest.mark.parametrize(
     ("tag", "verdict"), [("good", "Accepted"), ("BAD", "Blocked"), ("old", "Expired"), ("other", "Invalid")]
 )
