@@ -119,6 +119,50 @@ def test_series_from_files_are_brought_to_the_horizon(tmp_path: Path):
     assert out["schedule"]["load.active_power_kw"] == pytest.approx([0.3, 2.3, 4.3, 6.3])
 
 
+def test_prices_by_the_clock_follow_daylight_saving(tmp_path: Path):
+    periods = [
+        {"start": "22:00", "end": "06:00", "value": 0.1},
+        {"start": "06:00", "end": "22:00", "days": "weekend", "value": 0.2},
+    ]
+    price = {"time_of_use": {"time_zone": "Europe/Amsterdam", "periods": periods, "otherwise": 0.4}}
+    case: Any = base() | {"horizon": {"start": "2026-03-28T20:00Z", "step_minutes": 60, "steps": 14}}
+    case["grid"]["import_price_eur_per_kwh"] = price
+    case["batteries"] = []
+    out = json.loads(study(tmp_path, case, "--json").output)
+    # Saturday 21 h to the Sunday on which the night is one hour shorter: 1 h at 0.2, 7 h at 0.1, 6 h at 0.2.
+    assert out["objective_eur"] == pytest.approx(5.0 * (0.2 + 7 * 0.1 + 6 * 0.2))
+
+
+def test_windows_carry_fuel_tiers_and_what_is_left_to_shift(tmp_path: Path):
+    case: Any = base() | {
+        "windows": {"steps": 2},
+        "loads": [{"id": "load", "power_kw": 20.0}],
+        "gensets": [{"id": "g", "min_kw": 0.0, "max_kw": 20.0, "fuel_cost_eur_per_kwh": 0.0, "max_energy_kwh": 30.0}],
+        "shiftable_loads": [{"id": "pump", "power_kw": 5.0, "energy_kwh": 5.0}],
+    }
+    case["grid"]["tiers"] = [
+        {"id": "t", "tiers": [{"up_to_kwh": 40.0, "price_eur_per_kwh": 0.0}, {"price_eur_per_kwh": 1.0}]}
+    ]
+    case["batteries"] = []
+    out = json.loads(study(tmp_path, case, "--json", "--inline").output)
+    assert sum(out["schedule"]["g.active_power_kw"]) == pytest.approx(30.0)
+    assert sum(out["schedule"]["pump.active_power_kw"]) == pytest.approx(5.0)
+    # 80 + 5 kWh, 30 from the genset; of 55 imported 40 are in the first tier.
+    assert out["costs"]["energy_tiers"] == pytest.approx(15.0)
+
+
+def test_sweep_reaches_parts_of_an_asset(tmp_path: Path):
+    case = base()
+    case["batteries"][0]["energy_capacity_kwh"] = 2.0
+    case["batteries"][0]["investment"] = {"cost_eur_per_kwh": 0.0, "max_kwh": 0.0}
+    result = study(tmp_path, case, "--json", "--sweep", "ess-1.investment.max_kwh=0:5:5")
+    rows = json.loads(result.output)["sweep"]
+    assert rows[1]["objective_eur"] < rows[0]["objective_eur"]
+    result = study(tmp_path, base(), "--sweep", "ess-1.investment.max_kwh=0:5:5")
+    assert result.exit_code == 2
+    assert "investment has no fields of its own here" in result.stderr
+
+
 def change(path: str, value: Any) -> dict[str, Any]:
     """The base case with one field changed; None removes it."""
     case: Any = base()
@@ -164,6 +208,91 @@ def change(path: str, value: Any) -> dict[str, Any]:
         ("actual", {"ess-9": {"soc_min": 0.1}}, "no asset 'ess-9' in this case"),
         ("actual", {"load": {"power": 1.0}}, "load has no field 'power'"),
         ("objective", {"goal": "happiness"}, "goal"),
+        ("objective", {"wear_weight_of": {"ess-9": 1.0}}, "objective: wear_weight_of names ess-9, known are ess-1"),
+        ("objective", {"goal": "profile"}, "needs grid.profile"),
+        (
+            "batteries",
+            [
+                {
+                    "id": "b",
+                    "energy_capacity_kwh": 1.0,
+                    "max_charge_kw": 1.0,
+                    "max_discharge_kw": 1.0,
+                    "soc_min": 0.9,
+                    "soc_max": 0.8,
+                }
+            ],
+            "b: soc_min 0.9 is above soc_max 0.8",
+        ),
+        ("loads.0.power_kw", {"file": "unsorted.csv", "column": "x", "time": "time"}, "is earlier than the one before"),
+        ("loads.0.power_kw", {"file": "clock.csv", "column": "x", "time": "time"}, "has no number for 1 of 4 steps"),
+        (
+            "batteries.0.charge_efficiency_curve",
+            [{"power_kw": 2.0, "efficiency": 0.9}],
+            "ess-1: charge_efficiency_curve ends at 2 kW, below the power limit of 5 kW",
+        ),
+        (
+            "batteries.0.max_charge_by_soc",
+            [{"at": 0.9, "share": 0.1}, {"at": 0.5, "share": 1.0}],
+            "ess-1: max_charge_by_soc.at 0.5 follows 0.9; the points must rise",
+        ),
+        ("batteries.0.ramp_kw_per_minute", 0, "ess-1: ramp_kw_per_minute 0 must be above 0"),
+        ("batteries.0.soc_floor", [0.1, 0.1, 1.4, 0.1], "ess-1: soc_floor 1.4 at position 2 must be between 0 and 1"),
+        ("gensets", [{"id": "g", "min_kw": 5.0, "max_kw": 9.0}], "g: fuel_cost_eur_per_kwh is missing"),
+        (
+            "gensets",
+            [
+                {
+                    "id": "g",
+                    "min_kw": 5.0,
+                    "max_kw": 9.0,
+                    "fuel_curve": [{"power_kw": 6.0, "litres_per_h": 2.0}, {"power_kw": 9.0, "litres_per_h": 3.0}],
+                }
+            ],
+            "g: fuel_curve reaches from 6 to 9 kW with 2 points; it must cover min_kw 5 to max_kw 9",
+        ),
+        ("shiftable_loads", [{"id": "s", "energy_kwh": 3.0}], "s: power_kw 0 must be above 0, or give a profile_kw"),
+        (
+            "grid.tiers",
+            [{"id": "t", "tiers": [{"up_to_kwh": 5.0, "price_eur_per_kwh": 0.1}]}],
+            "t: tiers[0].up_to_kwh 5; the last tier has no end",
+        ),
+        (
+            "grid.demand_charges",
+            [{"id": "d", "price_eur_per_kw": 1.0, "interval_minutes": 90}],
+            "pcc: d: interval_minutes 90 is not a multiple of the step of 60 minutes",
+        ),
+        (
+            "grid.import_price_eur_per_kwh",
+            {"time_of_use": {"time_zone": "Mars/Base", "periods": [], "otherwise": 0.1}},
+            "time_zone 'Mars/Base' is not an IANA time zone",
+        ),
+        (
+            "grid.import_price_eur_per_kwh",
+            {
+                "time_of_use": {
+                    "time_zone": "Europe/Berlin",
+                    "otherwise": 0.1,
+                    "periods": [{"start": "7", "end": "09:00", "value": 0.2}],
+                }
+            },
+            "start '7' is not a time of day",
+        ),
+        (
+            "network",
+            {"pcc_bus": "a", "branches": [{"id": "l", "from_bus": "b", "to_bus": "c", "limit_kw": 5.0}]},
+            "network: bus b is not connected to pcc_bus a",
+        ),
+        (
+            "network",
+            {
+                "pcc_bus": "a",
+                "bus_of": {"ess-9": "b"},
+                "branches": [{"id": "l", "from_bus": "a", "to_bus": "b", "limit_kw": 5.0}],
+            },
+            "bus_of names ess-9, no such asset",
+        ),
+        ("ev_groups", [{"id": "posts", "sessions": ["car"]}], "posts: sessions names car, known are nothing"),
     ],
 )
 def test_wrong_case_is_refused_before_solving(tmp_path: Path, path: str, value: Any, message: str):
@@ -173,6 +302,11 @@ def test_wrong_case_is_refused_before_solving(tmp_path: Path, path: str, value: 
     (tmp_path / "short.csv").write_text("x\n1\n2\n")
     stamps = [f"2026-03-0{d}T{h:02}:00Z,{h}" for d, h in ((1, 23), (2, 0), (2, 2), (2, 3))]
     (tmp_path / "gap.csv").write_text("time,x\n" + "\n".join(stamps))
+    unsorted = [f"2026-03-02T{h:02}:00Z,{h}" for h in (0, 2, 1, 3)]
+    (tmp_path / "unsorted.csv").write_text("time,x\n" + "\n".join(unsorted))
+    # Clocks going forward leave out an hour that the horizon still has when they are read as standard time.
+    clock = [f"2026-03-02T{h:02}:00+01:00,{h}" for h in (0, 1, 3, 4)]
+    (tmp_path / "clock.csv").write_text("time,x\n" + "\n".join(clock))
     (tmp_path / "naive.csv").write_text("time,x\n2026-03-02T00:00,1\n2026-03-02T01:00,1\n")
     result = study(tmp_path, change(path, value))
     assert result.exit_code == 2

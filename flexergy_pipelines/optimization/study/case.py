@@ -185,6 +185,7 @@ class SiteReference(Spec):
 def _from_site(node: Any, reader: SeriesReader, horizon: Horizon) -> dict[str, Any]:
     """The fields of a problem made from a site file."""
     from flexergy_pipelines.grid import SiteError, load_site_file
+    from flexergy_pipelines.optimization.network_of_site import network_of_site
     from flexergy_pipelines.optimization.series import expand
 
     if not isinstance(node, dict):
@@ -217,6 +218,8 @@ def _from_site(node: Any, reader: SeriesReader, horizon: Horizon) -> dict[str, A
         soc={ess.id: reference.soc.get(ess.id, 0.5) for ess in site.ess()}, peak_so_far_kw=reference.peak_so_far_kw
     )
     problem = build_problem(site, horizon, series, spot, state)
+    if problem.network is None:
+        problem = problem.model_copy(update={"network": network_of_site(site)})
     return {name: getattr(problem, name) for name in Problem.model_fields if name != "horizon"}
 
 
@@ -241,28 +244,39 @@ def replace_field(problem: Problem, path: str, value: Any) -> Problem:
     Parameters
     ----------
     path : str
-        ``<asset id>.<field>``, or ``objective.<field>``.
+        ``<asset id>.<field>``, ``<asset id>.<part>.<field>`` or ``objective.<field>``.
     """
-    name, _, field = path.rpartition(".")
+    name, _, rest = path.partition(".")
     if name == "objective":
-        if field not in type(problem.objective).model_fields:
-            raise ProblemError([f"{path}: objective has no field {field!r}"])
-        objective = type(problem.objective)(**{**dict(problem.objective), field: value})
-        return Problem(**{**dict(problem), "objective": objective})
+        return Problem(**{**dict(problem), "objective": _replaced(problem.objective, rest, value, path)})
     for group in Problem.model_fields:
         held = getattr(problem, group)
         assets = held if isinstance(held, tuple) else (held,)
         for position, asset in enumerate(assets):
-            if getattr(asset, "id", None) != name or group == "id":
+            known = getattr(asset, "id", None)
+            # An id may hold dots itself.
+            if group == "id" or not isinstance(known, str) or not path.startswith(f"{known}."):
                 continue
-            if field not in type(asset).model_fields:
-                known = ", ".join(type(asset).model_fields)
-                raise ProblemError([f"{path}: {name} has no field {field!r}; it has {known}"])
-            changed = type(asset)(**{**dict(asset), field: value})
+            changed = _replaced(asset, path.removeprefix(f"{known}."), value, path)
             rebuilt = (*assets[:position], changed, *assets[position + 1 :]) if isinstance(held, tuple) else changed
             return Problem(**{**dict(problem), group: rebuilt})
     known = ", ".join(str(getattr(asset, "id", "")) for asset in problem.assets())
     raise ProblemError([f"{path}: no asset {name!r} in this case, there are {known}"])
+
+
+def _replaced(spec: Spec, field: str, value: Any, path: str) -> Spec:
+    """A part of a problem with one of its fields, or one of a part inside it, replaced."""
+    name, _, rest = field.partition(".")
+    if name not in type(spec).model_fields:
+        known = ", ".join(type(spec).model_fields)
+        owner = getattr(spec, "id", path.partition(".")[0])
+        raise ProblemError([f"{path}: {owner} has no field {name!r}; it has {known}"])
+    if rest:
+        inner = getattr(spec, name)
+        if not isinstance(inner, Spec):
+            raise ProblemError([f"{path}: {name} has no fields of its own here"])
+        value = _replaced(inner, rest, value, path)
+    return type(spec)(**{**dict(spec), name: value})
 
 
 def case_schema() -> dict[str, Any]:
