@@ -1,4 +1,4 @@
-"""Operation: command an actuator by hand with a reason and an end, hand it back, ask for a new plan."""
+"""Operation: modes by time, commands by hand, new plans, planned interventions, functions and their priorities."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboards.guard import guarded
 from dashboards.roles import may_command
+from dashboards.screens import operation_plan
 from dashboards.session import PageContext, page_context
 from dashboards.views.operation import Actuator, actuators, problems, standing
 from dashboards.widgets import empty, heading, text_table
@@ -18,12 +19,15 @@ def page() -> None:
     """Draw the page."""
     context = page_context()
     heading(context, "Operation", wide_note="limits of the plant always rank above what is asked here")
+    operation_plan.modes(context)
     _standing()
     left, right = st.columns(2, gap="large")
     with left:
         command_form(context)
     with right:
         replan_form(context)
+        operation_plan.interventions(context)
+    operation_plan.functions(context)
 
 
 @st.fragment(run_every="2s")

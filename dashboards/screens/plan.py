@@ -10,6 +10,7 @@ import polars as pl
 import streamlit as st
 
 from dashboards.charts.plan import balance_frame, cost_chart, price_chart, schedule_chart, soc_chart, two_lines_chart
+from dashboards.screens import plan_reasons
 from dashboards.session import PageContext, page_context
 from dashboards.views.plan import (
     cost_frame,
@@ -45,8 +46,12 @@ def page() -> None:
     _figures(record)
     _violations(record)
     _charts(plan.values, record, context)
+    plan_reasons.why(plan, context)
+    plan_reasons.offers(plan, context)
     st.markdown("**Setpoints of the next hour**")
     _next_hour(plan.values, context)
+    plan_reasons.followed(plan, context)
+    plan_reasons.worth(context)
     _history(context, plan)
 
 
@@ -113,7 +118,7 @@ def _next_hour(values: pl.DataFrame, context: PageContext) -> None:
         empty("The plan has no setpoints for the next hour.", "The next plan brings them.")
         return
     st.dataframe(_named(table, times, context), hide_index=True, width="stretch")
-    st.caption("kW. Storage: + discharges, − charges. A limit is the most the asset may produce or take.")
+    st.caption("Storage: + discharges, − charges. A limit is the most the asset may produce or take.")
 
 
 def _history(context: PageContext, plan: ActivePlan) -> None:
@@ -168,7 +173,11 @@ def _plan_title(head: StoredPlan, zone: ZoneInfo) -> str:
 
 
 def _named(table: pl.DataFrame, times: Sequence[str], context: PageContext) -> pl.DataFrame:
-    words = {"active_power_setpoint_kw": "setpoint", "active_power_limit_kw": "limit"}
+    words = {
+        "active_power_setpoint_kw": "setpoint (kW)",
+        "active_power_limit_kw": "limit (kW)",
+        "reactive_power_setpoint_kvar": "reactive (kvar)",
+    }
     return table.select(
         pl.col("asset_id").alias("asset"),
         pl.col("quantity").replace(words).alias("what"),

@@ -8,7 +8,7 @@ import polars as pl
 
 from flexergy_pipelines.grid import Site
 
-SETPOINT_QUANTITIES = ("active_power_setpoint_kw", "active_power_limit_kw")
+SETPOINT_QUANTITIES = ("active_power_setpoint_kw", "active_power_limit_kw", "reactive_power_setpoint_kvar")
 
 COST_NAMES = {
     "energy_import": "Energy bought",

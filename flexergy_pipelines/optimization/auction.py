@@ -45,7 +45,7 @@ _UNITS = {
 
 
 def bids(problem: Problem, plan: Plan) -> pl.DataFrame:
-    """Bids of a plan, one row for each service, direction and auction period.
+    """Bids of a plan, one row for each service, direction ("both" for a symmetric product) and auction period.
 
     Returns
     -------
@@ -53,26 +53,39 @@ def bids(problem: Problem, plan: Plan) -> pl.DataFrame:
         service, product, direction, start, end, bid_kw, price_eur_per_kw_h (what it has to earn at least; null where
         the plan has no shadow prices), market_price_eur_per_kw_h (what it was planned with), sold_kw, revenue_eur.
     """
-    rows = []
-    steps, hours = problem.horizon.steps, problem.horizon.hours
+    rows: list[tuple[object, ...]] = []
     for service in problem.services:
-        block_of = service.blocks(steps)
-        for direction in _directions(service):
-            bid = plan.column(service.id, f"{direction}_bid_kw")
-            market = expand(getattr(service, f"{direction}_price_eur_per_kw_h"), steps)
-            sold = expand(getattr(service, f"sold_{direction}_kw"), steps)
-            duals = plan.duals.get((service.id, f"{direction}_covered"))
-            for block in range(int(block_of[-1]) + 1):
-                inside = np.flatnonzero(block_of == block)
-                length = inside.size * hours
-                least = None if duals is None else max(float(duals[inside].sum()) / length, 0.0)
-                start, end = _period(problem, inside)
-                rows.append(
-                    (service.id, service.kind, direction, start, end, float(bid[inside[0]]), least,
-                     float(market[inside].mean()), float(sold[inside].max()),
-                     float((bid[inside] * market[inside]).sum()) * hours)
-                )  # fmt: skip
+        block_of = service.blocks(problem.horizon.steps)
+        directions = _directions(service)
+        for shown in ["both"] if service.symmetric else directions:
+            parts = directions if shown == "both" else [shown]
+            places = [np.flatnonzero(block_of == block) for block in range(int(block_of[-1]) + 1)]
+            rows += [_bid(problem, plan, service, shown, parts, inside) for inside in places]
     return pl.DataFrame(rows, schema=_BIDS, orient="row")
+
+
+def _bid(  # noqa: PLR0917 - one bid of a plan
+    problem: Problem, plan: Plan, service: Service, shown: str, parts: list[str], inside: np.ndarray
+) -> tuple[object, ...]:
+    """One bid; that of a symmetric product earns and costs what its two directions do together."""
+    steps, hours = problem.horizon.steps, problem.horizon.hours
+    market, earned = 0.0, 0.0
+    least: float | None = 0.0
+    bid, sold = np.zeros(steps), np.zeros(steps)
+    for part in parts:
+        price = expand(getattr(service, f"{part}_price_eur_per_kw_h"), steps)
+        duals = plan.duals.get((service.id, f"{part}_covered"))
+        bid = plan.column(service.id, f"{part}_bid_kw")
+        sold = np.maximum(sold, expand(getattr(service, f"sold_{part}_kw"), steps))
+        market += float(price[inside].mean())
+        earned += float((bid[inside] * price[inside]).sum()) * hours
+        least = None if duals is None or least is None else least + float(duals[inside].sum()) / (inside.size * hours)
+    start, end = _period(problem, inside)
+    asked = None if least is None else max(least, 0.0)
+    first = int(inside[0])
+    return (
+        service.id, service.kind, shown, start, end, float(bid[first]), asked, market, float(sold[inside].max()), earned
+    )  # fmt: skip
 
 
 def unit_capacities(problem: Problem, plan: Plan) -> pl.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as wall_time
 from typing import TYPE_CHECKING, Any, Literal
@@ -273,11 +273,24 @@ def _solved(
 def _deterministic(problem: Problem) -> Plan:
     """The best plan in the time; where steps of bids make it too hard, that of continuous bids, rounded down."""
     try:
-        return solve(problem, TIME_LIMIT_S, mip_gap=MIP_GAP)
+        return explained(problem, solve(problem, TIME_LIMIT_S, mip_gap=MIP_GAP))
     except SolveError:
         if not any(service.min_bid_kw or service.bid_step_kw for service in problem.services):
             raise
         return with_rounded_bids(problem)
+
+
+def explained(problem: Problem, plan: Plan) -> Plan:
+    """The plan with its shadow prices, found again for its own decisions where the time had ended before them."""
+    if plan.duals:
+        return plan
+    try:
+        again = carry_out(problem, decisions_of(problem, plan), time.monotonic() + TIME_LIMIT_S / 2, MIP_GAP)
+    except SolveError:
+        return plan
+    bound = min(plan.bound_eur, again.objective_eur)
+    gap = (again.objective_eur - bound) / max(abs(again.objective_eur), 1e-9)
+    return replace(again, status=plan.status, bound_eur=bound, gap=gap)
 
 
 def with_rounded_bids(problem: Problem, time_limit_s: float = TIME_LIMIT_S) -> Plan:

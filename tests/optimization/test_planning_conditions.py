@@ -158,11 +158,12 @@ def test_a_plan_offers_services_at_market_prices_and_holds_what_was_sold(db: Ten
     assert rounded[1:].max() >= 10
     record = plan_site(db, site.id, "intraday", NOW, because=["tested"])
     bids = pl.DataFrame(record.inputs["bids"])
-    up = bids.filter(pl.col("direction") == "up")
+    up = bids
+    assert bids["direction"].unique().to_list() == ["both"]
     # The block that runs is closed: what was sold in it is held, nothing else; the next blocks are open.
     assert up["bid_kw"][0] == pytest.approx(55.0)
     assert up["start"][1].startswith("2026-06-10T10:00")
-    assert up["market_price_eur_per_kw_h"][1] == pytest.approx(0.1)
+    assert up["market_price_eur_per_kw_h"][1] == pytest.approx(0.2)
     assert (up["bid_kw"][2:] >= 10).all()
     assert (up["price_eur_per_kw_h"] >= 0).all()
     units = pl.DataFrame(record.inputs["units"])
