@@ -326,9 +326,13 @@ def _judge(course: _Course, start: int, stop: int, factor: Values) -> None:
     step, apart = np.diff(x), np.diff(known)
     top = np.maximum(x[1:], x[:-1])
     free = apart > max(3, course.spec.steps(1.0 if course.spec.kind == "pv" else 24.0))
-    cuts = np.flatnonzero((np.abs(step) > JUMP) & (top > course.size + np.log10(FAINT)) | free)
-    first = np.concatenate(([0], cuts + 1))
     ratio = course.ratio[start:stop][known]
+    # Where a load usually leaps and for once does not, its unit may have changed, too.
+    expected = step - np.diff(ratio) if course.spec.kind in ("load", "meter") else np.zeros(step.size)
+    expected = np.nan_to_num(expected)
+    steep = np.maximum(np.abs(step), np.abs(step - expected)) > JUMP
+    cuts = np.flatnonzero(steep & (top > course.size + np.log10(FAINT)) | free)
+    first = np.concatenate(([0], cuts + 1))
     value = course.level(ratio)
     spread = course.spread(top[:, None] - POWERS)
     inner = INNER * (-np.log(spread) - 1.5 * np.log1p((step[:, None] / spread) ** 2 / 2))
@@ -340,7 +344,7 @@ def _judge(course: _Course, start: int, stop: int, factor: Values) -> None:
     closed = np.where(np.arange(POWERS.size) == RIGHT, 0.0, 1e6)
     piece[0] -= _SWITCH[RIGHT] if start == 0 else closed
     piece[-1] -= 0.0 if stop == course.logs.size else closed
-    states = _viterbi(piece, _edges(course, x, cuts, free, apart))
+    states = _viterbi(piece, _edges(course, x, cuts, free, apart, expected[cuts]))
     power = POWERS[np.repeat(states, np.diff(np.concatenate((first, [x.size]))))]
     change = np.concatenate(([0], np.flatnonzero(np.diff(power)) + 1, [power.size]))
     for a, b in zip(change[:-1].tolist(), change[1:].tolist(), strict=True):
@@ -358,11 +362,13 @@ def _like_a_fine_day(ratio: Values) -> bool:
     return bool(known.size > 0 and abs(np.median(known) + 1) < 0.25 and np.std(known) < 0.2)
 
 
-def _edges(course: _Course, x: Values, cuts: Index, free: Mask, apart: Index) -> Values:
+def _edges(course: _Course, x: Values, cuts: Index, free: Mask, apart: Index, expected: Values) -> Values:
     """Log-likelihood of each cut (first axis) for the states before (second) and after (third)."""
     before, after = x[cuts][:, None, None] - POWERS[:, None], x[cuts + 1][:, None, None] - POWERS
     spread = course.spread(np.maximum(before, after))
-    jump = (after - before) / spread
+    jump = after - before
+    as_usual = jump - expected[:, None, None]
+    jump = np.where(np.abs(as_usual) < np.abs(jump), as_usual, jump) / spread
     result = -1.5 * np.log1p(jump**2 / 2) - np.log(spread)
     gap = free[cuts]
     if course.spec.kind == "pv":

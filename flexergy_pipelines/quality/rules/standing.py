@@ -114,7 +114,7 @@ def dead(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
         starts, lengths = _runs(values)
         zero_runs = int((values[starts] == 0).sum())
         days = max(1.0, values.size / spec.steps_per_day)
-        natural = zero_runs > max(12, 0.3 * days) or low < 0.02 * size
+        natural = zero_runs > max(12, 0.3 * days) or low < 0.1 * size
         return mask if natural else zero
     if spec.kind == "pv" and sky is not None:
         starts, lengths = _runs(values)
