@@ -130,6 +130,45 @@ class Driver(Protocol):
         ...
 
 
+class AbsentDriver:
+    """A device that cannot be talked to as it is configured: no data, and the reason, until its site is mended.
+
+    One such device must not keep the others from being controlled.
+
+    Parameters
+    ----------
+    reason : str
+        What is wrong with its configuration.
+    """
+
+    def __init__(self, device: str, assets: Sequence[str], reason: str) -> None:
+        self.device = device
+        self.health = LinkHealth(last_error=reason)
+        self._assets = frozenset(assets)
+        self._reason = reason if reason.startswith(device) else f"{device}: {reason}"
+
+    @property
+    def assets(self) -> frozenset[str]:
+        return self._assets
+
+    async def read(self) -> Mapping[PointKey, float | None]:
+        self.health.failed(self._reason)
+        raise DriverError(self._reason)
+
+    async def write(self, asset_id: str, quantity: str, value: float) -> None:
+        raise DriverError(f"{self._reason} ({asset_id}: {quantity} {value:g} was not sent)")
+
+    def takes_schedule(self, asset_id: str) -> bool:
+        del asset_id
+        return False
+
+    async def write_schedule(self, asset_id: str, start: datetime, values: Sequence[float]) -> None:
+        raise DriverError(f"{self._reason} (schedule of {asset_id}, {len(values)} values from {start}, was not sent)")
+
+    async def close(self) -> None:
+        self.health.connected = False
+
+
 @dataclass
 class MemoryDriver:
     """A device inside this process: a dictionary of values. For simulated days and tests.

@@ -8,7 +8,7 @@ from typing import Any
 
 from control_loop.protocols import iec104, iec61850
 from control_loop.protocols.addressing import by_name, by_rule
-from control_loop.protocols.base import Driver
+from control_loop.protocols.base import AbsentDriver, Driver
 from control_loop.protocols.dlms import DlmsDriver
 from control_loop.protocols.modbus import ModbusDriver
 from control_loop.protocols.modbus_line import ModbusLine, SerialBus, TcpLine
@@ -22,6 +22,7 @@ from control_loop.protocols.talq import TalqDriver
 from flexergy_pipelines.grid import Device, EvChargingManager, Site, load_template, points_of
 from flexergy_pipelines.grid.ratings import rated_power_kw
 from flexergy_pipelines.grid.tls import client_context, server_context
+from flexergy_pipelines.logs import get_logger
 from flexergy_pipelines.metering.keys import credentials_of
 from flexergy_pipelines.settings import Settings, read_endpoints
 
@@ -33,15 +34,20 @@ CERTIFICATES = "certificates"
 def drivers_of(site: Site, settings: Settings) -> list[Driver]:
     """A driver for each device of the site that has assets behind it.
 
-    Addresses that the devices' host has published win over those of the configuration.
-
-    Raises
-    ------
-    ValueError
-        A device's protocol is not one the loop speaks, or its connection does not fit its assets.
+    Addresses that the devices' host has published win over those of the configuration. A device that cannot be talked
+    to as it is configured gets a driver that says so.
     """
     shared = Shared()
-    return [driver_of(site, device, settings, shared) for device in site.devices() if device.assets]
+    drivers: list[Driver] = []
+    for device in site.devices():
+        if not device.assets:
+            continue
+        try:
+            drivers.append(driver_of(site, device, settings, shared))
+        except ValueError as error:
+            get_logger(__name__).error("device cannot be talked to", site=site.id, device=device.id, error=str(error))
+            drivers.append(AbsentDriver(device.id, [asset.id for asset in device.assets], str(error)))
+    return drivers
 
 
 @dataclass
@@ -58,7 +64,7 @@ def driver_of(site: Site, device: Device, settings: Settings, shared: Shared) ->
     Raises
     ------
     ValueError
-        See `drivers_of`.
+        Its protocol is not one the loop speaks, or its connection does not fit its assets.
     """
     match device.connection.protocol:
         case "modbus_tcp" | "modbus_rtu":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,14 @@ import yaml
 from typer.testing import CliRunner
 
 from control_loop.protocols.addressing import by_name
+from control_loop.protocols.base import DriverError
 from control_loop.protocols.cli import app
+from control_loop.protocols.factory import drivers_of
 from control_loop.protocols.scl import SclError, read_scl
-from flexergy_pipelines.grid import Connection, load_template
+from flexergy_pipelines.grid import Connection, Controller, load_template
 from flexergy_pipelines.grid.connection import ObjectPoint
+from flexergy_pipelines.grid.samples import sample_site
+from flexergy_pipelines.settings import Settings
 
 FILE = Path(__file__).with_name("data") / "storage.scd"
 
@@ -76,3 +81,23 @@ def test_names_of_objects_must_fit_the_assets_and_schedules_must_be_whole() -> N
     assert kept.heartbeat is not None
     with pytest.raises(ValueError, match="neither read nor write"):
         ObjectPoint(quantity="soc")
+
+
+def test_one_device_that_is_configured_wrongly_does_not_keep_the_site_from_being_controlled(tmp_path: Path) -> None:
+    site = sample_site("microgrid")
+
+    def wrong(controller: Controller) -> Controller:
+        if controller.id != "res-1":
+            return controller
+        objects = (ObjectPoint(asset="pv-9", quantity="active_power_kw", read="1"),)
+        told = {"protocol": "iec104", "objects": objects}
+        return controller.model_copy(update={"connection": controller.connection.model_copy(update=told)})
+
+    broken = site.model_copy(update={"controllers": tuple(wrong(c) for c in site.controllers)})
+    drivers = {driver.device: driver for driver in drivers_of(broken, Settings(tmp_path, None, "demo"))}
+    assert set(drivers) == {device.id for device in site.devices() if device.assets}
+    assert drivers["res-1"].assets == {"pv-1", "wind-1"}
+    with pytest.raises(DriverError, match="res-1: object of active_power_kw: asset pv-9 is not one of pv-1, wind-1"):
+        asyncio.run(drivers["res-1"].read())
+    with pytest.raises(DriverError, match="was not sent"):
+        asyncio.run(drivers["res-1"].write("pv-1", "active_power_limit_kw", 1.0))
