@@ -121,8 +121,10 @@ def write_chart(result: StudyResult, path: Path, title: str) -> None:
     problem, plan = result.problem, result.plan
     times = plan.horizon.times()
     rcParams["svg.hashsalt"] = "flexergy"  # the same picture twice is the same file
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    power, soc, price = figure.subplots(3, 1, sharex=True, height_ratios=[3, 1.4, 1.4])
+    island = problem.grid is None
+    figure = Figure(figsize=(11, 5.6 if island else 7), layout="constrained")
+    panels = figure.subplots(2 if island else 3, 1, sharex=True, height_ratios=[3, 1.4] if island else [3, 1.4, 1.4])
+    power, soc, last = panels[0], panels[1], panels[-1]
     for asset in problem.assets():
         name = f"{getattr(asset, 'id', '')}.active_power_kw"
         if name in plan.schedule.columns:
@@ -139,10 +141,10 @@ def write_chart(result: StudyResult, path: Path, title: str) -> None:
     if problem.grid is not None:
         for field, label in (("import_price_eur_per_kwh", "buy"), ("export_price_eur_per_kwh", "sell")):
             values = np.broadcast_to(getattr(problem.grid, field), len(times))
-            price.step(times, values * 1000, where="post", label=label)
-        price.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-    price.set_ylabel("price (EUR/MWh)")
-    price.set_xlabel("time (UTC)")
+            last.step(times, values * 1000, where="post", label=label)
+        last.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+        last.set_ylabel("price (EUR/MWh)")
+    last.set_xlabel("time (UTC)")
     cost = f"{plan.objective_eur:,.2f} EUR, {plan.status}"
     power.set_title(f"{title}: {cost}", loc="left")
     figure.savefig(path, format="svg", metadata={"Date": None})
