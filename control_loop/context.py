@@ -108,6 +108,8 @@ class Context:
         Seconds since the previous cycle, bounded, so that a late cycle does not turn into a big ramp step.
     mode : Mode or None
         Operation mode in force; None runs the plan.
+    exchange_noise_kw : float
+        Standard deviation of what the exchange moves by between two cycles on its own.
     last : mapping
         What each actuator was told last.
     last_fresh : mapping
@@ -127,6 +129,7 @@ class Context:
     commands: Sequence[ManualCommand] = ()
     grid_limits: Sequence[GridOperatorLimit] = ()
     mode: Mode | None = None
+    exchange_noise_kw: float = 0.0
     last: Mapping[str, SentState] = field(default_factory=dict)
     last_fresh: Mapping[str, float] = field(default_factory=dict)
     loads: Mapping[str, LoadState] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from control_loop.context import Context, GridOperatorLimit, LoadState, ManualCo
 from control_loop.dispatch import Dispatcher, Setpoint
 from control_loop.engine import decide
 from control_loop.exchange import ExchangeController
+from control_loop.exchange_noise import ExchangeNoise
 from control_loop.following import FollowWatch
 from control_loop.frequency import FrequencyService
 from control_loop.frozen import FrozenWatch
@@ -138,6 +139,7 @@ class ControlCycle:
         self._loads: dict[str, LoadState] = {}
         self._frozen = FrozenWatch(model)
         self._follow = FollowWatch()
+        self._noise = ExchangeNoise()
         self._last_monotonic: float | None = None
         self._began = clock.monotonic()
         self._scheduled: dict[str, tuple[int, datetime]] = {}
@@ -165,6 +167,7 @@ class ControlCycle:
             readbacks = {a.asset_id: context.fresh(a.asset_id, a.quantity) for a in actuators}
             without_effect = dispatcher.check(readbacks, self.cycle) | without_effect
         context = self._context(now)
+        context = replace(context, exchange_noise_kw=self._noise.update(context))
         context = replace(context, requests=[r for c in self.controllers for r in c.requests(context)])
         outcome = decide(context)
         self._loads = next_load_states(context, {name: d.value for name, d in outcome.decisions.items()})

@@ -17,6 +17,8 @@ from control_loop.requests import Layer, Request
 _IMPORT_ORDER = ("ess", "genset", "controllable_load", "ev")
 _EXPORT_ORDER = ("ess", "genset", "pv", "wind")
 _SMALL_KW = 1e-9
+NOISE_DEVIATIONS = 2.5
+NOISE_MARGIN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ def pcc_limits(context: Context, margin_fraction: float = 0.01) -> PccLimits:
     Parameters
     ----------
     margin_fraction : float
-        Share of each limit that is kept free for what moves between two cycles.
+        Share of each limit that is kept free for what moves between two cycles; where it moves more, the margin is
+        2.5 times its standard deviation, at most 5 % of the limit. With 0 there is no margin.
     """
     lower, upper = -context.model.export_limit_kw, context.model.import_limit_kw
     reason = f"PCC limits {lower:g}..{upper:g} kW"
@@ -46,9 +49,14 @@ def pcc_limits(context: Context, margin_fraction: float = 0.01) -> PccLimits:
         if limit.maximum is not None and limit.maximum < upper:
             upper, reason = max(limit.maximum, lower), limit.reason
     half = (upper - lower) / 2
-    return PccLimits(
-        lower + min(margin_fraction * abs(lower), half), upper - min(margin_fraction * abs(upper), half), reason
-    )
+
+    def margin(limit_kw: float) -> float:
+        if margin_fraction <= 0:
+            return 0.0
+        noise = min(NOISE_DEVIATIONS * context.exchange_noise_kw, NOISE_MARGIN * abs(limit_kw))
+        return min(max(margin_fraction * abs(limit_kw), noise), half)
+
+    return PccLimits(lower + margin(lower), upper - margin(upper), reason)
 
 
 @dataclass(frozen=True, slots=True)

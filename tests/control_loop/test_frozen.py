@@ -85,7 +85,6 @@ def test_a_plant_that_moves_raises_nothing() -> None:
         assert alarms(report) == set()
 
 
-@pytest.mark.requirement("energy.08.1")
 def test_a_meter_that_repeats_itself_is_lost_and_the_site_goes_to_safe_values() -> None:
     plant = Plant()
     plant.run(20)
