@@ -8,12 +8,13 @@ import dataclasses
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from control_loop.protocols import iec104, iec61850
 from control_loop.protocols.addressing import by_name
 from control_loop.protocols.base import Driver, DriverError
 from control_loop.protocols.factory import CERTIFICATES, Shared, driver_of
@@ -27,7 +28,6 @@ from plant_simulator.fronts import make_front
 from tests.control_loop.wire_bench import Bench, on_the_wire
 from tests.plant_simulator.fakes import make_plant
 
-STATION = Path(__file__).with_name("iec104_station.py")
 SETPOINT = "active_power_setpoint_kw"
 MUTUAL = TlsFiles(ca="ca.pem", certificate="manager.pem", key="manager.key")
 
@@ -90,6 +90,47 @@ def test_modbus_security_carries_values_and_setpoints(home: Path) -> None:
     over_modbus(home, MUTUAL, talk)
 
 
+@contextlib.asynccontextmanager
+async def beside(script: str, module: str, home: Path, objects: Sequence[ObjectPoint]) -> AsyncIterator[ObjectDriver]:
+    """The driver of a device that a script serves with its library's own TLS."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    served = await asyncio.create_subprocess_exec(
+        sys.executable, str(Path(__file__).with_name(script)), str(port), str(home / CERTIFICATES),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert served.stdout is not None
+    while (await served.stdout.readline()).strip() != b"ready":
+        assert served.returncode is None
+    wanted = {"ess-1": frozenset(item.quantity for item in objects)}
+    driver = ObjectDriver(
+        ObjectHub(module),
+        "esc-1",
+        by_name("esc-1", objects, ["ess-1"], wanted),
+        address=lambda: ("127.0.0.1", port),
+        assets=["ess-1"],
+        unit_id=7,
+        more={"tls": {"files": MUTUAL.model_dump(), "folder": str(home / CERTIFICATES)}},
+    )
+    try:
+        yield driver
+    finally:
+        await driver.close()
+        served.kill()
+        await served.communicate()
+
+
+async def shown(driver: ObjectDriver, wished: dict[str, float]) -> None:
+    """Wait until the driver shows just this."""
+    async with asyncio.timeout(40):
+        while True:
+            with contextlib.suppress(DriverError):
+                if {quantity: value for (_, quantity), value in (await driver.read()).items()} == wished:
+                    return
+            await asyncio.sleep(0.05)
+
+
 @pytest.mark.requirement("com.01.1")
 def test_double_and_single_commands_reach_a_station_with_tls_of_its_own_library(home: Path) -> None:
     objects = (
@@ -99,46 +140,23 @@ def test_double_and_single_commands_reach_a_station_with_tls_of_its_own_library(
     )
 
     async def check() -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        station = await asyncio.create_subprocess_exec(
-            sys.executable, str(STATION), str(port), str(home / CERTIFICATES),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert station.stdout is not None
-        assert (await station.stdout.readline()).strip() == b"ready"
-        wanted = {"ess-1": frozenset({"available", "running", "active_power_kw"})}
-        driver = ObjectDriver(
-            ObjectHub("control_loop.protocols.iec104_worker"),
-            "esc-1",
-            by_name("esc-1", objects, ["ess-1"], wanted),
-            address=lambda: ("127.0.0.1", port),
-            assets=["ess-1"],
-            unit_id=7,
-            more={"tls": {"files": MUTUAL.model_dump(), "folder": str(home / CERTIFICATES)}},
-        )
-
-        async def until(wished: dict[str, float]) -> None:
-            async with asyncio.timeout(40):
-                while True:
-                    with contextlib.suppress(DriverError):
-                        shown = {quantity: value for (_, quantity), value in (await driver.read()).items()}
-                        if shown == wished:
-                            return
-                    await asyncio.sleep(0.05)
-
-        try:
-            await until({"available": 0.0, "running": 0.0, "active_power_kw": 12.5})
+        async with beside("iec104_station.py", iec104.WORKER, home, objects) as driver:
+            await shown(driver, {"available": 0.0, "running": 0.0, "active_power_kw": 12.5})
             await driver.write("ess-1", "available", 1.0)
             await driver.write("ess-1", "running", 1.0)
-            await until({"available": 1.0, "running": 1.0, "active_power_kw": 12.5})
+            await shown(driver, {"available": 1.0, "running": 1.0, "active_power_kw": 12.5})
             await driver.write("ess-1", "available", 0.0)
-            await until({"available": 0.0, "running": 1.0, "active_power_kw": 12.5})
-        finally:
-            await driver.close()
-            station.kill()
-            await station.communicate()
+            await shown(driver, {"available": 0.0, "running": 1.0, "active_power_kw": 12.5})
+
+    asyncio.run(check())
+
+
+@pytest.mark.soak
+def test_an_iec61850_server_with_tls_of_its_own_library_is_read(home: Path) -> None:
+    async def check() -> None:
+        objects = (ObjectPoint(quantity="active_power_kw", read="FLXesc1/GGIO1.AnIn1"),)
+        async with beside("iec61850_tls_server.py", iec61850.WORKER, home, objects) as driver:
+            await shown(driver, {"active_power_kw": 0.0})
 
     asyncio.run(check())
 
