@@ -12,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexergy_pipelines.quality.profile import by_day, usual
-from flexergy_pipelines.quality.runs import runs_of
 
 Values = NDArray[np.float64]
 
 ENERGY_TOLERANCE = 0.02  # share of a day's energy by which register and integrated power may differ
 BALANCE_TOLERANCE = 0.03  # share of the flow by which sub-meters may differ from the main meter beyond losses
 LEAST_KNOWN = 0.8  # share of a day that must be known for a verdict
-SWAP_GAIN = 0.35  # an exchange must leave at most this share of the error
+SWAP_GAIN = 0.15  # logarithm by which an exchange must lessen each day's error
+SWAP_SUM = 1.5  # the same summed over its days
 SWAP_DAYS = 2  # days in a row on which phases must look exchanged
 DRIFT_DAYS = 3  # days in a row on which a clock must be off
+DRIFT_GAIN = 0.006  # by which a shift must better each day's correlation
+DRIFT_SUM = 0.15  # the same summed over its days
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +132,24 @@ def swapped_phases(phases: dict[str, Values], step_minutes: float, first_slot: i
     courses = {name: usual(values, per_day, first_slot) for name, values in phases.items()}
 
     def misfit(values: str, course: str) -> Values:
-        days = by_day((phases[values] - courses[course]) ** 2, per_day, first_slot)
+        days = by_day(np.abs(phases[values] - courses[course]), per_day, first_slot)
         return np.nansum(days, axis=1) / np.maximum(np.isfinite(days).sum(axis=1), 1)
 
     swaps = []
     for one, other in combinations(phases, 2):
         straight = misfit(one, one) + misfit(other, other)
         crossed = misfit(one, other) + misfit(other, one)
-        exchanged = (straight > 0) & (crossed < SWAP_GAIN * straight)
-        swaps += [
-            Swap((one, other), start, stop - 1) for start, stop in runs_of(exchanged) if stop - start >= SWAP_DAYS
-        ]
+        known = (straight > 0) & (crossed > 0)
+        gain = np.log(np.divide(straight, crossed, out=np.ones(known.size), where=known))
+        # One odd day must neither make an exchange nor end one.
+        found = _best_stretches(np.clip(gain, -1.0, 1.0) - SWAP_GAIN, SWAP_DAYS, SWAP_SUM)
+        swaps += [Swap((one, other), start, stop - 1) for start, stop in found]
     return sorted(swaps, key=lambda swap: swap.first_day)
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A clock that is off: values come `minutes` late (negative: early) from `first_day` to `last_day`, on average."""
+    """A clock that is off: values come `minutes` late (negative: early) from `first_day` to `last_day`."""
 
     minutes: float
     first_day: int
@@ -165,14 +168,44 @@ def clock_drift(values: Values, reference: Values, step_minutes: float, first_sl
     reach = max(1, min(per_day // 8, 24))
     lags = np.arange(-reach, reach + 1)
     scores = np.stack([_similarity(np.roll(values, -lag), reference, per_day, first_slot) for lag in lags])
-    best = lags[np.argmax(scores, axis=0)]
-    gain = scores.max(axis=0) - scores[reach]
-    off = (best != 0) & (gain > 0.02) & (scores.max(axis=0) > 0.5)
-    return [
-        Drift(float(np.mean(best[start:stop])) * step_minutes, start, stop - 1)
-        for start, stop in runs_of(off)
-        if stop - start >= DRIFT_DAYS
-    ]
+    gains = np.clip(scores - scores[reach], -0.3, 0.3) - DRIFT_GAIN
+    gains[:, scores.max(axis=0) < 0.5] = -DRIFT_GAIN
+    return sorted(_drifts(gains, lags, step_minutes, 0), key=lambda drift: drift.first_day)
+
+
+def _drifts(gains: Values, lags: NDArray[np.int64], step_minutes: float, first: int) -> list[Drift]:
+    """The stretch and shift with the largest gain, and those before and after it."""
+    best: tuple[float, int, int, int] | None = None
+    for number in range(lags.size):
+        for start, stop in _best_stretches(gains[number], DRIFT_DAYS, DRIFT_SUM, most=1):
+            total = float(gains[number, start:stop].sum())
+            if lags[number] != 0 and (best is None or total > best[0]):
+                best = (total, number, start, stop)
+    if best is None:
+        return []
+    _, number, start, stop = best
+    found = Drift(float(lags[number]) * step_minutes, first + start, first + stop - 1)
+    before = _drifts(gains[:, :start], lags, step_minutes, first)
+    return [*before, found, *_drifts(gains[:, stop:], lags, step_minutes, first + stop)]
+
+
+def _best_stretches(worth: Values, least: int, total: float, most: int = 1000) -> list[tuple[int, int]]:
+    """Stretches of days whose summed worth is largest, best first: at least `least` days and `total` in sum."""
+    found: list[tuple[int, int]] = []
+    open_parts = [(0, worth.size)]
+    while open_parts and len(found) < most:
+        low, high = open_parts.pop()
+        running, start, best = 0.0, low, (0.0, low, low)
+        for i in range(low, high):
+            if running <= 0:
+                running, start = 0.0, i
+            running += float(worth[i])
+            if running > best[0]:
+                best = (running, start, i + 1)
+        if best[0] >= total and best[2] - best[1] >= least:
+            found.append((best[1], best[2]))
+            open_parts += [(low, best[1]), (best[2], high)]
+    return found
 
 
 def _similarity(values: Values, reference: Values, per_day: int, first_slot: int) -> Values:

@@ -29,7 +29,7 @@ _CODE: Final = {name: code for code, name in enumerate(("", *flags.DESCRIPTIONS)
 # What a battery, a state or the whole exchange did follows from control, not from the day of the week.
 SIMILAR_DAY_KINDS: Final = frozenset({"load", "pv", "wind", "ev", "meter"})
 TRIAL_VALUES = 24_000  # values at most in the gaps that are cut into known stretches
-TRIALS = (300, 500)  # such gaps, of one value and of many
+TRIALS = (300, 1000)  # such gaps; the fewer values a series has, the more of them are needed and cost little
 LEAST_TRIALS = 12
 PLAIN: Final = 6  # estimates that look at nothing but the surroundings of the gap
 PULL: Final = 0.05  # towards the weights of the neighbouring distance
@@ -285,7 +285,8 @@ class _Estimator:
         """Starts of known stretches to cut gaps into, spread over the series, always the same ones."""
         free = self._free
         least, most = TRIALS
-        trials = min(least + 20 * (length - 1), most, max(TRIAL_VALUES // length, least))
+        enough = int(np.clip(12_000_000 // self.values.size + 20 * (length - 1), least, most))
+        trials = min(enough, max(TRIAL_VALUES // length, least))
         if free.size <= trials:
             return free
         return np.sort(np.random.default_rng(0).choice(free, trials, replace=False))

@@ -161,6 +161,11 @@ class _Course:
             corrected=corrected,
         )
 
+    @property
+    def long_gap(self) -> int:
+        """Values after whose lack nothing is expected of the next one: the night of PV, a day of others."""
+        return max(3, self.spec.steps(1.0 if self.spec.kind == "pv" else 24.0))
+
     def suspicious(self) -> list[tuple[int, int]]:
         """Stretches with values that are out of proportion, or between jumps that are."""
         with np.errstate(invalid="ignore"):
@@ -325,7 +330,7 @@ def _judge(course: _Course, start: int, stop: int, factor: Values) -> None:
     x = logs[known]
     step, apart = np.diff(x), np.diff(known)
     top = np.maximum(x[1:], x[:-1])
-    free = apart > max(3, course.spec.steps(1.0 if course.spec.kind == "pv" else 24.0))
+    free = apart > course.long_gap
     ratio = course.ratio[start:stop][known]
     # Where a load usually leaps and for once does not, its unit may have changed, too.
     expected = step - np.diff(ratio) if course.spec.kind in ("load", "meter") else np.zeros(step.size)
@@ -344,7 +349,7 @@ def _judge(course: _Course, start: int, stop: int, factor: Values) -> None:
     closed = np.where(np.arange(POWERS.size) == RIGHT, 0.0, 1e6)
     piece[0] -= _SWITCH[RIGHT] if start == 0 else closed
     piece[-1] -= 0.0 if stop == course.logs.size else closed
-    states = _viterbi(piece, _edges(course, x, cuts, free, apart, expected[cuts]))
+    states = _viterbi(piece, _edges(course, x, cuts, apart[cuts], expected[cuts]))
     power = POWERS[np.repeat(states, np.diff(np.concatenate((first, [x.size]))))]
     change = np.concatenate(([0], np.flatnonzero(np.diff(power)) + 1, [power.size]))
     for a, b in zip(change[:-1].tolist(), change[1:].tolist(), strict=True):
@@ -362,7 +367,7 @@ def _like_a_fine_day(ratio: Values) -> bool:
     return bool(known.size > 0 and abs(np.median(known) + 1) < 0.25 and np.std(known) < 0.2)
 
 
-def _edges(course: _Course, x: Values, cuts: Index, free: Mask, apart: Index, expected: Values) -> Values:
+def _edges(course: _Course, x: Values, cuts: Index, apart: Index, expected: Values) -> Values:
     """Log-likelihood of each cut (first axis) for the states before (second) and after (third)."""
     before, after = x[cuts][:, None, None] - POWERS[:, None], x[cuts + 1][:, None, None] - POWERS
     spread = course.spread(np.maximum(before, after))
@@ -370,11 +375,11 @@ def _edges(course: _Course, x: Values, cuts: Index, free: Mask, apart: Index, ex
     as_usual = jump - expected[:, None, None]
     jump = np.where(np.abs(as_usual) < np.abs(jump), as_usual, jump) / spread
     result = -1.5 * np.log1p(jump**2 / 2) - np.log(spread)
-    gap = free[cuts]
+    gap = apart > course.long_gap
     if course.spec.kind == "pv":
         result[gap] = 0.0
     else:
-        wide = spread * np.sqrt(np.minimum(apart[cuts], course.spec.steps(24.0)))[:, None, None]
+        wide = spread * np.sqrt(np.minimum(apart, course.spec.steps(24.0)))[:, None, None]
         result[gap] = (-1.5 * np.log1p(((after - before) / wide) ** 2 / 2))[gap]
     return result - _SWITCH
 
