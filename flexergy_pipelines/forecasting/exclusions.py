@@ -85,8 +85,10 @@ def uncurtailed(measured: pl.DataFrame, limits: pl.DataFrame, available: pl.Data
     frame = measured.join(limits.select("time", "limit_kw"), on="time", how="left", maintain_order="left")
     frame = frame.join(available.select("time", "available_kw"), on="time", how="left", maintain_order="left")
     binding = (pl.col("value") >= pl.col("limit_kw") - margin).fill_null(value=False)
-    if target.capacity is not None:
-        binding &= pl.col("limit_kw") < target.capacity - margin
+    # consumers have no rated power here: the highest limit ever sent is the one that holds nothing back
+    free = limits["limit_kw"].max() if target.capacity is None else target.capacity
+    if isinstance(free, int | float):
+        binding &= pl.col("limit_kw") < free - margin
     held = (pl.col("available_kw") - pl.col("value") > HELD / TOLERANCE * margin).fill_null(value=False)
     possible = pl.max_horizontal("available_kw", "value")
     restored = pl.when(pl.col("available_kw").is_not_null()).then(possible)

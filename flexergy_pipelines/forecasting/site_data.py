@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 HISTORY_DAYS = 400
 AVAILABLE = "available_power_kw"
+SERVING_LIMITS_DAYS = 60
+"""How far back forecasts look for limits that held the measured power down [d]; trainings look at all."""
 _EMPTY = pl.DataFrame(schema={"time": pl.Datetime("us", "UTC"), "value": pl.Float64})
 _NOTHING = pl.DataFrame(schema={"time": pl.Datetime("us", "UTC"), "value": pl.Float64, "flag": pl.String})
 
@@ -43,7 +45,7 @@ def read_histories(
     dict of polars.DataFrame
         By target name: ``time, value``; empty where there is nothing.
     """
-    measured = read_measured(db, site_id, targets, now, days)
+    measured = read_measured(db, site_id, targets, now, days, limits_days=SERVING_LIMITS_DAYS)
     return {name: frame.select("time", "value").drop_nulls() for name, frame in measured.items()}
 
 
@@ -72,9 +74,19 @@ def read_lessons(db: TenantStore, site: Site, targets: list[Target], now: dateti
 
 
 def read_measured(
-    db: TenantStore, site_id: str, targets: list[Target], now: datetime, days: int, *, curtailment: bool = True
+    db: TenantStore,
+    site_id: str,
+    targets: list[Target],
+    now: datetime,
+    days: int,
+    *,
+    curtailment: bool = True,
+    limits_days: int | None = None,
 ) -> dict[str, pl.DataFrame]:
-    """History of each target with its flags: ``time, value, flag`` and, for powers, ``curtailed``."""
+    """History of each target with its flags: ``time, value, flag`` and, for powers, ``curtailed``.
+
+    Limits are looked at for the last `limits_days` only (None: all): setpoints come by the minute.
+    """
     from flexergy_pipelines.store.limits import read_limits
 
     start = now - timedelta(days=days)
@@ -84,7 +96,8 @@ def read_measured(
         points = [(target.asset_id, target.quantity) for target in power]
         possible = [(target.asset_id, AVAILABLE) for target in power if target.kind in ("pv", "wind") and curtailment]
         values = _clean_then_raw(db, site_id, [*points, *possible], start, now)
-        limits = read_limits(db, site_id, start, now) if curtailment else None
+        since = start if limits_days is None else max(start, now - timedelta(days=limits_days))
+        limits = read_limits(db, site_id, since, now) if curtailment else None
         for target in power:
             frame = values[target.asset_id, target.quantity]
             if limits is not None:

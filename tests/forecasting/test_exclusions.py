@@ -137,6 +137,10 @@ def test_settings_that_cannot_be_meant_are_refused_with_field_and_value(change: 
 
 def test_loads_are_held_back_by_limits_too() -> None:
     measured = history(1, value=50.0).drop("curtailed")
-    found = uncurtailed(measured, at(measured, 3, limit_kw=50.0), NO_REPORT, LOAD)
-    assert found["value"][3] is None
+    limits = pl.concat([at(measured, 3, limit_kw=50.0), at(measured, 4, limit_kw=80.0)])
+    found = uncurtailed(measured, limits, NO_REPORT, LOAD)
+    assert (found["value"][3], found["value"][4]) == (None, 50.0)
+    # a limit at its rated power, sent all the time, holds nothing back
+    always = measured.select("time", limit_kw=pl.lit(50.0))
+    assert not uncurtailed(measured, always, NO_REPORT, LOAD)["curtailed"].any()
     assert not uncurtailed(measured, NO_LIMITS, NO_REPORT, LOAD)["curtailed"].any()
