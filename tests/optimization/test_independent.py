@@ -1,6 +1,6 @@
-"""The plan's cost against a plain full-binary program, written apart, on 140 random problems.
+"""The plan's cost against a plain full-binary program, written apart, on 160 random problems.
 
-Sixty more, over all blocks, stand in `test_independent_blocks`.
+Forty more, over all blocks, stand in `test_independent_blocks`.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def as_problem(case: Case) -> Problem:
 @pytest.mark.requirement("uc.3", "module.genset", "energy.12.3")
 @pytest.mark.parametrize("block", range(10))
 def test_cost_equals_that_of_the_full_binary_program(block):
-    for seed in range(block * 14, block * 14 + 14):
+    for seed in range(block * 16, block * 16 + 16):
         case = random_case(seed)
         problem = as_problem(case)
         plan = solve(problem, 30.0, mip_gap=0.0)

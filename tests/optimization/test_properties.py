@@ -143,7 +143,7 @@ def sites(draw: st.DrawFn) -> Problem:
 
 
 @pytest.mark.requirement("uc.3", "energy.14.6", "module.load_controller")
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(problem=sites())
 def test_every_plan_is_physical_and_no_dearer_than_idle_storage(problem):
     plan = solve(problem, 20.0, mip_gap=1e-6)
