@@ -20,6 +20,8 @@ WINDOW_DAYS = 90
 MIN_ERRORS = 72
 # a model has to beat the incumbent by this share before it takes over
 CHURN = 0.01
+# and so much better than the ensemble before it serves alone: the lead of a single model rarely lasts
+ALONE = 0.02
 # a member with so many times the error of the best one only adds noise
 POOR = 1.6
 # weights by the inverse of this power of the error: the square of Bates and Granger lets poor members in too far
@@ -119,7 +121,9 @@ def mix_of(truth: Floats, forecasts: dict[str, Floats], *, squared: bool, incumb
     weights = _weights(truth, {name: forecasts[name] for name in passed}, {name: members[name] for name in passed})
     errors = naives | members | {ENSEMBLE: loss(truth, weighted(forecasts, weights), squared)}
     eligible = [*passed, ENSEMBLE]
-    champion = min(eligible, key=lambda name: errors[name])
+    champion = min(passed, key=lambda name: errors[name])
+    if errors[champion] > errors[ENSEMBLE] * (1 - ALONE):
+        champion = ENSEMBLE
     if incumbent in eligible and errors[incumbent] <= errors[champion] * (1 + CHURN):
         champion = incumbent
     return Mix(weights, champion, best_naive, errors)
