@@ -1,7 +1,8 @@
 """What a plan offers at the markets: bids with quantity and price, what each unit can give, and the system's capacity.
 
 A bid's price is what holding the power costs the plan: the shadow price of covering one more kilowatt over the block,
-with every whole-number decision as it is. Below it the bid would lose money.
+with every whole-number decision as it is; never more than the market price that the bid was planned with, at which it
+was worth while. Below it the bid would lose money.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from flexergy_pipelines.optimization.specs import Battery
 from flexergy_pipelines.optimization.specs_market import Service
 
 TIME = pl.Datetime("us", "UTC")
+LEAST_BID_KW = 1e-6
 _BIDS = {
     "service": pl.String,
     "product": pl.String,
@@ -83,6 +85,9 @@ def _bid(  # noqa: PLR0917 - one bid of a plan
     start, end = _period(problem, inside)
     asked = None if least is None else max(least, 0.0)
     first = int(inside[0])
+    # At a step of bids, or at its end, the shadow price is that of the next kilowatt, which is dearer than those bid.
+    if asked is not None and bid[first] > LEAST_BID_KW and sold[inside].max() <= 0:
+        asked = min(asked, max(market, 0.0))
     return (
         service.id, service.kind, shown, start, end, float(bid[first]), asked, market, float(sold[inside].max()), earned
     )  # fmt: skip

@@ -17,7 +17,12 @@ from flexergy_pipelines.optimization.series import FloatArray
 MOVES_KW = 1e-2
 SMALL_SHARE = 0.02
 MATTERS_EUR = 1e-7
-_NO_LIMITS = {"balance", "stored_energy", "switching", "segments_charge", "segments_discharge"}
+# Book-keeping, and decisions that are whole: neither is a limit that someone could move a little.
+_NO_LIMITS = {
+    "balance", "stored_energy", "switching", "segments_charge", "segments_discharge", "activation", "up_covered",
+    "down_covered", "on", "start", "stop", "active", "up_offered", "down_offered", "up_bid_steps", "down_bid_steps",
+}  # fmt: skip
+_WHOLE = "curtail_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ def binding_limits(plan: Plan, step: int) -> list[Binding]:
     found = []
     for source, is_bound in ((plan.bound_duals, True), (plan.duals, False)):
         for (asset_id, name), duals in source.items():
-            if duals.size != plan.schedule.height or name in _NO_LIMITS:
+            if duals.size != plan.schedule.height or name in _NO_LIMITS or name.startswith(_WHOLE):
                 continue
             # That an unused variable stands at zero is no limit; that a store stands empty is one.
             unused = is_bound and duals[step] > 0 and name != "energy_kwh"
