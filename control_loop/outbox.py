@@ -190,7 +190,7 @@ class Outbox:
             gateway.write_live(live)
         if standing is not None:
             self._tell_alarms(standing)
-        self._upload()
+        self.upload()
 
     def _each(self, waiting: list[Any], send: Callable[[Any], None]) -> None:
         while waiting:
@@ -210,7 +210,8 @@ class Outbox:
             self._gateway.clear_alarm(key)
             self._told.discard(key)
 
-    def _upload(self) -> None:
+    def upload(self) -> None:
+        """Give the store what waits in the spool, until it is empty or `stop` was called."""
         while not self._stop.is_set():
             batches = self._spool.peek(UPLOAD_BATCHES)
             for kind, send in ((READINGS, self._gateway.write_readings), (SETPOINTS, self._gateway.write_setpoints)):

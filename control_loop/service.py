@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -183,7 +183,7 @@ class ControlService:
         event_loop = asyncio.get_running_loop()
         name = f"{self.settings.tenant}-{site.id}"
         lease = CounterLease(store, self._instance, clock.monotonic)
-        if not await self._hold(lease, running.stop, site.id):
+        if not await self._hold(lease, running.stop, site.id, gateway):
             return
         with contextlib.closing(Spool(self.settings.spool_dir / f"{name}.sqlite")) as spool:
             drivers = drivers_of(site, self.settings)
@@ -231,7 +231,34 @@ class ControlService:
         if isinstance(gateway, StoreGateway):
             await FieldClerk(site, drivers, self.settings, gateway.db).run(stop)
 
-    async def _hold(self, lease: CounterLease, stop: asyncio.Event, site_id: str) -> bool:
+    @contextlib.asynccontextmanager
+    async def _bringing_in(self, gateway: Gateway, site_id: str) -> AsyncIterator[None]:
+        """Meanwhile give the store what an earlier run of this instance, that ended or lost the lease, has left."""
+        path = self.settings.spool_dir / f"{self.settings.tenant}-{site_id}.sqlite"
+        with contextlib.closing(Spool(path)) as spool:
+            left = Outbox(gateway, spool, SystemClock(), lambda _: None, site_id=site_id)
+            uploading = asyncio.create_task(asyncio.to_thread(left.upload))
+            try:
+                yield
+            finally:
+                left.stop()
+                for problem in await asyncio.gather(uploading, return_exceptions=True):
+                    if isinstance(problem, Exception):
+                        self._log.warning("left readings wait on", site=site_id, error=str(problem))
+
+    async def _hold(self, lease: CounterLease, stop: asyncio.Event, site_id: str, gateway: Gateway) -> bool:
+        """Take the lease, or stand by until it is ours; false when told to stop."""
+        with contextlib.suppress(OSError, StoreError):
+            if await asyncio.to_thread(lease.step):
+                self._log.info("holds the lease", site=site_id, epoch=lease.epoch)
+                return True
+        if self._lease_in == "file":
+            # On one machine the instances share the spool: whoever commands brings it in.
+            return await self._watch(lease, stop, site_id)
+        async with self._bringing_in(gateway, site_id):
+            return await self._watch(lease, stop, site_id)
+
+    async def _watch(self, lease: CounterLease, stop: asyncio.Event, site_id: str) -> bool:
         """Wait until the lease is ours, as a standby watches the one that commands; false when told to stop."""
         waiting = told = False
         while not stop.is_set():

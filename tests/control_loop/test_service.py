@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -12,10 +15,12 @@ from sqlalchemy import make_url
 
 from control_loop import service as service_module
 from control_loop.service import ControlService
+from control_loop.spool import Spool
 from flexergy_pipelines.grid import Site
 from flexergy_pipelines.grid.samples import sample_site
 from flexergy_pipelines.settings import Settings, publish_endpoints
 from flexergy_pipelines.store import Store
+from flexergy_pipelines.store.readings import read_readings
 from flexergy_pipelines.store.sites import save_site
 
 NOWHERE = "127.0.0.1:9"
@@ -109,6 +114,32 @@ def test_a_second_instance_stands_by_and_takes_over(bench: Bench, lease: Literal
         await running([first, second], talk, stops)
 
     asyncio.run(both())
+
+
+def test_a_standby_brings_in_what_it_had_left_in_its_spool(bench: Bench) -> None:
+    save_site(bench.db, bench.site)
+    first = ControlService(bench.settings, lease="store")
+    second = ControlService(replace(bench.settings, home=bench.settings.home / "b"), lease="store")
+    publish_endpoints(second.settings, {device.key: NOWHERE for device in bench.site.devices()})
+    before = datetime(2026, 3, 10, tzinfo=UTC)
+    with contextlib.closing(Spool(second.settings.spool_dir / "demo-microgrid.sqlite")) as spool:
+        spool.append("readings", [["ess-1", "soc", before, 0.4, 0]])
+
+    def there() -> bool:
+        return read_readings(bench.db, "microgrid", before, before + timedelta(hours=1)).height == 1
+
+    async def talk() -> None:
+        await bench.until(lambda: bench.commanding(first))
+        stops = asyncio.Event()
+        standing_by = asyncio.create_task(second.run(stops))
+        async with asyncio.timeout(30):
+            while not await asyncio.to_thread(there):
+                await asyncio.sleep(0.1)
+        assert not bench.commanding(second)
+        stops.set()
+        await standing_by
+
+    asyncio.run(running([first], talk))
 
 
 def test_only_the_sites_that_were_named_are_run(bench: Bench) -> None:
