@@ -58,7 +58,7 @@ def _mark(context: PageContext, subject: Subject) -> tuple[float, str] | None:
     marks = {
         "Bias": (0.0, "neither too high nor too low"),
         "Coverage": (80.0, "right"),
-        "Drift": (limits.drift_psi, "limit of the alarm"),
+        "Drift": (limits.drift_psi, "limit of the alarm, higher where the series always wandered"),
         "Input data": (100 * limits.input_quality, "least share of good values before an alarm"),
     }
     return marks.get(subject.title)

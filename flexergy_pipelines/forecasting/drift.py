@@ -88,3 +88,26 @@ def seasonal_index(minutes: Minutes, values: Floats, trained_until: int, now: in
     if (recent & good).sum() < MIN_VALUES or (seen & good).sum() < MIN_VALUES:
         return float("nan")
     return stability_index(values[seen], values[recent])
+
+
+def usual_index(minutes: Minutes, values: Floats, now: int) -> float:
+    """The largest index of the year before, four weeks by four weeks, each as if trained just then.
+
+    Wind wanders from month to month without anything having changed; what it always did is no drift.
+
+    Parameters
+    ----------
+    minutes, values : ndarray
+        As for `seasonal_index`.
+    now : int
+        End of the recent data, which is not looked at itself [min since epoch].
+
+    Returns
+    -------
+    float
+        NaN when the past is too short.
+    """
+    ends = range(now - RECENT_DAYS * DAY, now - 366 * DAY, -RECENT_DAYS * DAY)
+    found = [seasonal_index(minutes, values, end - RECENT_DAYS * DAY, end) for end in ends]
+    finite = [value for value in found if np.isfinite(value)]
+    return max(finite, default=float("nan"))

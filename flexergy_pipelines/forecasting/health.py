@@ -23,6 +23,7 @@ DRIFT: Final = "forecast_drift"
 INPUTS: Final = "forecast_inputs"
 SEVERITY: Final = {ACCURACY: 3, BIAS: 4, COVERAGE: 4, DRIFT: 4, INPUTS: 3}
 RETRAIN: Final = "retrain"
+USUAL_MARGIN: Final = 1.25
 LEAST_DAYS: Final = 3
 REQUEST_VALID: Final = timedelta(days=3)
 
@@ -95,15 +96,20 @@ def judge_target(
                 f"{covered:.0%} of measurements inside P10 to P90 {span} "
                 f"(80 % is right, limits {limits.coverage_low:.0%} to {limits.coverage_high:.0%})"
             )
-    drifted = {name: latest[name] for name in ("psi_target", "psi_weather") if name in latest}
+    # how far beyond its limit each index is: the site's, or what the series always did
+    bounds = {
+        name: max(limits.drift_psi, USUAL_MARGIN * latest.get(f"{name}_usual", 0.0))
+        for name in ("psi_target", "psi_weather")
+    }
+    drifted = {name: latest[name] / bounds[name] for name in bounds if name in latest}
     if drifted:
         judged.add(DRIFT)
         worst = max(drifted, key=lambda name: drifted[name])
-        if drifted[worst] > limits.drift_psi:
+        if drifted[worst] > 1:
             what = "measurements" if worst == "psi_target" else "weather"
             complaints[DRIFT] = (
-                f"{what} of the last four weeks are unlike those of training: stability index {drifted[worst]:.2f} "
-                f"(limit {limits.drift_psi:g})"
+                f"{what} of the last four weeks are unlike those of training: stability index {latest[worst]:.2f} "
+                f"(limit {bounds[worst]:.2g})"
             )
     quality = latest.get("input_quality")
     if quality is not None:
@@ -121,7 +127,7 @@ def _why_retrain(complaints: dict[str, str], drifted: dict[str, float], limits: 
         return ""
     if ACCURACY in complaints:
         return complaints[ACCURACY]
-    if drifted.get("psi_target", 0.0) > limits.drift_psi:
+    if drifted.get("psi_target", 0.0) > 1:
         return complaints[DRIFT]
     return ""
 

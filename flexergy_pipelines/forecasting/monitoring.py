@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from flexergy_pipelines.forecasting import scores
-from flexergy_pipelines.forecasting.drift import RECENT_DAYS, seasonal_index
+from flexergy_pipelines.forecasting.drift import RECENT_DAYS, seasonal_index, usual_index
 from flexergy_pipelines.forecasting.exclusions import ESTIMATED
 from flexergy_pipelines.forecasting.site_data import HISTORY_DAYS, read_measured
 from flexergy_pipelines.forecasting.targets import DEFAULT_QUANTILES, Target, targets_of
@@ -165,10 +165,14 @@ def monitor_day(db: TenantStore, site_id: str, day: date, now: datetime) -> list
         truth = series_from_frame(usable.select("time", "value"), target.step_minutes)
         own = issues.filter((pl.col("asset_id") == target.asset_id) & (pl.col("quantity") == target.quantity))
         figures = score_day(own, truth, target, day)
-        until = to_minute(trained.get(scope_of(target), moment))
-        drift = {"psi_target": seasonal_index(truth.minutes, _levelled(truth, target), until, to_minute(moment))}
+        until, end_minute = to_minute(trained.get(scope_of(target), moment)), to_minute(moment)
+        values = _levelled(truth, target)
+        drift = {
+            "psi_target": seasonal_index(truth.minutes, values, until, end_minute),
+            "psi_target_usual": usual_index(truth.minutes, values, end_minute),
+        }
         if target.kind in ("pv", "wind", "load"):
-            drift["psi_weather"] = weather_psi
+            drift["psi_weather"], drift["psi_weather_usual"] = weather_psi
         drift["input_quality"] = _quality(usable, start, end, target)
         kept = {name: value for name, value in drift.items() if np.isfinite(value)}
         found.append(DayFigures(target, start, figures.values | kept, figures.share))
@@ -192,22 +196,19 @@ def _levelled(truth: Series, target: Target) -> Floats:
     return truth.values - mean.fill_null(float("nan")).to_numpy()
 
 
-def _weather_drift(weather: pl.DataFrame, trained_until: datetime, now: datetime) -> float:
-    """The largest stability index of the weather inputs."""
+def _weather_drift(weather: pl.DataFrame, trained_until: datetime, now: datetime) -> tuple[float, float]:
+    """Stability index of the weather input that is furthest from its usual one, and that usual one."""
+    nothing = (float("nan"), float("nan"))
     if weather.is_empty():
-        return float("nan")
+        return nothing
     minutes: Minutes = frame_minutes(weather["time"])
-    found = [
-        seasonal_index(
-            minutes,
-            weather[name].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
-            to_minute(trained_until),
-            to_minute(now),
-        )
-        for name in PSI_WEATHER
-    ]
-    finite = [value for value in found if np.isfinite(value)]
-    return max(finite, default=float("nan"))
+    found: list[tuple[float, float]] = []
+    for name in PSI_WEATHER:
+        values = weather[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        index = seasonal_index(minutes, values, to_minute(trained_until), to_minute(now))
+        if np.isfinite(index):
+            found.append((index, usual_index(minutes, values, to_minute(now))))
+    return max(found, key=lambda pair: pair[0] / max(np.nan_to_num(pair[1]), 0.1), default=nothing)
 
 
 def last_trainings(db: TenantStore, site_id: str, at: datetime) -> dict[str, datetime]:
@@ -224,6 +225,8 @@ UNITS = {
     "input_quality": "1",
     "psi_target": "1",
     "psi_weather": "1",
+    "psi_target_usual": "1",
+    "psi_weather_usual": "1",
     "retrain": "1",
 }
 

@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flexergy_pipelines.forecasting.drift import seasonal_index, stability_index
-from flexergy_pipelines.forecasting.health import ACCURACY, DRIFT, INPUTS, assess_site, targets_to_retrain
+from flexergy_pipelines.forecasting.drift import seasonal_index, stability_index, usual_index
+from flexergy_pipelines.forecasting.health import (
+    ACCURACY,
+    DRIFT,
+    INPUTS,
+    Health,
+    assess_site,
+    judge_target,
+    targets_to_retrain,
+)
 from flexergy_pipelines.forecasting.monitoring import LEADS_H, lead_name, monitor_day
 from flexergy_pipelines.forecasting.scoreboard import record_attempts, record_scores
 from flexergy_pipelines.forecasting.targets import targets_of
@@ -109,6 +117,7 @@ def test_decayed_accuracy_alarms_asks_for_training_and_is_cleared_when_it_is_bac
     record_scores(db, SITE.id, utc(2026, 3, 2), [(LOAD, "ensemble", {"mae": 1.0, "naive_mae": 2.0})])
     record_attempts(db, SITE.id, utc(2026, 3, 2), [(LOAD, True, "first model")])
     serve(db, utc(2026, 3, 10), 12, 5.0)
+    health: list[Health] = []
     for day in range(14, 22):
         health = assess_site(db, SITE.id, monitor_day(db, SITE.id, date(2026, 3, day), NOW), utc(2026, 3, 22))
     assert ACCURACY in health[0].complaints
@@ -176,3 +185,24 @@ def test_a_season_is_no_drift_but_a_change_beyond_it_is() -> None:
     assert usual < 0.25 < stability_index(values[: 365 * 24], values[762 * 24 : 790 * 24])
     assert seasonal_index(minutes, changed, now - 30 * 1440, now) > 1.0
     assert np.isnan(seasonal_index(minutes[:500], values[:500], now, now))
+
+
+def test_what_always_wandered_is_no_drift() -> None:
+    minutes = np.arange(0, 400 * 1440, 60, dtype=np.int64)
+    rng = np.random.default_rng(1)
+    months = np.repeat(rng.normal(0, 3, 20), 28 * 24)[: minutes.size]
+    wandering = 10 + months + rng.normal(0, 2, minutes.size)
+    now = 399 * 1440
+    index = seasonal_index(minutes, wandering, now - 7 * 1440, now)
+    usual = usual_index(minutes, wandering, now)
+    assert usual > 0.5
+    steady = rng.normal(10, 2, minutes.size)
+    assert usual_index(minutes, steady, now) < 0.1
+    target = {"psi_target": index, "psi_target_usual": usual}
+    days = pl.DataFrame([{"period_start": NOW, "kpi": kpi, "value": value} for kpi, value in target.items()])
+    health = judge_target(LOAD, days, None, SITE.forecasts.monitoring)
+    assert (DRIFT in health.complaints) == (index > 1.25 * usual)
+    beyond = days.with_columns(
+        pl.when(pl.col("kpi") == "psi_target").then(1.3 * usual).otherwise("value").alias("value")
+    )
+    assert DRIFT in judge_target(LOAD, beyond, None, SITE.forecasts.monitoring).complaints
