@@ -11,13 +11,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import psycopg
 
+from flexergy_pipelines.kpis.accounting import local_day
 from flexergy_pipelines.settings import Settings
 from flexergy_pipelines.store import EmbeddedServer, Store, TenantStore, open_store, start_embedded
 from flexergy_pipelines.store.clean import read_clean, write_clean
@@ -85,7 +86,7 @@ def prepared(store: Store) -> tuple[TenantStore, pl.DataFrame, bytes]:
     register_site(db, "bench", name="bench", kind="microgrid", config={}, points=points)
     with db.begin() as connection:
         connection.exec_driver_sql("SELECT ensure_month_partitions(%s, %s)", (START, START + YEAR))
-        ids = dict(connection.exec_driver_sql("SELECT asset_id, point_id FROM points").tuples().all())
+        ids = {row[0]: row[1] for row in connection.exec_driver_sql("SELECT asset_id, point_id FROM points")}
     coded = frame.with_columns(
         pl.lit(db.tenant_id, dtype=pl.Int32).alias("tenant_id"),
         pl.col("asset_id").replace_strict(ids, return_dtype=pl.Int32).alias("point_id"),
@@ -122,6 +123,42 @@ def measure(server: EmbeddedServer, store: Store) -> dict[str, list[float]]:
     return found
 
 
+def late_day(settings: Settings, store: Store) -> dict[str, float]:
+    """Seconds to do again what one late reading changes, and what a month of days takes, on the sample microgrid."""
+    from flexergy_pipelines.grid.samples import sample_site
+    from flexergy_pipelines.kpis import account_day
+    from flexergy_pipelines.metering import energy_of_site
+    from flexergy_pipelines.quality import clean_period
+    from flexergy_pipelines.store.open_days import open_days
+    from flexergy_pipelines.store.sample import import_sample
+
+    db, now = store.tenant("bench"), datetime.now(UTC)
+    site = sample_site("microgrid")
+    import_sample(db, settings, site, now)
+    today = now.astimezone(site.zone).date()
+    day = today - timedelta(days=40)
+
+    def again(first: date, last: date) -> None:
+        start, _ = local_day(first, site.zone)
+        _, end = local_day(last, site.zone)
+        clean_period(db, site.id, start, end)
+        energy_of_site(db, site.id, start, end)
+        for number in range((last - first).days + 1):
+            account_day(db, site.id, first + timedelta(days=number), now)
+
+    at = local_day(day, site.zone)[0] + timedelta(hours=9, minutes=15)
+    late = pl.DataFrame({"asset_id": ["load-1"], "quantity": ["active_power_kw"], "time": [at], "value": [77.0]})
+    found = {"one late reading stored": seconds(lambda: write_readings(db, site.id, late, "late"))}
+    marked = [one.day for one in open_days(db) if one.site_id == site.id and one.day < today]
+    if marked != [day]:
+        raise AssertionError(f"one late reading of {day} re-opened {marked}")
+    found["its day done again"] = seconds(lambda: again(day, day))
+    if any(one.day == day for one in open_days(db)):
+        raise AssertionError(f"{day} is still open after it was done again")
+    found["all days of a month done again"] = seconds(lambda: again(day - timedelta(days=29), day))
+    return found
+
+
 def main() -> None:
     """Print medians, rates, and the ratios that are asked for (ingest and read: at least 0.5 of the bare operation)."""
     home = Path(tempfile.mkdtemp(prefix="flexergy-bench-"))
@@ -130,6 +167,7 @@ def main() -> None:
     try:
         with open_store(settings) as store:
             found = {name: statistics.median(times) for name, times in measure(server, store).items()}
+            late = late_day(settings, store)
     finally:
         server.stop()
         shutil.rmtree(home, ignore_errors=True)
@@ -139,6 +177,8 @@ def main() -> None:
         print(f"{name:<30}{duration:>8.2f} s {count / duration / 1e3:>8.0f} k rows/s")
     print(f"ingest / bare COPY in  {found['bare COPY in'] / found['ingest']:.2f}")
     print(f"read / bare COPY out   {found['bare COPY out'] / found['read a year']:.2f}")
+    for name, duration in late.items():
+        print(f"{name:<32}{duration:>8.3f} s")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from flexergy_pipelines.kpis.declared import declared_profile, limited_baseline,
 from flexergy_pipelines.kpis.figures import Figure, figures_frame
 from flexergy_pipelines.kpis.flows import Flows
 from flexergy_pipelines.kpis.loading import cost_rates, load_flows, market_price
+from flexergy_pipelines.kpis.phases import balance_by_phase, connections_of, phase_powers
 from flexergy_pipelines.kpis.services import frequency_control
 from flexergy_pipelines.kpis.storage_figures import battery_figures, hindsight_parts, storage_limits
 from flexergy_pipelines.store.errors import InvalidDataError
@@ -119,6 +120,7 @@ def figures(db: TenantStore, flows: Flows, site: Site) -> list[Figure]:
     return [
         *energy.energy_statistics(flows),
         *energy.balance(flows),
+        *balance_by_phase(flows, connections_of(site), phase_powers(db, site, flows)),
         *money.values(),
         *economics.emissions(flows, rates),
         *market.shifted_energy(flows),

@@ -67,6 +67,8 @@ class Seen:
     def repeated(self, keys: pl.DataFrame) -> pl.Series:
         """Rows of `keys` (``row`` and the key) that an earlier piece held; these keys are held from now on."""
         spans = keys.group_by(_POINT).agg(pl.col("time").min().alias("first"), pl.col("time").max().alias("last"))
+        # Made anew from plain values: texts of a frame hold on to the whole piece of the file they were cut from.
+        spans = pl.DataFrame(spans.rows(), schema=spans.schema, orient="row")
         rows = [pl.Series("row", [], dtype=keys["row"].dtype)]
         for earlier, held in self._pieces:
             both = spans.join(earlier, on=_POINT, suffix="_held")

@@ -24,7 +24,7 @@ from ingestion.meters.checking import Batch, FileRefusedError, Seen, check_rows
 from ingestion.meters.columns import columns_of
 from ingestion.meters.points import PointMap
 
-CHUNK_ROWS = 250_000
+CHUNK_ROWS = 100_000
 LONGEST_LINE = 4_000
 _GZIP = b"\x1f\x8b"
 
@@ -50,7 +50,7 @@ def read_csv(
     Yields
     ------
     Batch
-        At most 250,000 rows each; the header is checked before the first.
+        At most 100,000 rows each; the header is checked before the first.
 
     Raises
     ------
