@@ -99,7 +99,7 @@ def main() -> None:
     peer, source, target, first, days, gate = sys.argv[1:7]
     frame = pd.read_parquet(source).set_index("time").sort_index()
     # OpenSTEF joins with stamps of its own, in nanoseconds and by pandas' own UTC
-    frame.index = pd.DatetimeIndex(frame.index.tz_localize(None), name="time").as_unit("ns").tz_localize("UTC")
+    frame.index = pd.DatetimeIndex(frame.index, name="time").tz_localize(None).as_unit("ns").tz_localize("UTC")
     starts = [pd.Timestamp(first, tz="UTC") + pd.Timedelta(days=k) for k in range(int(days))]
     issues = [start - pd.Timedelta(hours=24 - int(gate)) for start in starts]
     parts, seconds = {"openstef": openstef, "mlforecast": mlforecast}[peer](frame, issues)
