@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flexergy_pipelines.grid import Site
 from flexergy_pipelines.grid.samples import sample_site
-from flexergy_pipelines.store import TenantStore
+from flexergy_pipelines.store import StoreError, TenantStore, readings
 from flexergy_pipelines.store.meter_files import list_meter_files
 from flexergy_pipelines.store.readings import read_readings
 from flexergy_pipelines.store.sites import save_site
@@ -357,3 +357,24 @@ def test_a_file_that_grows_while_it_is_read_is_taken_whole_by_the_next_pass(
     [report] = take(db, tmp_path)
     assert (report.status, report.rows) == ("ingested", 40)
     assert stored(db).height == 40
+
+
+def test_a_database_that_fails_half_way_leaves_the_file_and_the_next_pass_completes_it(
+    db: TenantStore, site: Site, tmp_path: Path, small_pieces: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = drop(tmp_path, HEAD + hours(35))
+    real, calls = readings.write_readings, [0]
+
+    def full(*words: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise StoreError("the database's disk is full; free some space (nothing of this was written)")
+        return real(*words, **options)
+
+    monkeypatch.setattr(readings, "write_readings", full)
+    with pytest.raises(StoreError, match="disk is full"):
+        take(db, tmp_path)
+    assert path.exists()
+    assert not (tmp_path / "done").exists()
+    [report] = take(db, tmp_path)
+    assert (report.status, report.rows, stored(db).height) == ("ingested", 35, 35)
