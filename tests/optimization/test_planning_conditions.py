@@ -174,7 +174,9 @@ def test_a_plan_offers_services_at_market_prices_and_holds_what_was_sold(db: Ten
     assert active is not None
     stored = active.values.filter((pl.col("asset_id") == "fcr") & (pl.col("quantity") == "up_bid_kw")).sort("time")
     assert stored["value"][0] == pytest.approx(55.0)
-    assert record.inputs["intervals"][0]["limits"]
+    intervals = record.inputs["intervals"]
+    assert len(intervals) == 24
+    assert any(one["limits"] for one in intervals)
 
 
 @pytest.mark.requirement("energy.14.3", "energy.12.4")

@@ -83,7 +83,7 @@ def futures(problem: Problem, count: int, spread: float, seed: int) -> list[Scen
     ]
 
 
-@settings(max_examples=3, deadline=None, derandomize=True)
+@settings(max_examples=2, deadline=None, derandomize=True)
 @given(spread=st.floats(0.05, 0.4), seed=st.integers(0, 1000), start_cost=st.floats(0, 10))
 def test_expected_cost_is_never_above_that_of_planning_on_one_forecast(
     spread: float, seed: int, start_cost: float
