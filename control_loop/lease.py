@@ -100,6 +100,7 @@ class CounterLease:
         self._holder = holder
         self._monotonic = monotonic
         self._renewed = float("-inf")
+        self._own: LeaseRow | None = None
         self._seen: LeaseRow | None = None
         self._seen_at = float("-inf")
 
@@ -115,21 +116,31 @@ class CounterLease:
         """
         # Taken before the row is read: time that passes while the shared place is slow must not count as held.
         now = self._monotonic()
+        if self._own is not None and self._count_up(self._own, now):
+            return self.held
         row = self._store.load()
         if row is None or (row.holder == RELEASED and row.epoch > 0):
             self._claim(row, now)
         elif row.holder == self._holder and row.epoch == self.epoch:
-            if self._store.compare_and_set(row, LeaseRow(self._holder, row.epoch, row.counter + 1)):
-                self._renewed = now
+            self._count_up(row, now)
         elif row != self._seen:
             self._seen, self._seen_at = row, now
         elif now - self._seen_at > self.ttl_s:
             self._claim(row, now)
         return self.held
 
+    def _count_up(self, row: LeaseRow, now: float) -> bool:
+        """Renew what stands there as this instance's; in one step, so that a slow shared place costs one wait only."""
+        following = LeaseRow(self._holder, row.epoch, row.counter + 1)
+        done = self._store.compare_and_set(row, following)
+        self._own = following if done else None
+        if done:
+            self._renewed = now
+        return done
+
     def release(self) -> None:
         """Give the lease back, so that the next one need not wait."""
-        self._renewed = float("-inf")
+        self._renewed, self._own = float("-inf"), None
         row = self._store.load()
         if row is not None and row.holder == self._holder and row.epoch == self.epoch:
             self._store.compare_and_set(row, LeaseRow(RELEASED, row.epoch, row.counter + 1))

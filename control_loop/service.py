@@ -285,7 +285,7 @@ class ControlService:
         while not stop.is_set():
             try:
                 await asyncio.to_thread(lease.step)
-                taken = lease.epoch != epoch or await asyncio.to_thread(lease.lost)
+                taken = lease.epoch != epoch or (not lease.held and await asyncio.to_thread(lease.lost))
                 told = False
             except (OSError, StoreError) as error:
                 if not told:
