@@ -67,13 +67,21 @@ class Controls:
     def _give(self, control: _Control, wanted: int) -> str | None:
         """Select where the control model wants it, and operate; returns what was refused."""
         lib = self._lib
-        if control.model == library.SELECT and not lib.ControlObjectClient_select(control.handle):
-            return "select was refused"
-        with_value = control.model == library.SELECT_ENHANCED
-        if with_value and not lib.ControlObjectClient_selectWithValue(control.handle, wanted):
-            return "select with value was refused"
+        selected = self._select(control, wanted)
+        # A refused select may mean that an order of ours, whose answer was lost, still holds the object: then the
+        # device takes the order; where somebody else holds it, the device refuses it.
         control.ended.clear()
-        return None if lib.ControlObjectClient_operate(control.handle, wanted, 0) else "operate was refused"
+        if lib.ControlObjectClient_operate(control.handle, wanted, 0):
+            return None
+        return "operate was refused" if selected else "select was refused"
+
+    def _select(self, control: _Control, wanted: int) -> bool:
+        """Select the object where its control model wants it."""
+        if control.model == library.SELECT:
+            return bool(self._lib.ControlObjectClient_select(control.handle))
+        if control.model == library.SELECT_ENHANCED:
+            return bool(self._lib.ControlObjectClient_selectWithValue(control.handle, wanted))
+        return True
 
     def _await_end(self, control: _Control) -> str | None:
         """With enhanced security, wait until the device says how the order ended."""

@@ -93,11 +93,11 @@ def test_what_cannot_fail_so_is_refused() -> None:
 def test_a_protocol_that_nobody_speaks_is_refused() -> None:
     plant, _ = make_plant()
     device = next(d for d in mixed_site().devices() if d.id == "load-meter")
-    lamp = type(device)(
-        device.id, device.key, device.kind, device.connection.model_copy(update={"protocol": "talq"}), device.assets
+    meter = type(device)(
+        device.id, device.key, device.kind, device.connection.model_copy(update={"protocol": "ocpp16"}), device.assets
     )
-    with pytest.raises(ValueError, match="microgrid/load-meter: the simulator does not speak talq"):
-        make_front(lamp, plant, 1)
+    with pytest.raises(ValueError, match="microgrid/load-meter: the simulator does not speak ocpp16"):
+        make_front(meter, plant, 1)
 
 
 def test_a_site_given_twice_is_refused() -> None:
