@@ -201,9 +201,11 @@ class DlmsClient:
 
         if raw is None and rows:
             return rows[-1][0] + timedelta(seconds=period_s)
+        if not isinstance(raw, bytes | bytearray):
+            raise MeterError(f"{obis}: an entry has no readable stamp")
         try:
             stamp, _ = datetime_from_bytes(bytes(raw))
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise MeterError(f"{obis}: an entry has no readable stamp") from error
         return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
 
