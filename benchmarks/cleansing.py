@@ -11,7 +11,17 @@ import time
 import numpy as np
 import polars as pl
 
-from benchmarks.faults import FAULTS, RealSeries, Values, counter_of, real_series, score
+from benchmarks.faults import (
+    FAULTS,
+    MORE_FAULTS,
+    REGISTER_FAULTS,
+    RealSeries,
+    Values,
+    counter_of,
+    every_series,
+    real_series,
+    score,
+)
 from flexergy_pipelines.quality.imputation import impute
 from flexergy_pipelines.quality.series import cleanse, detect, flag_names
 from flexergy_pipelines.quality.spec import SeriesSpec
@@ -26,28 +36,37 @@ def spec_of(series: RealSeries, *, counter: bool = False) -> SeriesSpec:
     return SeriesSpec("meter" if counter else series.kind, *limits, step_minutes=series.step_minutes)
 
 
-def fault_table(seed: int = 1) -> dict[tuple[str, str], tuple[float, float]]:
-    """Precision and recall by series and fault."""
-    table: dict[tuple[str, str], tuple[float, float]] = {}
-    for series in real_series():
-        per_day = 1440 // series.step_minutes
-        for name, inject in FAULTS.items():
-            counter = name == "resets"
-            clean = counter_of(series.values, per_day) if counter else series.values
-            spec = spec_of(series, counter=counter)
-            before = detect(clean, spec)[1] != 0
-            dirty, truth = inject(series.values, per_day, np.random.default_rng(seed))
-            result = score(detect(dirty, spec)[1] != 0, truth, before)
-            table[series.name, name] = (result.precision, result.recall)
-    return table
+ALL_FAULTS = {**FAULTS, **MORE_FAULTS}
+MONTHS = (10, 170, 260)  # first days of the months that are looked at
 
 
-def print_faults() -> None:
-    print(f"{'precision / recall':<22}" + "".join(f"{name:>16}" for name in FAULTS))
-    table = fault_table()
-    for series in dict.fromkeys(key[0] for key in table):
-        cells = [table[series, name] for name in FAULTS]
-        print(f"{series:<22}" + "".join(f"{p:>9.3f} /{r:>5.2f}" for p, r in cells))
+def judged(series: RealSeries, fault: str, seed: int = 1) -> tuple[float, float]:
+    """Precision and recall for one fault in one series, without a nameplate given."""
+    spec = SeriesSpec(
+        "meter" if fault in REGISTER_FAULTS else series.kind,
+        step_minutes=series.step_minutes,
+        first_slot=series.first_slot,
+    )
+    clean = counter_of(series.values, series.per_day) if fault in REGISTER_FAULTS else series.values
+    before = detect(clean, spec)[1] != 0
+    dirty, truth = ALL_FAULTS[fault](series.values, series.per_day, np.random.default_rng(seed))
+    result = score(detect(dirty, spec)[1] != 0, truth, before)
+    return result.precision, result.recall
+
+
+def print_faults(faults: list[str] | None = None) -> None:
+    """Precision and recall of every series: of its first year, and the mean of three months alone."""
+    names = faults or list(ALL_FAULTS)
+    print(f"{'precision/recall %':<28}" + "".join(f"{name:>14}" for name in names))
+    for series in every_series():
+        days = series.values.size // series.per_day
+        spans = {"year": [(0, min(365, days))], "month": [(min(first, days - 30), 30) for first in MONTHS]}
+        for span, cuts in spans.items():
+            row = f"{series.name:<22}{span:<6}"
+            for name in names:
+                p, r = np.mean([judged(series.days(*cut), name) for cut in cuts], axis=0)
+                row += f"{100 * p:>8.0f} /{100 * r:>4.0f}"
+            print(row)
 
 
 def gap_errors(series: RealSeries, hours: int, seed: int = 1) -> dict[str, float]:
@@ -84,7 +103,7 @@ def gap_ratio(series: RealSeries, hours: int, seeds: int = 4) -> float:
 
 def print_gaps() -> None:
     print(f"{'error / best other':<22}" + "".join(f"{hours:>8} h" for hours in GAP_HOURS))
-    for series in real_series():
+    for series in every_series():
         ratios = [gap_ratio(series, hours) for hours in GAP_HOURS]
         print(f"{series.name:<22}" + "".join(f"{ratio:>10.3f}" for ratio in ratios))
 

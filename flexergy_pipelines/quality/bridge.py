@@ -24,6 +24,7 @@ WINDOWS: Final = (12, 48)  # values on either side of which the means are looked
 LEVELS: Final = 100  # quantiles that describe the distribution
 CELLS: Final = 4096
 STRETCHES: Final = 700  # that are learned from
+MOST_STRETCHES: Final = 2500
 LEAST: Final = 60
 RIDGE: Final = 1e-5
 
@@ -97,7 +98,7 @@ class Bridge:
             return None
         length = int(lengths.max())
         if length not in self.weights:
-            free = free[:: max(1, free.size // min(STRETCHES * length, 2500))]
+            free = free[:: max(1, free.size // self._stretches(length))]
             around = self._around(free, np.full(free.size, length))
             truth = self._faces(self.values[free[:, None] + np.arange(length)])
             square = around.transpose(0, 2, 1) @ around
@@ -111,6 +112,10 @@ class Bridge:
         late = inside >= (lengths[gap] + 1) // 2
         place = np.where(late, length - lengths[gap] + inside, inside)
         return found[0][gap, place], np.interp(found[1][gap, place], self.normal, self.levels)
+
+    def _stretches(self, length: int) -> int:
+        # The fewer values a series has, the more of them are needed and cost little.
+        return min(max(STRETCHES * length, 35_000 * STRETCHES // self.values.size), MOST_STRETCHES)
 
     def _around(self, starts: Index, lengths: Index) -> Values:
         """What is known around gaps: faces x gaps x columns."""

@@ -214,7 +214,7 @@ class _Course:
     def fits(self, ratio: Values, power: float, *, open_ended: bool) -> bool:
         """Whether a stretch lies where it should once scaled back; a machine at rest does not.
 
-        Where a file begins or ends within it, a tenth for days may as well be what the load draws then.
+        Where it is cut off by a gap or the end of the file, a tenth for days may as well be what the load draws then.
         """
         if self.spec.kind in ("pv", "wind") or ratio.size < LONG_DAYS * self.spec.steps_per_day:
             return True
@@ -333,8 +333,7 @@ def _judge(course: _Course, start: int, stop: int, factor: Values) -> None:
     free = apart > course.long_gap
     ratio = course.ratio[start:stop][known]
     # Where a load usually leaps and for once does not, its unit may have changed, too.
-    expected = step - np.diff(ratio) if course.spec.kind in ("load", "meter") else np.zeros(step.size)
-    expected = np.nan_to_num(expected)
+    expected = np.nan_to_num(step - np.diff(ratio)) if course.spec.kind in ("load", "meter") else np.zeros(step.size)
     steep = np.maximum(np.abs(step), np.abs(step - expected)) > JUMP
     cuts = np.flatnonzero(steep & (top > course.size + np.log10(FAINT)) | free)
     first = np.concatenate(([0], cuts + 1))
@@ -353,7 +352,8 @@ def _judge(course: _Course, start: int, stop: int, factor: Values) -> None:
     power = POWERS[np.repeat(states, np.diff(np.concatenate((first, [x.size]))))]
     change = np.concatenate(([0], np.flatnonzero(np.diff(power)) + 1, [power.size]))
     for a, b in zip(change[:-1].tolist(), change[1:].tolist(), strict=True):
-        open_ended = (a == 0 and start == 0) or (b == power.size and stop == course.logs.size)
+        hour = course.spec.steps(1.0)
+        open_ended = a == 0 or b == power.size or bool(max(apart[a - 1], apart[b - 1]) > hour)
         fits = course.fits(ratio[a:b], power[a], open_ended=open_ended)
         if course.spec.kind == "pv" and power[a] == -1 and np.isin([a - 1, b - 1], cuts[free[cuts]]).all():
             fits = _like_a_fine_day(ratio[a:b])

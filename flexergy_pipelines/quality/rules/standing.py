@@ -65,6 +65,7 @@ def stuck(values: Values, spec: SeriesSpec) -> Mask:
         return mask
     step = np.diff(values)
     rate = float(np.mean(np.maximum(thin(step), 0.0))) if np.isfinite(step).any() else 0.0
+    largest = float(np.quantile(thin(step), 0.99)) if np.isfinite(step).any() else 0.0
     starts, lengths = _runs(values)
     inside = np.isfinite(values[starts]) & (starts > 0) & (starts + lengths + 1 < values.size)
     long = np.flatnonzero(inside & (lengths > max(spec.steps(SHORTEST_HOURS), SHORTEST)))
@@ -72,7 +73,7 @@ def stuck(values: Values, spec: SeriesSpec) -> Mask:
     never = rests < NEVER_RESTS and long.size <= max(10, 0.2 * values.size / spec.steps_per_day)
     for start, length in zip(starts[long].tolist(), lengths[long].tolist(), strict=True):
         before, caught_up, after = step[start - 1], step[start + length - 1], step[start + length]
-        leaps = caught_up > CATCH_UP * max(before, after, rate / CATCH_UP)
+        leaps = caught_up > max(CATCH_UP * before, CATCH_UP * after, largest)
         if leaps or (never and min(before, caught_up) > 0.5 * rate):
             mask[start + 1 : start + length] = True
     return mask
