@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import math
+from collections import deque
+from statistics import median
 
 from control_loop.context import Context
 
 MEMORY = 60
-"""Cycles over which movements are averaged."""
+"""Cycles that are looked at."""
 
 FIRST = 10
-"""Cycles before the average says anything."""
+"""Cycles before they say anything."""
+
+NORMAL = 1.4826
+"""Standard deviation of a normal distribution over the median of its absolute values."""
 
 
 class ExchangeNoise:
-    """Standard deviation of the change from cycle to cycle that no storage or genset made [kW]."""
+    """Standard deviation of the change from cycle to cycle that no storage or genset made [kW].
+
+    It is taken from the median, so that a step (a load that is switched) counts once and not for a minute.
+    """
 
     def __init__(self) -> None:
         self.deviation_kw = 0.0
         self._before: float | None = None
-        self._square = 0.0
-        self._count = 0
+        self._changes: deque[float] = deque(maxlen=MEMORY)
 
     def update(self, context: Context) -> float:
         """Look at one cycle; returns the deviation, 0 until enough was seen."""
@@ -33,9 +39,7 @@ class ExchangeNoise:
         before, self._before = self._before, uncontrolled
         if before is None:
             return self.deviation_kw
-        self._count += 1
-        weight = 1.0 / min(self._count, MEMORY)
-        self._square += weight * ((uncontrolled - before) ** 2 - self._square)
-        if self._count >= FIRST:
-            self.deviation_kw = math.sqrt(self._square)
+        self._changes.append(abs(uncontrolled - before))
+        if len(self._changes) >= FIRST:
+            self.deviation_kw = NORMAL * median(self._changes)
         return self.deviation_kw
