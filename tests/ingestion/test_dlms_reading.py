@@ -148,6 +148,8 @@ def test_jobs_and_statistics_are_set_and_shown_on_the_command_line(
     monkeypatch.setenv("FLEXERGY_DATABASE_URL", str(store_settings.database_url))
     monkeypatch.setenv("FLEXERGY_TENANT", "demo")
 
+    publish_endpoints(store_settings, {"microgrid/load-meter": "127.0.0.1:9"})
+
     def say(*words: str) -> tuple[int, str]:
         result = CliRunner().invoke(meters_app, [*words, "--site", "microgrid"])
         return result.exit_code, (result.stdout + result.stderr).strip()
@@ -164,5 +166,5 @@ def test_jobs_and_statistics_are_set_and_shown_on_the_command_line(
     assert code == 1
     code, text = say("stats", "--by", "concentrator", "--last", "1d")
     assert code == 0
-    assert text.startswith("dc-1: 0.0% of 1 reads, 0.0% complete; last error: load-meter: no connection to")
+    assert text.startswith("dc-1: 0.0% of 1 reads, 0.0% complete; last error: load-meter: no connection to 127.0.0.1:9")
     assert say("job", "delete", "night") == (0, "night: deleted")
