@@ -73,7 +73,18 @@ def network_of_site(site: Site, *, power_factor: float = POWER_FACTOR) -> Networ
         for asset in site.assets()
         if asset.bus is not None and asset.kind != "pcc" and place[asset.bus] in reached
     }
+    behind = [_rating_kw(asset) for asset in site.assets() if bus_of.get(asset.id, pcc) != pcc]
+    largest = sum(rating for rating in behind if rating is not None)
+    if None not in behind and largest <= min(float(branch.limit_kw.min()) for branch in branches):
+        return None  # all of it at once would not reach the smallest rating
     return Network(branches=tuple(branches), bus_of=bus_of, pcc_bus=pcc)
+
+
+def _rating_kw(asset: object) -> float | None:
+    """Largest power of an asset either way (kW), where the site says one."""
+    ratings = [getattr(asset, name, None) for name in ("rated_kw", "max_kw", "max_charge_kw", "max_discharge_kw")]
+    known = [float(rating) for rating in ratings if rating is not None]
+    return max(known) if known else None
 
 
 def _coupled(network: SiteNetwork) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flexergy_pipelines.optimization.network_of_site import network_of_site
 from flexergy_pipelines.optimization.problem import Horizon, Objective, Problem
 from flexergy_pipelines.optimization.series import FloatArray
 from flexergy_pipelines.optimization.specs import (
@@ -114,6 +115,7 @@ def build_problem(
             wear_weight=operation.wear_weight,
         ),
         grid=_grid_connection(site, spot_eur_per_kwh, state),
+        network=network_of_site(site),
         batteries=_batteries(site, state),
         renewables=tuple(
             Renewable(
@@ -157,6 +159,7 @@ def _controllable_loads(
                 id=load.id,
                 power_kw=np.maximum(power_kw[load.id], 0.0),
                 rated_kw=load.rated_kw,
+                priority=load.priority,
                 steps=tuple(sorted(round(1.0 - share, 9) for share in load.curtail_steps if share < 1.0)),
                 curtailment_cost_eur_per_kwh=load.curtailment_cost_eur_per_kwh,
                 min_minutes_between=int(load.min_minutes_between_curtailments),

@@ -41,7 +41,7 @@ def ring(**changes: Any) -> Site:
         ),
         "transformers": (
             Transformer(
-                id="trafo", hv_bus="mv-bus", lv_bus="aux-bus", rated_kva=250.0, short_circuit_voltage_percent=4.0
+                id="trafo", hv_bus="mv-bus", lv_bus="aux-bus", rated_kva=60.0, short_circuit_voltage_percent=4.0
             ),
         ),
         "lines": LINES,
@@ -55,10 +55,10 @@ def test_ratings_reactances_and_places_follow_from_the_site():
     assert network is not None
     limits = {branch.id: float(branch.limit_kw[0]) for branch in network.branches}
     rating = math.sqrt(3) * 400.0 * 200.0 / 1000 * 0.95
-    assert limits == pytest.approx({"trafo": 237.5, "a": rating, "b": rating})
+    assert limits == pytest.approx({"trafo": 57.0, "a": rating, "b": rating})
     reactance = {branch.id: branch.reactance_pu for branch in network.branches}
     assert reactance["b"] == pytest.approx(2 * reactance["a"])
-    assert reactance["trafo"] == pytest.approx(0.04 * 1000 / 250)
+    assert reactance["trafo"] == pytest.approx(0.04 * 1000 / 60)
     assert network.bus_of["load-1"] == "aux-bus"
     # Buses that a closed switch couples are one.
     assert {branch.to_bus for branch in network.branches} <= {"aux-bus", "hall", "spare"}
@@ -75,5 +75,6 @@ def test_what_is_open_or_out_of_service_carries_nothing():
     assert [branch.id for branch in alone.branches] == ["trafo"]
 
 
-def test_a_site_without_a_network_has_no_limits_inside():
+def test_a_network_that_can_carry_everything_at_once_limits_nothing():
+    assert network_of_site(PARK) is None  # auxiliaries of 80 kW behind a transformer of 160 kVA
     assert network_of_site(PARK.model_copy(update={"network": None})) is None

@@ -27,13 +27,24 @@ def problem_of(site: Site, state: SiteState) -> Problem:
 def test_every_asset_of_the_site_is_planned():
     site = microgrid()
     problem = problem_of(site, SiteState(soc={"ess-1": 0.5}))
-    assert {asset.id for asset in site.assets()} == {str(getattr(asset, "id", "")) for asset in problem.assets()}
+    planned = {str(getattr(asset, "id", "")) for asset in problem.assets()}
+    assert planned == {asset.id for asset in site.assets()}  # its cable can carry everything behind it
     plan = solve(problem)
     assert_physical(problem, plan)
     ess = site.ess()[0]
     assert problem.batteries[0].energy_capacity_kwh == pytest.approx(ess.energy_capacity_kwh * ess.soh)
     # What is not held back is not limited to its forecast.
     assert plan.column("pv-1", "active_power_limit_kw") == pytest.approx(site.sources()[0].rated_kw)
+
+
+def test_a_cable_of_the_site_limits_its_plan():
+    tree = site_to_dict(microgrid())
+    tree["network"]["lines"][0]["max_current_a"] = 150.0
+    plan = solve(problem_of(parse_site(tree), SiteState(soc={"ess-1": 0.5})))
+    rating = np.sqrt(3) * 400 * 150 / 1000 * 0.95
+    # Nothing but the load hangs behind the cable: what it can't carry is named, not planned silently.
+    assert [(v.asset_id, v.code) for v in plan.violations] == [("cable-offices", "branch_limit")]
+    assert plan.violations[0].largest == pytest.approx(150.0 - rating)
 
 
 @pytest.mark.requirement("oper.01.2", "energy.15.4")

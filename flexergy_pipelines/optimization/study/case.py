@@ -185,7 +185,6 @@ class SiteReference(Spec):
 def _from_site(node: Any, reader: SeriesReader, horizon: Horizon) -> dict[str, Any]:
     """The fields of a problem made from a site file."""
     from flexergy_pipelines.grid import SiteError, load_site_file
-    from flexergy_pipelines.optimization.network_of_site import network_of_site
     from flexergy_pipelines.optimization.series import expand
 
     if not isinstance(node, dict):
@@ -218,8 +217,6 @@ def _from_site(node: Any, reader: SeriesReader, horizon: Horizon) -> dict[str, A
         soc={ess.id: reference.soc.get(ess.id, 0.5) for ess in site.ess()}, peak_so_far_kw=reference.peak_so_far_kw
     )
     problem = build_problem(site, horizon, series, spot, state)
-    if problem.network is None:
-        problem = problem.model_copy(update={"network": network_of_site(site)})
     return {name: getattr(problem, name) for name in Problem.model_fields if name != "horizon"}
 
 
