@@ -15,7 +15,7 @@ from flexergy_pipelines.optimization.series import FloatArray
 
 _FEASIBLE = 2  # HiGHS: kSolutionStatusFeasible
 LAST_CHANCE_S = 0.05
-SHARE_WITHOUT_SUB_PROBLEMS = 0.4
+SHARE_WITHOUT_SUB_PROBLEMS = 0.15
 
 
 @dataclass(frozen=True, slots=True)
