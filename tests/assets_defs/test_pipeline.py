@@ -160,7 +160,8 @@ def test_one_late_reading_has_one_day_done_again_down_to_its_indicators(
     [request] = ticked(late_data_sensor, instance)
     assert request.partition_key == "2026-11-18"
     result = run(instance, "late_data", run_config=request.run_config, partition_key=request.partition_key)
-    made = {(e.asset_key.path[-1], e.partition) for e in result.get_asset_materialization_events()}
+    materializations = result.get_asset_materialization_events()
+    made = {(e.materialization.asset_key.path[-1], e.partition) for e in materializations}
     daily = {(name, "2026-11-18") for name in ("clean_readings", "meter_quality", "energy_15min", "kpis")}
     assert {one for one in made if one[0] != "period_kpis"} == daily
     assert metadata(result, "period_kpis")["summary"].endswith("of 2026-11")
@@ -174,7 +175,7 @@ def test_days_of_an_imported_history_count_as_done_but_for_those_that_are_open(
     clean_period(db, "microgrid", NOW - timedelta(days=5), NOW)
     write_readings(db, "microgrid", readings(2).tail(1).with_columns(value=pl.lit(3.0)), "late")
 
-    def tick() -> dg.SensorResult | Any:
+    def tick() -> Any:
         context = dg.build_sensor_context(
             instance=instance, repository_def=defs.get_repository_def(), resources={"store": STORE}
         )
