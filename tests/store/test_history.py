@@ -100,3 +100,22 @@ def test_many_writers_at_once_lose_nothing_and_do_not_deadlock(db: TenantStore) 
     assert read_clean(db, site, LONG_AGO, NOW + DAY).height == 12 * 30
     assert read_live(db, site).height == 12
     assert list_alarms(db, site)["count"].to_list() == [16]
+
+
+def test_a_month_that_another_writer_just_made_is_used(db: TenantStore) -> None:
+    """The second writer looked, waited for the first one, and must look again."""
+    months = "SELECT ensure_month_partitions('1999-05-01Z', '1999-08-01Z')"
+
+    def second() -> int:
+        with db.begin() as connection:
+            return connection.exec_driver_sql(months).scalar_one()
+
+    with ThreadPoolExecutor(1) as pool:
+        with db.begin() as connection:
+            assert connection.exec_driver_sql(months).scalar_one() == 12
+            made = pool.submit(second)
+            with db.begin() as observer:
+                waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                while not observer.exec_driver_sql(waiting).scalar_one():
+                    assert not made.done(), made.result()
+        assert made.result() == 0
