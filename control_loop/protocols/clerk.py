@@ -29,6 +29,7 @@ STATISTICS_S = 60.0
 ACCESS_S = 5.0
 TRACE_S = 0.2
 NEWEST_SESSIONS = 1000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN_ERROR = 300
 
 
@@ -71,6 +72,7 @@ class FieldClerk:
         self._db = db
         self._before: dict[str, _Counts] = {}
         self._told: set[int] = set()
+        self._renewed: dict[int, datetime] = {}
         self._log = get_logger(__name__).bind(site=site.id)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -152,6 +154,7 @@ class FieldClerk:
                 t for t in driver.journal.transactions()[-NEWEST_SESSIONS:] if t.stopped and t.energy_kwh is not None
             ]
             self._store_sessions(driver, [t for t in ended if t.transaction_id not in self._told])
+            self._store_running(driver, datetime.now(UTC))
 
     def _store_sessions(self, driver: OcppDriver, ended: Sequence[ChargingTransaction]) -> None:
         import polars as pl
@@ -174,6 +177,34 @@ class FieldClerk:
         if sound:
             write_sessions(self._db, self._site_id, pl.DataFrame(sound))
         self._told.update(t.transaction_id for t in ended)
+
+    def _store_running(self, driver: OcppDriver, now: datetime) -> None:
+        """Store what charges now with a departure a little ahead, renewed for as long as it goes on."""
+        import polars as pl
+
+        from flexergy_pipelines.store.ev_sessions import STILL_THERE, write_sessions
+
+        (asset_id,) = driver.assets
+        live = {number: post for post in driver.posts.values() for number in post.transactions.values()}
+        started = [t for t in driver.journal.running() if t[0] in live]
+        due = [t for t in started if now >= self._renewed.get(t[0], EPOCH) + STILL_THERE / 3]
+        rows: list[dict[str, object]] = []
+        for number, charge_point, start, meter_start_wh in due:
+            post, arrival = live[number], datetime.fromisoformat(start).astimezone(UTC)
+            rows.append(
+                {
+                    "asset_id": asset_id,
+                    "charge_point": charge_point,
+                    "session_id": str(number),
+                    "arrival": arrival,
+                    "departure": max(now, arrival) + STILL_THERE,
+                    "energy_kwh": max(0.0, post.meters_wh.get(number, meter_start_wh) - meter_start_wh) / 1000.0,
+                    "soc_end": post.soc if post.soc is not None and 0 <= post.soc <= 1 else None,
+                }
+            )
+        if rows:
+            write_sessions(self._db, self._site_id, pl.DataFrame(rows, schema_overrides={"soc_end": pl.Float64}))
+        self._renewed = {t[0]: now if t in due else self._renewed[t[0]] for t in started}
 
     async def trace(self) -> None:
         """Give the frames of devices whose trace is wanted; nobody wants one whose file of asking is gone."""

@@ -84,6 +84,13 @@ class Journal:
             ).fetchall()
         return [ChargingTransaction(*row) for row in rows]
 
+    def running(self) -> list[tuple[int, str, str, int]]:
+        """Transactions that nobody has ended: number, charge point, start, and meter at the start [Wh]."""
+        with self._lock:
+            return self._db.execute(
+                "SELECT id, charge_point, started, meter_start_wh FROM charging WHERE stopped IS NULL ORDER BY id"
+            ).fetchall()
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:

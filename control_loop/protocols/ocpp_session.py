@@ -35,6 +35,8 @@ class Post:
     ----------
     transactions : dict
         Number of each running transaction by connector.
+    meters_wh : dict
+        Last meter reading of each running transaction [Wh].
     limit_kw : float or None
         Limit it has confirmed; None before the first.
     identity : dict
@@ -52,6 +54,7 @@ class Post:
     soc: float | None = None
     status: str = "Unknown"
     transactions: dict[int, int] = field(default_factory=dict)
+    meters_wh: dict[int, float] = field(default_factory=dict)
     limit_kw: float | None = None
     identity: dict[str, Any] = field(default_factory=dict)
     firmware: str = "Idle"
@@ -119,6 +122,7 @@ class Session(OcppChargePoint):
         self.driver.journal.stop(transaction_id, timestamp, meter_stop, more.get("reason"))
         running = self.post.transactions
         self.post.transactions = {c: number for c, number in running.items() if number != transaction_id}
+        self.post.meters_wh.pop(transaction_id, None)
         if not self.post.transactions:
             self.post.power_kw, self.post.soc = 0.0, None
         self.driver.shares_changed()
@@ -130,7 +134,7 @@ class Session(OcppChargePoint):
         if number is not None:
             self.post.transactions.setdefault(connector_id, number)
         for sample in meter_value[-1]["sampled_value"] if meter_value else []:
-            self._take(sample)
+            self._take(sample, self.post.transactions.get(connector_id))
         return call_result.MeterValues()
 
     @on("DataTransfer")
@@ -147,7 +151,7 @@ class Session(OcppChargePoint):
         self.post.firmware = status
         return call_result.FirmwareStatusNotification()
 
-    def _take(self, sample: Mapping[str, Any]) -> None:
+    def _take(self, sample: Mapping[str, Any], transaction: int | None) -> None:
         try:
             value = float(sample["value"])
         except ValueError:
@@ -157,6 +161,8 @@ class Session(OcppChargePoint):
             self.post.power_kw = value if sample.get("unit") == "kW" else value / 1000.0
         elif measurand == "SoC":
             self.post.soc = value / 100.0
+        elif measurand == "Energy.Active.Import.Register" and transaction is not None and sample.get("phase") is None:
+            self.post.meters_wh[transaction] = value * 1000.0 if sample.get("unit") == "kWh" else value
 
 
 class Stranger(OcppChargePoint):

@@ -244,6 +244,8 @@ def _service(  # noqa: PLR0917 - everything that a service depends on
 def _price(offer: ServiceOffer, prices: pl.DataFrame, direction: str, horizon: Horizon) -> FloatArray:
     """Price of holding a kilowatt for an hour in each step: as told for the direction, for both, else as set."""
     found = np.full(horizon.steps, offer.price_eur_per_kw_h)
+    if offer.price_source == "fixed":
+        return found
     for wanted in ("both", direction):
         own = prices.filter(
             (pl.col("product") == offer.product)

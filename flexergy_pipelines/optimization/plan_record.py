@@ -14,6 +14,7 @@ from flexergy_pipelines.optimization.explanation import binding_limits, energy_p
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.problem import Horizon, Problem
 from flexergy_pipelines.optimization.series import FloatArray
+from flexergy_pipelines.optimization.settings import PlanningSettings
 
 if TYPE_CHECKING:
     from flexergy_pipelines.grid import Site
@@ -37,8 +38,10 @@ def plan_values(problem: Problem, plan: Plan, reactive_kvar: Mapping[str, FloatA
     value of the stored energy of each ESS, bids of each service, what energy is worth at the busbar, and the prices
     (asset ``market``).
     """
+    # Cars are no assets of the site: what is sent is the limit of their charging manager.
+    others = ["busbar", *(session.id for session in problem.ev_sessions)]
     values = plan.values().filter(
-        pl.col("quantity").is_in(_WRITTEN) & (pl.col("asset_id") != "busbar") & (pl.col("time") < problem.horizon.end)
+        pl.col("quantity").is_in(_WRITTEN) & ~pl.col("asset_id").is_in(others) & (pl.col("time") < problem.horizon.end)
     )
     batteries = [battery.id for battery in problem.batteries]
     setpoints = values.filter(pl.col("asset_id").is_in(batteries) & (pl.col("quantity") == "active_power_kw"))
@@ -88,8 +91,11 @@ def intervals(problem: Problem, plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def offers(problem: Problem, plan: Plan) -> dict[str, Any]:
-    """Bids, what each unit can give in each auction period, and the capacity of the storage as a whole."""
+def offers(problem: Problem, plan: Plan, settings: PlanningSettings) -> dict[str, Any]:
+    """Bids, what each unit can give in each auction period, and the capacity of the storage as a whole.
+
+    With each bid stand the units that it may be held by, the most that may be bid, and where its price comes from.
+    """
     found: dict[str, Any] = {}
     if problem.batteries:
         capacity = system_capacity(problem, plan)
@@ -100,7 +106,17 @@ def offers(problem: Problem, plan: Plan) -> dict[str, Any]:
             "limited_by": capacity.limited_by,
         }
     if problem.services:
-        found["bids"] = _rows(bids(problem, plan))
+        known = {offer.id: offer for offer in settings.services}
+        found["bids"] = [
+            {
+                **row,
+                "units": list(offer.providers) or [battery.id for battery in problem.batteries],
+                "max_bid_kw": offer.max_bid_kw,
+                "price_source": offer.price_source,
+            }
+            for row in _rows(bids(problem, plan))
+            for offer in (known[row["service"]],)
+        ]
         found["units"] = _rows(unit_capacities(problem, plan))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -10,8 +11,10 @@ from datetime import time as wall_time
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import polars as pl
 
 from flexergy_pipelines.logs import get_logger
+from flexergy_pipelines.optimization.charging import Car, cars_of, charging_patterns, limits_of_groups, with_cars
 from flexergy_pipelines.optimization.conditions import (
     MarketNews,
     apply_modes,
@@ -66,6 +69,7 @@ class Prepared:
     problem: Problem
     inputs: PlanInputs
     settings: PlanningSettings
+    cars: dict[str, list[Car]]
 
 
 def plan_site(
@@ -179,13 +183,17 @@ def prepare(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> Pre
     )
     services = services_of(settings, news, horizon, site.zone, now) if problem.batteries else ()
     problem = with_reserve(problem.model_copy(update={"services": services}), inputs.quantiles_kw, settings)
+    cars = cars_of(db, site, settings, horizon, now) if problem.ev_blocks else {}
+    problem = with_cars(problem, cars)
+    for manager, own in cars.items():
+        inputs.sources[manager]["cars"] = dict(Counter(car.source for car in own))
     inputs.sources |= {
         "modes": [one.mode for one in modes],
         "outages": [f"{one.asset_id}: {one.reason}" for one in outages],
         "goal": problem.objective.goal,
         "sold": len(news.sold),
     }
-    return Prepared(problem, inputs, settings)
+    return Prepared(problem, inputs, settings, cars)
 
 
 def _plan(  # noqa: PLR0917 - as plan_site, with the horizon
@@ -221,10 +229,15 @@ def _plan(  # noqa: PLR0917 - as plan_site, with the horizon
             "uncertainty": uncertainty,
             "why": why,
             "intervals": intervals(problem, plan),
-            **offers(problem, plan),
+            "charging": charging_patterns(problem, plan, prepared.cars),
+            **offers(problem, plan, prepared.settings),
         },
     )
-    write_plan(db, record, plan_values(problem, plan, reactive_setpoints(site, plan)))
+    values = plan_values(problem, plan, reactive_setpoints(site, plan))
+    ratings = {block.id: (block.rated_kw, block.min_limit_kw) for block in site.ev_blocks()}
+    write_plan(
+        db, record, pl.concat([values, limits_of_groups(problem, plan, ratings).with_columns(pl.col("value").round(6))])
+    )
     get_logger(__name__).info(
         "planned",
         site=site.id,
@@ -272,12 +285,17 @@ def _solved(
 
 def _deterministic(problem: Problem) -> Plan:
     """The best plan in the time; where steps of bids make it too hard, that of continuous bids, rounded down."""
+    plan = explained(problem, solve(problem, TIME_LIMIT_S, mip_gap=MIP_GAP))
+    if not plan.last_resort or not any(service.min_bid_kw or service.bid_step_kw for service in problem.services):
+        return plan
     try:
-        return explained(problem, solve(problem, TIME_LIMIT_S, mip_gap=MIP_GAP))
+        rounded = with_rounded_bids(problem)
     except SolveError:
-        if not any(service.min_bid_kw or service.bid_step_kw for service in problem.services):
-            raise
-        return with_rounded_bids(problem)
+        return plan
+    if rounded.objective_eur >= plan.objective_eur:
+        return plan
+    gap = (rounded.objective_eur - plan.bound_eur) / max(abs(rounded.objective_eur), 1e-9)
+    return replace(rounded, status="feasible", bound_eur=plan.bound_eur, gap=gap)
 
 
 def explained(problem: Problem, plan: Plan) -> Plan:

@@ -6,6 +6,7 @@ The settings last set count; a site without any is planned as its file says.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
@@ -62,8 +63,10 @@ class ServiceOffer(Spec):
         Length of an auction period, counted from local midnight.
     gate_closes_minutes : int
         How long before its start a period takes no more bids.
+    price_source : {"market", "fixed"}
+        Whether the market's price counts where it has told one, or the set price always.
     price_eur_per_kw_h : float
-        Taken where the market has told no price.
+        The set price; of a product priced by its market, taken where that has told none.
     """
 
     id: AssetId
@@ -79,6 +82,7 @@ class ServiceOffer(Spec):
     max_bid_kw: NonNegative | None = None
     activation_up: Fraction = 0.0
     activation_down: Fraction = 0.0
+    price_source: Literal["market", "fixed"] = "market"
     price_eur_per_kw_h: NonNegative = 0.0
     providers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     excludes: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -90,6 +94,13 @@ class ServiceOffer(Spec):
             problems.append(f"{self.id}: offers neither up nor down; at least one must be true")
         if self.symmetric and not (self.up and self.down):
             problems.append(f"{self.id}: symmetric needs both up and down")
+        if self.max_bid_kw is not None and self.max_bid_kw < max(self.min_bid_kw, self.bid_step_kw):
+            problems.append(
+                f"{self.id}: max_bid_kw {self.max_bid_kw:g} is below the least bid "
+                f"{max(self.min_bid_kw, self.bid_step_kw):g}, so that nothing could ever be bid"
+            )
+        if self.price_source == "fixed" and self.price_eur_per_kw_h <= 0:
+            problems.append(f"{self.id}: price_eur_per_kw_h must be above 0 where the price is fixed")
         if 1440 % self.block_minutes:
             problems.append(f"{self.id}: block_minutes {self.block_minutes} must divide a day of 1440 minutes")
         if problems:
@@ -118,6 +129,15 @@ class PlanningSettings(Spec):
         For how long the reserve has to last.
     services : tuple of ServiceOffer
         What may be offered at the markets.
+    ev : {"block", "sessions"} or None
+        Whether charging is planned as one load, or car by car from the sessions that go on and those that are expected;
+        None plans car by car where sessions of the charge points are known.
+    replan_price_change_eur_per_kwh : float or None
+        A market price that moves by more than this within the plan in force asks for a new plan; None never does.
+    replan_forecast_change : float or None
+        So does expected energy of the next hours that changes by more than this share; None never does.
+    replan_forecast_hours : int
+        How many hours these are.
     """
 
     goal: Literal["cost", "self_consumption", "zero_flow"] | None = None
@@ -129,6 +149,10 @@ class PlanningSettings(Spec):
     reserve_with_genset: bool = True
     reserve_minutes: Annotated[int, Field(ge=1, le=240)] = 15
     services: Annotated[tuple[ServiceOffer, ...], Field(strict=False)] = ()
+    ev: Literal["block", "sessions"] | None = None
+    replan_price_change_eur_per_kwh: Annotated[float, Field(ge=0, le=10)] | None = 0.001
+    replan_forecast_change: Annotated[float, Field(gt=0, le=10)] | None = 0.15
+    replan_forecast_hours: Annotated[int, Field(ge=1, le=48)] = 6
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -170,19 +194,21 @@ def save_settings(db: TenantStore, site_id: str, settings: PlanningSettings, *, 
     Raises
     ------
     ProblemError
-        When a provider is not an ESS of the site.
+        When a provider is not an ESS of the site, or more is offered than the providers can give.
     """
     from flexergy_pipelines.store.commands import request_replan
     from flexergy_pipelines.store.events import record_event
     from flexergy_pipelines.store.sites import load_site
 
-    stores = {ess.id for ess in load_site(db, site_id).ess()}
+    stores = {ess.id: max(ess.max_charge_kw, ess.max_discharge_kw) for ess in load_site(db, site_id).ess()}
     wrong = [(offer.id, name) for offer in settings.services for name in offer.providers if name not in stores]
     if wrong:
         known = ", ".join(sorted(stores)) or "none"
         raise ProblemError(
             [f"{offer}: provider {name} is no storage of the site; known: {known}" for offer, name in wrong]
         )
+    if above := [line for offer in settings.services if (line := _above_rating(offer, stores))]:
+        raise ProblemError(above)
     text = settings.model_dump_json()
     with db.begin() as connection:
         connection.exec_driver_sql(
@@ -191,6 +217,15 @@ def save_settings(db: TenantStore, site_id: str, settings: PlanningSettings, *, 
         )
         record_event(db, actor=user, kind="planning_settings_changed", site_id=site_id, detail=json.loads(text))
         request_replan(db, site_id, f"planning settings changed by {user}")
+
+
+def _above_rating(offer: ServiceOffer, ratings_kw: Mapping[str, float]) -> str:
+    """Says where more may be offered than the units can give; empty where not."""
+    largest = sum(ratings_kw[name] for name in (offer.providers or ratings_kw))
+    if offer.max_bid_kw is None or offer.max_bid_kw <= largest:
+        return ""
+    units = ", ".join(offer.providers or ratings_kw) or "no storage"
+    return f"{offer.id}: max_bid_kw {offer.max_bid_kw:g} is above the {largest:g} kW of {units}"
 
 
 def read_settings(db: TenantStore, site_id: str) -> PlanningSettings:

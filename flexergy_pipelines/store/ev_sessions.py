@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -14,6 +14,9 @@ from flexergy_pipelines.store.sites import require_site
 
 if TYPE_CHECKING:
     from flexergy_pipelines.store.engine import TenantStore
+
+STILL_THERE: Final = timedelta(minutes=15)
+"""How far ahead the departure of a session that goes on is written; it is renewed until the car has left."""
 
 _COLUMNS: Final = {
     "asset_id": Column("text"),
@@ -41,7 +44,10 @@ _SCHEMA: Final = {
 
 
 def write_sessions(db: TenantStore, site_id: str, frame: pl.DataFrame) -> int:
-    """Store finished charging sessions; one that is known already is replaced.
+    """Store charging sessions; one that is known already is replaced.
+
+    A session that goes on is stored with a departure ahead of now (by `STILL_THERE`, or as its driver told it) and the
+    energy so far, and again as it goes on and when it has ended.
 
     Parameters
     ----------
@@ -92,7 +98,7 @@ def write_sessions(db: TenantStore, site_id: str, frame: pl.DataFrame) -> int:
 def read_sessions(
     db: TenantStore, site_id: str, start: datetime, end: datetime, asset_id: str | None = None
 ) -> pl.DataFrame:
-    """Finished sessions with start <= arrival < end, by asset, charge point and arrival.
+    """Sessions with start <= arrival < end, by asset, charge point and arrival; a departure ahead says it goes on.
 
     Returns
     -------

@@ -143,6 +143,10 @@ def test_the_clerk_stores_links_strangers_and_sessions_and_takes_up_access(
         charger.journal.stop(number, "2026-06-03T10:30:00Z", 8500, "Local")
         await asyncio.to_thread(save_id_tag, db, "tag", actor="anna", status="blocked")
         await asyncio.to_thread(new_charge_point_key, db, "microgrid", "cp-01", actor="anna")
+        there = charger.journal.start("cp-01", 1, "TAG", (start - timedelta(hours=1)).isoformat(), 20_000)
+        charger.journal.start("cp-01", 1, "TAG", "2026-05-30T08:00:00Z", 500)  # nobody told of its end
+        posts[0].transactions[1] = there
+        posts[0].meters_wh[there] = 24_000.0
         await clerk.exchange()
         await clerk.exchange()
         assert charger.access.verdict("TAG") == "Blocked"
@@ -171,3 +175,7 @@ def test_the_clerk_stores_links_strangers_and_sessions_and_takes_up_access(
         db, "microgrid", datetime(2026, 6, 3, tzinfo=UTC), datetime(2026, 6, 4, tzinfo=UTC)
     ).rows(named=True)
     assert (session["energy_kwh"], session["departure"]) == (7.5, datetime(2026, 6, 3, 10, 30, tzinfo=UTC))
+    # The car that is there has a departure ahead, by which the planner knows it.
+    (going,) = read_sessions(db, "microgrid", start - timedelta(days=1), start).rows(named=True)
+    assert going["energy_kwh"] == 4.0
+    assert timedelta(minutes=10) < going["departure"] - start <= timedelta(minutes=16)
