@@ -39,6 +39,11 @@ class Variable:
         Bounds.
     integer : bool
         Whether only whole values make sense.
+    safe : ndarray or None
+        Whole values that keep the block's own rules whatever the rest does; None where the lower bounds do.
+    rounded : callable or None
+        From a relaxed solution (all columns), whole values near it that keep the block's own rules; None where `safe`
+        is all there is.
     """
 
     asset_id: str
@@ -48,6 +53,8 @@ class Variable:
     lower: FloatArray
     upper: FloatArray
     integer: bool = False
+    safe: FloatArray | None = None
+    rounded: Callable[[FloatArray], FloatArray] | None = None
 
     @property
     def name(self) -> str:
@@ -176,12 +183,15 @@ class Board:
         upper: Numbers = np.inf,
         size: int | None = None,
         integer: bool = False,
+        safe: FloatArray | None = None,
+        rounded: Callable[[FloatArray], FloatArray] | None = None,
     ) -> Variable:
         """Add a family of variables (default: one a step)."""
         count = self.steps if size is None else size
         columns = np.arange(self.column_count, self.column_count + count, dtype=np.int64)
         self.column_count += count
-        made = Variable(asset_id, quantity, meaning, columns, self.full(lower, count), self.full(upper, count), integer)
+        bounds = self.full(lower, count), self.full(upper, count)
+        made = Variable(asset_id, quantity, meaning, columns, *bounds, integer, safe, rounded)
         self.variables.append(made)
         return made
 

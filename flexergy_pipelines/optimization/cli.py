@@ -94,8 +94,9 @@ def _sweep(loaded: Study, text: str) -> dict[str, Any]:
 
 
 def _print(name: str, result: dict[str, Any]) -> None:
-    typer.echo(f"{name}: {result['status']}, gap {result['gap']:.2g}")
-    bound = f"proven: not below {result['bound_eur']:,.2f}"
+    known = result["bound_eur"] is not None
+    typer.echo(f"{name}: {result['status']}, " + (f"gap {result['gap']:.2g}" if known else "gap unknown"))
+    bound = f"proven: not below {result['bound_eur']:,.2f}" if known else "nothing proven in the time"
     typer.echo(f"  cost {result['objective_eur']:,.2f} EUR ({bound})")
     for part, eur in sorted(result["costs"].items(), key=lambda item: -abs(item[1])):
         if abs(eur) >= 0.005:

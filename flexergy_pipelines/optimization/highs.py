@@ -65,6 +65,8 @@ class Solver:
         self.is_mip = False
         self.integers_required = False
         self.separated: list[np.ndarray] = []
+        self.relaxed: FloatArray | None = None
+        self.proven = -np.inf
         self._choices: list[tuple[IndexArray, IndexArray, IndexArray]] = []
         self._highs = highspy.Highs()
         for option, value in (
@@ -100,6 +102,7 @@ class Solver:
         `constant_eur` is what no decision changes: the relative gap is that of the whole cost.
         """
         self._scale, self._constant = scale, constant_eur
+        self.proven = -np.inf
         self._highs.changeObjectiveOffset(constant_eur * scale)
         count = eur_per_unit.size
         self._highs.changeColsCost(count, np.arange(count, dtype=np.int32), eur_per_unit * scale)
@@ -174,6 +177,9 @@ class Solver:
             self._run_for(left)
         status = self._highs.getModelStatus()
         info = self._highs.getInfo()
+        if self.is_mip:
+            searched = max(info.mip_dual_bound, first_bound)
+            self.proven = max(self.proven, searched / self._scale - self._constant)
         if info.primal_solution_status != _FEASIBLE:
             text = self._highs.modelStatusToString(status).lower()
             raise SolveError(text, f"no plan found: the solver says {text}")
@@ -225,10 +231,10 @@ class Solver:
             full[chosen] = (values[first] > values[second]).astype(np.float64)
         return full
 
-    def fix_integers(self, values: FloatArray) -> Answer | None:
+    def fix_integers(self, values: FloatArray, *, at_any_time: bool = False) -> Answer | None:
         """Solve the linear problem with every integer at its rounded value: exact zeros, and prices.
 
-        Returns None when rounding left no feasible point or the time is over.
+        Returns None when rounding left no feasible point, or the time is over and it isn't asked for `at_any_time`.
         """
         if self._integers.size:
             columns = self._integers.astype(np.int32)
@@ -237,10 +243,19 @@ class Solver:
             self._highs.changeColsIntegrality(columns.size, columns, kinds)
             self._highs.changeColsBounds(columns.size, columns, whole, whole)
         self.is_mip = False
+        deadline = self._deadline
+        self._deadline = np.inf if at_any_time else deadline
         try:
             return self.run()
         except SolveError:
             return None
+        finally:
+            self._deadline = deadline
+
+    def bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper bound of each column, as the model has them now."""
+        model = self._highs.getLp()
+        return np.array(model.col_lower_), np.array(model.col_upper_)
 
     def bound_duals(self) -> FloatArray:
         """EUR for a unit of each column's binding bound, from the last run; below zero at an upper bound."""

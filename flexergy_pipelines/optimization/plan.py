@@ -89,6 +89,8 @@ class Plan:
         and of each variable's binding bound, by ``(asset, name)``.
     meanings : dict
         What each constraint and variable is, in words.
+    last_resort : bool
+        The time ended before the search had any plan: whole-number decisions are by rule, the rest at its best.
     """
 
     status: Status
@@ -105,6 +107,7 @@ class Plan:
     duals: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
     bound_duals: dict[tuple[str, str], FloatArray] = field(default_factory=dict)
     meanings: dict[tuple[str, str], str] = field(default_factory=dict)
+    last_resort: bool = False
 
     def column(self, asset_id: str, quantity: str) -> FloatArray:
         """One series of the schedule."""

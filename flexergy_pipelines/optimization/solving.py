@@ -11,6 +11,7 @@ from flexergy_pipelines.optimization.board import Board
 from flexergy_pipelines.optimization.errors import SolveError
 from flexergy_pipelines.optimization.formulation import Compiled, compile_board, load_libraries
 from flexergy_pipelines.optimization.highs import Answer, Solver
+from flexergy_pipelines.optimization.last_resort import last_resort
 from flexergy_pipelines.optimization.plan import Plan, read_costs, read_schedule, read_violations
 from flexergy_pipelines.optimization.problem import Problem
 from flexergy_pipelines.optimization.series import FloatArray
@@ -61,19 +62,26 @@ def solve_board(
     costs = board.cost_vector()
     scale = _scale(board)
     goal = board.goal_vector()
-    if goal.any():
-        penalties = board.cost_vector(money=False)
-        solver.set_costs(_grown(penalties + goal * GOAL_PRICE_EUR_PER_KWH, solver), 1.0)
-        first = solve_exactly(solver, board)
-        reached = float(goal @ first.values[: board.column_count])
-        solver.limit_sum(goal, reached + 1e-6 * (1 + abs(reached)))
     constant = sum(board.constant_costs.values())
-    solver.set_costs(_grown(costs, solver), scale, constant_eur=constant)
-    answer = solve_exactly(solver, board)
-    linear = answer if not solver.is_mip else solver.fix_integers(answer.values)
+    resorted = False
+    try:
+        if goal.any():
+            penalties = board.cost_vector(money=False)
+            solver.set_costs(_grown(penalties + goal * GOAL_PRICE_EUR_PER_KWH, solver), 1.0)
+            first = solve_exactly(solver, board)
+            reached = float(goal @ first.values[: board.column_count])
+            solver.limit_sum(goal, reached + 1e-6 * (1 + abs(reached)))
+        solver.set_costs(_grown(costs, solver), scale, constant_eur=constant)
+        answer = solve_exactly(solver, board)
+        # Whole numbers that are whole only to the solver's tolerance would leave the balance open by as much.
+        linear = solver.fix_integers(answer.values, at_any_time=True) if solver.is_mip else answer
+    except SolveError:
+        solver, answer = _resort(board, compiled, costs, scale, solver)
+        linear, resorted = answer, True
     duals = _duals(solver, compiled) if linear is not None else {}
     bound_duals = _bound_duals(solver, board) if linear is not None else {}
-    values = _preferred(solver, board, linear or answer, costs, scale)[: board.column_count]
+    found = linear or answer
+    values = (found.values if resorted else _preferred(solver, board, found, costs, scale))[: board.column_count]
     solved = time.monotonic()
     parts = read_costs(board, values)
     objective = sum(parts.values())
@@ -95,7 +103,25 @@ def solve_board(
         duals=duals,
         bound_duals=bound_duals,
         meanings=_meanings(board),
+        last_resort=resorted,
     )
+
+
+def _resort(board: Board, compiled: Compiled, costs: FloatArray, scale: float, failed: Solver) -> tuple[Solver, Answer]:
+    """A plan though the time is over; a dominating goal counts as a price above every other.
+
+    The bound is said in the money of the plan: its cost less what it can be away from the best.
+    """
+    goal = board.goal_vector()
+    price = board.dominant(GOAL_PRICE_EUR_PER_KWH)
+    constant = sum(board.constant_costs.values())
+    relaxed = None if failed.relaxed is None else failed.relaxed[: board.column_count]
+    weighted = costs + goal * price
+    solver, answer = last_resort(board, compiled, weighted, scale, constant_eur=constant, relaxed=relaxed)
+    known = failed.proven if not goal.any() else -np.inf
+    away = answer.objective - max(answer.bound, known)
+    money = float(costs @ answer.values[: board.column_count])
+    return solver, Answer(answer.values, money, money - max(away, 0.0), optimal=False)
 
 
 def _preferred(solver: Solver, board: Board, answer: Answer, costs: FloatArray, scale: float) -> FloatArray:
@@ -135,6 +161,7 @@ def solve_exactly(solver: Solver, board: Board) -> Answer:
     separated = solver.separated or separated
     solver.separated = separated
     answer = solver.run()
+    solver.relaxed = answer.values
     for attempt in range(ROUNDS):
         fractional = not solver.integers_required and solver.fractional(answer.values)
         clashes = [_clashes(board, index, answer.values) & ~separated[index] for index in range(len(board.pairs))]
@@ -157,6 +184,8 @@ def solve_exactly(solver: Solver, board: Board) -> Answer:
         try:
             answer = solver.run()
         except SolveError:
+            if fractional:
+                raise
             # Out of time: the last answer, made to obey its rules.
             return _repaired(solver, board, answer)
     if any((_clashes(board, index, answer.values) & ~separated[index]).any() for index in range(len(board.pairs))):

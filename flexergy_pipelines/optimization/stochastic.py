@@ -15,7 +15,7 @@ Rockafellar, Uryasev, "Optimization of conditional value-at-risk", Journal of Ri
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -342,11 +342,15 @@ def _append(merged: Board, board: Board, number: int, cost_weight: float, goal_w
     """Put a scenario's board behind what is there; its assets are named ``<number>/<asset>``."""
     offset = merged.column_count
     merged.column_count += board.column_count
-    moved = {
-        id(variable): replace(variable, asset_id=f"{number}/{variable.asset_id}", columns=variable.columns + offset)
+    merged.variables += [
+        replace(
+            variable,
+            asset_id=f"{number}/{variable.asset_id}",
+            columns=variable.columns + offset,
+            rounded=None if variable.rounded is None else _of_part(variable.rounded, offset, board.column_count),
+        )
         for variable in board.variables
-    }
-    merged.variables += list(moved.values())
+    ]
     merged.rows += [
         Rows(f"{number}/{rows.asset_id}", rows.name, rows.meaning, rows.row, rows.column + offset, rows.coefficient,
              rows.lower, rows.upper)
@@ -364,6 +368,11 @@ def _append(merged: Board, board: Board, number: int, cost_weight: float, goal_w
         replace(cost, columns=cost.columns + offset, coefficient=cost.coefficient * cost_weight) for cost in board.costs
     ]
     merged.goal += [(columns + offset, coefficient * goal_weight) for columns, coefficient in board.goal]
+
+
+def _of_part(rounded: Callable[[FloatArray], FloatArray], first: int, count: int) -> Callable[[FloatArray], FloatArray]:
+    """A scenario's own rounding, from the values of all scenarios."""
+    return lambda x: rounded(x[first : first + count])
 
 
 def _take(board: Board, decisions: Decisions) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from flexergy_pipelines.optimization.board import Board, IndexArray, Variable
+from flexergy_pipelines.optimization.series import FloatArray
+
+ROUND_UP_FROM = 0.05
 
 
 def add_starts(board: Board, on: Variable, *, on_before: bool) -> tuple[Variable, Variable]:
@@ -36,6 +39,32 @@ def add_starts(board: Board, on: Variable, *, on_before: bool) -> tuple[Variable
 def steps_of(minutes: int, hours: float) -> int:
     """Whole steps that cover `minutes`."""
     return int(np.ceil(round(minutes / (60 * hours), 9)))
+
+
+def settled(wanted: FloatArray, *, on_before: bool, up_steps: int, down_steps: int) -> FloatArray:
+    """States near those wanted whose runs and rests are long enough: rests too short are run through.
+
+    Parameters
+    ----------
+    wanted : ndarray
+        Share of each step that a relaxed solution runs, 0 to 1.
+    on_before : bool
+        State before the horizon.
+    up_steps, down_steps : int
+        Shortest run and rest.
+    """
+    on = wanted > ROUND_UP_FROM
+    state, since, kept = on_before, max(up_steps, down_steps), np.zeros(on.size)
+    for step in range(on.size):
+        least = up_steps if state else down_steps
+        # A rest is only worth beginning where it can be as long as it must.
+        rests = not on[step : step + max(down_steps, 1)].any()
+        turns = rests if state else bool(on[step])
+        if turns and since >= least:
+            state, since = not state, 0
+        since += 1
+        kept[step] = float(state)
+    return kept
 
 
 def within(event: Variable, steps: int) -> list[tuple[float, IndexArray]]:

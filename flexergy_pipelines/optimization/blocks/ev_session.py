@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,7 +49,15 @@ def add_ev_session(board: Board, session: EvSession) -> EvVariables | None:
 
     on = None
     if session.smallest_kw > 0:
-        on = board.variable(name, "on", f"{name} charges", upper=plugged, integer=True)
+        on = board.variable(
+            name,
+            "on",
+            f"{name} charges",
+            upper=plugged,
+            integer=True,
+            safe=_at_once(session, plugged, largest, board.hours),
+            rounded=lambda x: (x[charge.columns] >= session.smallest_kw - 1e-6).astype(np.float64),
+        )
         meaning = f"{name} charges at no less than its smallest power, or not at all"
         least: Terms = [(1.0, charge.columns), (-session.smallest_kw, on.columns)]
         board.constrain(name, "min_power", meaning, least, lower=0.0)
@@ -64,6 +72,20 @@ def add_ev_session(board: Board, session: EvSession) -> EvVariables | None:
     board.output(name, "active_power_kw", power)
     board.output(name, "soc", lambda x: energy(x) / session.capacity_kwh)
     return EvVariables(session, plugged, charge, discharge, on)
+
+
+def _at_once(session: EvSession, plugged: FloatArray, largest_kw: FloatArray | float, hours: float) -> FloatArray:
+    """The steps in which a vehicle charges that is charged as soon as it is there, as fast as it can."""
+    missing = max(session.soc_target - session.soc_start, 0.0) * session.capacity_kwh
+    room = max(1.0 - session.soc_start, 0.0) * session.capacity_kwh
+    gained = session.efficiency * hours
+    fastest = float(np.max(largest_kw)) * gained
+    steps = int(np.ceil(round(missing / fastest, 9))) if fastest > 0 else 0
+    if session.smallest_kw > 0:
+        steps = min(steps, int(room / (session.smallest_kw * gained) + 1e-9))
+    chosen = np.zeros(plugged.size)
+    chosen[np.flatnonzero(plugged)[:steps]] = 1.0
+    return chosen
 
 
 def _add_sum(board: Board, session: EvSession, charge: Variable) -> None:
@@ -147,10 +169,13 @@ def add_ev_group(board: Board, group: EvGroup, sessions: Sequence[EvVariables]) 
     if group.max_active is None or group.max_active >= len(members):
         return
     active = []
+    taken = np.zeros(board.steps)
     for member in members:
         name = member.session.id
+        chosen = _among(board, member, taken, group.max_active)
+        taken = taken + chosen
         used = board.variable(
-            f"{group.id}@{name}", "active", f"{name} uses a charger", upper=member.plugged, integer=True
+            f"{group.id}@{name}", "active", f"{name} uses a charger", upper=member.plugged, integer=True, safe=chosen
         )
         active.append(used)
         meaning = f"{name} charges only at a charger of {group.id}"
@@ -167,3 +192,17 @@ def add_ev_group(board: Board, group: EvGroup, sessions: Sequence[EvVariables]) 
         [(1.0, used.columns) for used in active],
         upper=float(group.max_active),
     )
+
+
+def _among(board: Board, member: EvVariables, taken: FloatArray, most: int) -> FloatArray:
+    """Steps in which a vehicle finds a charger when those before it in the group go first."""
+    session = member.session
+    if member.on is None:
+        wanted = _at_once(session, member.plugged, session.largest_kw, board.hours)
+        return np.where(taken < most, wanted, 0.0)
+    # Which of the members are active is one decision for all: none rounds for itself.
+    place = next(k for k, variable in enumerate(board.variables) if variable.name == member.on.name)
+    known = board.variables[place]
+    chosen = np.where(taken < most, member.on.lower if known.safe is None else known.safe, 0.0)
+    board.variables[place] = replace(known, safe=chosen, rounded=None)
+    return chosen

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from flexergy_pipelines.optimization.blocks.commitment import add_min_down, add_min_up, add_starts, steps_of
+from flexergy_pipelines.optimization.blocks.commitment import add_min_down, add_min_up, add_starts, settled, steps_of
 from flexergy_pipelines.optimization.blocks.pieces import Terms, add_pieces, rising, slopes
 from flexergy_pipelines.optimization.board import Board, Variable
 from flexergy_pipelines.optimization.series import FloatArray, expand
@@ -62,7 +62,7 @@ def add_genset(board: Board, genset: Genset, *, carbon_price_eur_per_kg: float) 
         _add_free_ramp(board, genset, power)
         return GensetVariables(genset, power, None)
     lower, upper = _state_bounds(board, genset, available)
-    on = board.variable(name, "on", f"{name} runs", lower=lower, upper=upper, integer=True)
+    on = _add_state(board, genset, available, lower, upper)
     if genset.running_cost_eur_per_h > 0:
         board.cost("genset_running", on.columns, genset.running_cost_eur_per_h * board.hours)
     start, stop = add_starts(board, on, on_before=genset.running_at_start)
@@ -82,6 +82,22 @@ def add_genset(board: Board, genset: Genset, *, carbon_price_eur_per_kg: float) 
         _add_fuel(board, genset, power, on, carbon_price_eur_per_kg)
     board.output(name, "running", lambda x: np.round(x[on.columns]))
     return GensetVariables(genset, power, on)
+
+
+def _add_state(board: Board, genset: Genset, available: FloatArray, lower: FloatArray, upper: FloatArray) -> Variable:
+    """On or off; staying as it is until it fails is possible whatever the rest does."""
+    stays = np.minimum.accumulate(available) if genset.running_at_start else np.zeros(board.steps)
+    up, down = (steps_of(minutes, board.hours) for minutes in (genset.min_up_minutes, genset.min_down_minutes))
+
+    own = slice(board.column_count, board.column_count + board.steps)
+
+    def rounded(x: FloatArray) -> FloatArray:
+        wanted = np.clip(x[own], lower, upper)
+        return settled(wanted, on_before=genset.running_at_start, up_steps=up, down_steps=down)
+
+    return board.variable(
+        genset.id, "on", f"{genset.id} runs", lower=lower, upper=upper, integer=True, safe=stays, rounded=rounded
+    )
 
 
 def _needs_commitment(genset: Genset) -> bool:

@@ -269,6 +269,7 @@ def _add_bid_size(board: Board, service: Service, direction: str, bid: Variable,
             size=bid.columns.size,
             upper=np.floor(ceiling / service.bid_step_kw),
             integer=True,
+            rounded=lambda x: _whole_bid(service, x[bid.columns]) / service.bid_step_kw,
         )
         # What a closed block sold is as it was sold.
         free = np.where(ceiling > 0, 0.0, bid.upper)
@@ -281,7 +282,7 @@ def _add_bid_size(board: Board, service: Service, direction: str, bid: Variable,
             upper=free,
         )
     if service.min_bid_kw > 0:
-        offered = _offered(board, name, direction, bid, ceiling)
+        offered = _offered(board, service, direction, bid, ceiling)
         board.constrain(
             name,
             f"{direction}_min_bid",
@@ -291,10 +292,24 @@ def _add_bid_size(board: Board, service: Service, direction: str, bid: Variable,
         )
 
 
-def _offered(board: Board, name: str, direction: str, bid: Variable, ceiling: np.ndarray) -> Variable:
+def _whole_bid(service: Service, bid_kw: np.ndarray) -> np.ndarray:
+    """Bids rounded down to whole steps (kW), to nothing where less is left than the smallest bid."""
+    step = service.bid_step_kw
+    whole = np.floor(bid_kw / step + 1e-6) * step if step > 0 else bid_kw
+    return np.where(whole < service.min_bid_kw - 1e-9, 0.0, whole)
+
+
+def _offered(board: Board, service: Service, direction: str, bid: Variable, ceiling: np.ndarray) -> Variable:
     """Whether something is bid in a block."""
+    name = service.id
     offered = board.variable(
-        name, f"{direction}_offered", f"{name} is bid {direction}", size=bid.columns.size, upper=1.0, integer=True
+        name,
+        f"{direction}_offered",
+        f"{name} is bid {direction}",
+        size=bid.columns.size,
+        upper=1.0,
+        integer=True,
+        rounded=lambda x: (_whole_bid(service, x[bid.columns]) > 0).astype(np.float64),
     )
     board.constrain(
         name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flexergy_pipelines.optimization.blocks.commitment import add_min_up, add_starts
+from flexergy_pipelines.optimization.blocks.commitment import add_min_up, add_starts, steps_of
 from flexergy_pipelines.optimization.blocks.pieces import Terms
 from flexergy_pipelines.optimization.board import Board, Variable
 from flexergy_pipelines.optimization.series import FloatArray, expand
@@ -41,7 +41,8 @@ def add_shiftable_load(board: Board, load: ShiftableLoad) -> None:
 
 def _add_states(board: Board, load: ShiftableLoad, power: Variable, allowed: FloatArray, smallest: float) -> None:
     name = load.id
-    on = board.variable(name, "on", f"{name} runs", upper=allowed, integer=True)
+    safe = _first_run(load, allowed, smallest, board.hours)
+    on = board.variable(name, "on", f"{name} runs", upper=allowed, integer=True, safe=safe)
     if smallest == load.power_kw:
         meaning = f"{name} runs at its power or not at all"
         terms: Terms = [(1.0, power.columns), (-load.power_kw, on.columns)]
@@ -56,6 +57,32 @@ def _add_states(board: Board, load: ShiftableLoad, power: Variable, allowed: Flo
         if load.max_starts is not None:
             meaning = f"most starts of {name} in the plan"
             board.constrain_sum(name, "max_starts", meaning, [(1.0, start.columns)], upper=float(load.max_starts))
+
+
+def _first_run(load: ShiftableLoad, allowed: FloatArray, smallest: float, hours: float) -> FloatArray:
+    """States of the earliest single run that covers the energy; all off where no stretch is long enough."""
+    chosen = np.zeros(allowed.size)
+    if load.power_kw <= 0 or load.energy_kwh <= 0 or load.max_starts == 0:
+        return chosen
+    least = int(np.ceil(round(load.energy_kwh / (load.power_kw * hours), 9)))
+    length = max(least, steps_of(load.min_run_minutes, hours), 1)
+    if length > least and length * smallest * hours > load.energy_kwh + 1e-9:
+        return chosen
+    for first in range(allowed.size - length + 1):
+        if allowed[first : first + length].all():
+            chosen[first : first + length] = 1.0
+            return chosen
+    return chosen
+
+
+def _first_starts(fits: FloatArray, length: int, runs: int) -> FloatArray:
+    """Starts of a programme at the earliest times, one run after the other."""
+    chosen = np.zeros(fits.size)
+    free = 0
+    for step in np.flatnonzero(fits):
+        if step >= free and chosen.sum() < runs:
+            chosen[step], free = 1.0, step + length
+    return chosen
 
 
 def _add_unmet(board: Board, load: ShiftableLoad) -> Variable:
@@ -76,7 +103,8 @@ def _add_programme(board: Board, load: ShiftableLoad, allowed: FloatArray) -> No
         [t + length <= board.steps and bool(allowed[t : t + length].all()) for t in range(board.steps)],
         dtype=np.float64,
     )
-    start = board.variable(name, "start", f"{name} starts its programme", upper=fits, integer=True)
+    safe = _first_starts(fits, length, load.runs)
+    start = board.variable(name, "start", f"{name} starts its programme", upper=fits, integer=True, safe=safe)
     running: Terms = [(1.0, start.before(lag)) for lag in range(length)]
     board.constrain(name, "one_run", f"{name} runs one programme at a time", running, upper=1.0)
     power = board.variable(name, "power_kw", f"power of {name}", upper=profile.max() * allowed)

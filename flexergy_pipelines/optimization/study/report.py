@@ -30,8 +30,8 @@ def report(result: StudyResult, *, schedule: str | None = None, inline: bool = F
     out: dict[str, Any] = {
         "status": plan.status,
         "objective_eur": plan.objective_eur,
-        "bound_eur": plan.bound_eur,
-        "gap": plan.gap,
+        "bound_eur": plan.bound_eur if np.isfinite(plan.bound_eur) else None,
+        "gap": plan.gap if np.isfinite(plan.gap) else None,
         "costs": plan.costs,
         "violations": [violation.as_dict() for violation in plan.violations],
         "timings_s": {name: round(seconds, 6) for name, seconds in plan.timings_s.items()},
