@@ -103,6 +103,12 @@ class SiteData:
         """Delete a job of bulk reading."""
         bulk.delete_bulk_job(self.db, self.site.id, name, actor=user)
 
+    def configurations(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """What became of the settings sent to this site's meters."""
+        own = pl.col("site_id") == self.site.id
+        kinds = pl.col("kind").is_in(["meter_configured", "meter_configuration_failed"])
+        return events.list_events(self.db, start, end).filter(own & kinds)
+
     def energy(self, start: datetime, end: datetime, assets: list[str]) -> pl.DataFrame:
         """Energy of quarters of an hour."""
         return energy.read_energy(self.db, self.site.id, start, end, assets)

@@ -2,17 +2,17 @@
 
 | object | class | what |
 | --- | --- | --- |
-| 0-0:1.0.0 | clock | site's local time with deviation |
+| 0-0:1.0.0 | clock | site's local time with deviation; can be set |
 | 0-0:42.0.0, 0-0:96.1.0 | data | logical device name, serial number |
 | 0-0:43.1.0 | data | highest invocation counter received (readable without a key) |
 | 1-0:1.7.0, 1-0:2.7.0, 1-0:16.7.0 | register | active power imported, exported, and their difference [W] |
 | 1-0:3.7.0, 1-0:14.7.0, 1-0:32.7.0, 1-0:52.7.0, 1-0:72.7.0 | register | reactive power, frequency, phase voltages |
 | 1-0:1.8.0, 1-0:2.8.0 | register | energy imported and exported [Wh] |
 | 1-0:21.7.0 … 1-0:24.7.0, and +20, +40 | register | per phase: power imported, exported [W], reactive likewise [var] |
-| 1-0:99.1.0 | profile | one row for each of the meter's integration periods |
+| 1-0:99.1.0 | profile | one row for each of the meter's integration periods; the period can be set |
 
 A row of the profile is the stamp of its period's *end*, a status, and the energy imported and exported in it [Wh]
-(increments 1-0:1.29.0 and 1-0:2.29.0).
+(increments 1-0:1.29.0 and 1-0:2.29.0). Setting another period empties the profile, as the class demands.
 
 References
 ----------
@@ -31,6 +31,7 @@ from dlms_cosem import time as dlms_time
 from dlms_cosem.cosem.selective_access import RangeDescriptor
 
 from flexergy_pipelines.grid import Device
+from plant_simulator.faults import Fault
 from plant_simulator.pcc import PHASE_SHARES
 from plant_simulator.plant import Plant
 from plant_simulator.signals import DeviceSignals
@@ -46,7 +47,8 @@ INTERVAL_IMPORT_OBIS, INTERVAL_EXPORT_OBIS = "1.0.1.29.0.255", "1.0.2.29.0.255"
 STATUS_OBIS = "0.0.96.10.1.255"
 PUBLIC = {CLOCK_OBIS, COUNTER_OBIS, LOGICAL_NAME_OBIS}
 """Objects that anybody may read."""
-SINGLE_VALUE, SCALER_UNIT = 2, 3
+SINGLE_VALUE, SCALER_UNIT, CAPTURE_PERIOD = 2, 3, 4
+CAPTURE_MINUTES = (1, 5, 10, 15, 30, 60)
 
 
 class NoValueError(LookupError):
@@ -119,6 +121,7 @@ class DlmsMeter:
         meter = next((meter for meter in plant.site.meters if meter.id == device.id), None)
         self.period = timedelta(minutes=15 if meter is None else meter.integration_period_minutes)
         self.profile: deque[Interval] = deque(maxlen=timedelta(days=PROFILE_DAYS) // self.period)
+        self._clock_set: tuple[Fault | None, timedelta] = (None, timedelta())
         self._begun = self._floor(plant.clock.now())
         self._fill_past()
         self._counters_kwh = self._read_counters()
@@ -168,6 +171,56 @@ class DlmsMeter:
             raise KeyError(f"{obis} attribute {attribute}")
         return values[obis]()
 
+    def write(self, obis: str, attribute: int, value: object) -> None:
+        """Set the clock or the profile's period.
+
+        Raises
+        ------
+        KeyError
+            There is no such attribute that can be set.
+        TypeError
+            The value is not of the attribute's type.
+        ValueError
+            The meter does not take this value.
+        """
+        if (obis, attribute) == (CLOCK_OBIS, SINGLE_VALUE):
+            self._set_clock(value)
+        elif (obis, attribute) == (PROFILE_OBIS, CAPTURE_PERIOD):
+            self._set_period(value)
+        else:
+            raise KeyError(f"{obis} attribute {attribute}")
+
+    def _set_clock(self, value: object) -> None:
+        if not isinstance(value, bytes | bytearray) or len(value) != 12:
+            raise TypeError("a date and time of 12 bytes")
+        shown, _ = dlms_time.datetime_from_bytes(bytes(value))
+        if shown.tzinfo is None:
+            raise ValueError("a time without deviation from UTC")
+        self._clock_set = (self._skew(), shown - self.plant.clock.now())
+
+    def _set_period(self, value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError("a number of seconds")
+        if value not in {60 * minutes for minutes in CAPTURE_MINUTES}:
+            raise ValueError(f"{value} s")
+        period = timedelta(seconds=value)
+        if period == self.period:
+            return
+        self.period = period
+        self.profile = deque(maxlen=timedelta(days=PROFILE_DAYS) // period)
+        self._begun, self._counters_kwh = self._floor(self.plant.clock.now()), self._read_counters()
+
+    def _skew(self) -> Fault | None:
+        return self.plant.faults.find(self.device.key, "clock_skew")
+
+    def _clock_offset(self) -> timedelta:
+        """How far the clock is ahead; one that was set runs on from there until its fault comes or goes."""
+        fault = self._skew()
+        if fault is self._clock_set[0]:
+            return self._clock_set[1]
+        self._clock_set = (fault, timedelta(seconds=0.0 if fault is None else fault.value))
+        return self._clock_set[1]
+
     def _object_list(self) -> bytes:
         """Class, version and logical name of every object; access rights are not told."""
         shown = [(REGISTER, name) for name, register in REGISTERS.items() if self.plant_shows(register.quantity)]
@@ -210,9 +263,7 @@ class DlmsMeter:
         )
 
     def _stamp(self, time: datetime) -> bytes:
-        fault = self.plant.faults.find(self.device.key, "clock_skew")
-        shown = time + timedelta(seconds=0.0 if fault is None else fault.value)
-        local = shown.astimezone(self.plant.site.zone)
+        local = (time + self._clock_offset()).astimezone(self.plant.site.zone)
         summer = bool(local.dst())
         return dlms_time.datetime_to_bytes(local, dlms_time.ClockStatus(daylight_saving_active=summer))
 

@@ -1,4 +1,4 @@
-"""A DLMS/COSEM server over TCP: associations without and with keys, reading by block transfer.
+"""A DLMS/COSEM server over TCP: associations without and with keys, reading by block transfer, setting.
 
 Security: no authentication (public objects only), password (LLS), and HLS with GMAC in security suite 0, where every
 message is enciphered with AES-128-GCM and a counter that must grow. Keys and password of simulated meters are the
@@ -34,7 +34,7 @@ WRAPPER_VERSION = 1
 LARGEST_APDU = 2048
 HLS_CONTROL = SecurityControlField(security_suite=0, authenticated=True, encrypted=False)
 FULL_CONTROL = SecurityControlField(security_suite=0, authenticated=True, encrypted=True)
-AARQ, RLRQ, GET, ACTION, GENERAL_CIPHER = 0x60, 0x62, 192, 195, 219
+AARQ, RLRQ, GET, SET, ACTION, GENERAL_CIPHER = 0x60, 0x62, 192, 193, 195, 219
 GET_RESPONSE, ACTION_RESPONSE, EXCEPTION_RESPONSE = 196, 199, 216
 NORMAL, WITH_BLOCK = 1, 2
 ACCEPTED = enumerations.AssociationResult.ACCEPTED
@@ -119,6 +119,7 @@ class Association:
                 block_transfer_with_get_or_read=True,
                 selective_access=True,
                 get=True,
+                set=True,
                 action=True,
                 general_protection=self._ciphered,
             ),
@@ -147,6 +148,8 @@ class Association:
     def _serve(self, apdu: bytes) -> bytes:
         if apdu[0] == GET:
             return self._get(apdu)
+        if apdu[0] == SET:
+            return self._set(apdu)
         if apdu[0] == ACTION:
             return self._prove(apdu)
         return _exception(service_not_allowed=True)
@@ -166,6 +169,26 @@ class Association:
         self._blocks = [content[i : i + BLOCK_BYTES] for i in range(0, len(content), BLOCK_BYTES)]
         self._block_number = 0
         return self._next_block(invoke)
+
+    def _set(self, apdu: bytes) -> bytes:
+        request = xdlms.SetRequestFactory.from_bytes(apdu)
+        where = request.cosem_attribute
+        result = Denied.READ_WRITE_DENIED
+        if self.trusted:
+            obis = ".".join(str(group) for group in where.instance.to_bytes())
+            result = self._written(obis, where.attribute, parse_as_dlms_data(request.data))
+        return xdlms.SetResponseNormal(result, request.invoke_id_and_priority).to_bytes()
+
+    def _written(self, obis: str, attribute: int, value: object) -> enumerations.DataAccessResult:
+        try:
+            self.meter.write(obis, attribute, value)
+        except KeyError:
+            return Denied.READ_WRITE_DENIED
+        except TypeError:
+            return Denied.TYPE_UNMATCHED
+        except ValueError:
+            return Denied.OTHER_REASON
+        return Denied.SUCCESS
 
     def _content(self, request: xdlms.GetRequestNormal) -> bytes | enumerations.DataAccessResult:
         """What the request asks for, or why it does not get it."""

@@ -1,4 +1,4 @@
-"""Bulk reading of meters: how it went by meter and concentrator, and the jobs that operators set."""
+"""Bulk services of meters: how reading and configuring went, and the jobs that operators set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboards.roles import may_command
 from dashboards.session import PageContext
-from dashboards.views.metering import REPORT_WORDS, reading_table
+from dashboards.views.metering import REPORT_WORDS, configuration_table, reading_table
 from dashboards.views.quality import day_bounds
 from dashboards.widgets import empty, text_table
 from flexergy_pipelines.store.bulk import REPORTS, BulkJob
@@ -35,6 +35,10 @@ def meter_reading(context: PageContext, period: tuple[date, date]) -> None:
         empty("No meter was read in bulk in these days.", "The first results come with the next job that is due.")
     else:
         text_table(reading_table(statistics, by, context.site.zone), unbroken=["last success", "mean latency"])
+    sent = context.data.configurations(start, end)
+    if not sent.is_empty():
+        st.markdown("**Settings sent to meters**")
+        text_table(configuration_table(sent, context.site.zone), unbroken=["at", "outcome"])
     st.markdown("**Jobs**")
     jobs = context.data.bulk_jobs()
     if not jobs:

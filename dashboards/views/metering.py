@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -114,6 +115,32 @@ def reading_table(statistics: pl.DataFrame, key: str, zone: ZoneInfo) -> pl.Data
         for row in statistics.sort("success_rate", key).iter_rows(named=True)
     ]
     return pl.DataFrame(rows)
+
+
+def configuration_table(events: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
+    """Settings sent to meters in words, newest first: ``at, by, meter, outcome, changed, tries, error``."""
+    rows: list[dict[str, str]] = []
+    for row in events.sort("event_id", descending=True).iter_rows(named=True):
+        detail = json.loads(row["detail"])
+        rows.append(
+            {
+                "at": local_time(row["at"], zone),
+                "by": row["actor"],
+                "meter": row["subject"] or "",
+                "outcome": "as wanted" if row["kind"] == "meter_configured" else "failed",
+                "changed": "; ".join(_change(change) for change in detail.get("changes", [])) or "nothing",
+                "tries": str(detail.get("attempts", "")),
+                "error": row["reason"] or "",
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def _change(change: dict[str, Any]) -> str:
+    before, after = change["before"], change["after"]
+    if change["setting"] == "clock":
+        return f"clock, was {before:+.1f} s off"
+    return f"{change['setting']} {before:g} → {after:g} min"
 
 
 def first_day(last: date, days: int) -> date:

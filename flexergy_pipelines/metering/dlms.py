@@ -120,6 +120,25 @@ class DlmsClient:
             raise MeterError(f"{self.host}:{self.port}: no association is open")
         return await self._link.get(interface, obis, attribute, selection)
 
+    async def set(self, interface: int, obis: str, attribute: int, data: bytes) -> None:
+        """Write an attribute.
+
+        Parameters
+        ----------
+        data : bytes
+            The value in the protocol's encoding (A-XDR, with its type).
+
+        Raises
+        ------
+        MeterRefusal
+            The meter does not take it; its reason is told.
+        MeterError
+            No answer in time, or one that makes no sense.
+        """
+        if self._link is None:
+            raise MeterError(f"{self.host}:{self.port}: no association is open")
+        await self._link.set(interface, obis, attribute, data)
+
     async def read(self, obis: str) -> Measured:
         """Present value of a register (class 3) in the platform's unit.
 
@@ -317,9 +336,19 @@ class _Link:
                 return parse_as_dlms_data(bytes(body + answer.data))
             except (ValueError, LookupError, TypeError) as error:
                 raise MeterError(f"{obis}: the answer cannot be read") from error
-        reason = getattr(answer, "error", None)
-        name = getattr(reason, "name", type(answer).__name__).lower().replace("_", " ")
-        raise MeterRefusal(f"{obis} attribute {attribute}: the meter answers '{name}'")
+        raise _refusal(obis, attribute, answer, getattr(answer, "error", None))
+
+    async def set(self, interface: int, obis: str, attribute: int, data: bytes) -> None:
+        from dlms_cosem import cosem, enumerations
+        from dlms_cosem.protocol import xdlms
+
+        where = cosem.CosemAttribute(
+            enumerations.CosemInterface(interface), cosem.Obis(*map(int, obis.split("."))), attribute
+        )
+        answer = await self._exchange(xdlms.SetRequestNormal(cosem_attribute=where, data=data))
+        result = getattr(answer, "result", None)
+        if not isinstance(answer, xdlms.SetResponseNormal) or result is not enumerations.DataAccessResult.SUCCESS:
+            raise _refusal(obis, attribute, answer, result)
 
     async def _exchange(self, request: Any) -> Any:
         from dlms_cosem import exceptions
@@ -349,6 +378,11 @@ class _Link:
             struct.error, AssertionError,
         ) as error:  # fmt: skip
             raise MeterError(f"{place}: the answer makes no sense ({type(error).__name__})") from error
+
+
+def _refusal(obis: str, attribute: int, answer: Any, reason: Any) -> MeterRefusal:
+    name = getattr(reason, "name", type(answer).__name__).lower().replace("_", " ")
+    return MeterRefusal(f"{obis} attribute {attribute}: the meter answers '{name}'")
 
 
 def _connection(credentials: Credentials, counter: int) -> Any:

@@ -1,7 +1,8 @@
-"""Register meters in bulk, read them in bulk, and list what they can be asked for."""
+"""Register meters in bulk, read and set them in bulk, and list what they can be asked for."""
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from dataclasses import asdict
@@ -21,7 +22,7 @@ app.command("stats")(print_statistics)
 
 @app.callback()
 def meters() -> None:
-    """Register meters in bulk, read them in bulk, and list what they can be asked for."""
+    """Register meters in bulk, read and set them in bulk, and list what they can be asked for."""
 
 
 @app.command()
@@ -106,6 +107,60 @@ def collect(  # noqa: PLR0917 - options of a command
     else:
         print(f"success rate {report.success_rate or 0:.0%}, {report.written} new readings")
     if report.success_rate != 1:
+        raise typer.Exit(1)
+
+
+@app.command()
+def configure(  # noqa: PLR0917 - options of a command
+    site: Annotated[str, typer.Option(help="Site whose meters are set.")],
+    meter: Annotated[
+        list[str] | None,
+        typer.Option("--meter", "--meters", help="Only these, with commas or given often. None: all that speak DLMS."),
+    ] = None,
+    capture_period: Annotated[
+        int | None, typer.Option(help="Interval of the load profile: 1, 5, 10, 15, 30 or 60 minutes.")
+    ] = None,
+    set_clock: Annotated[bool, typer.Option("--set-clock", help="Set the clocks to this machine's time.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only ask the meters and say what would change.")] = False,
+    attempts: Annotated[int, typer.Option(min=1, max=20, help="Tries of each meter.")] = 3,
+    timeout_s: Annotated[float, typer.Option(min=0.05, max=60, help="Longest wait for one answer, in seconds.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Send settings to many meters at once, read each back, and log what became of each."""
+    from flexergy_pipelines.metering.keys import KeysError, credentials_of
+    from flexergy_pipelines.settings import load_settings, read_endpoints
+    from flexergy_pipelines.store import StoreError, open_store
+    from flexergy_pipelines.store.sites import load_site
+    from ingestion.meters.bulk import BulkRules
+    from ingestion.meters.configuring import ConfigureOutcome, WantedSettings, configure_in_bulk
+
+    def show(outcome: ConfigureOutcome, done: int, count: int) -> None:
+        if not as_json:
+            changes = "; ".join(change.text() for change in outcome.changes)
+            would = "would change: " if dry_run and changes else ""
+            text = "; ".join(part for part in (would + changes, outcome.error) if part) or "as wanted"
+            print(f"{done}/{count} {outcome.meter}: {text}", flush=True)
+
+    names = [name.strip() for text in meter or [] for name in text.split(",") if name.strip()]
+    settings = load_settings()
+    try:
+        with open_store(settings) as store:
+            db = store.tenant(settings.tenant)
+            outcomes = configure_in_bulk(
+                db, load_site(db, site), read_endpoints(settings), WantedSettings(capture_period, set_clock),
+                actor=getpass.getuser(), meters=names if meter is not None else None, dry_run=dry_run,
+                rules=BulkRules(attempts=attempts, timeout_s=timeout_s),
+                credentials=lambda key: credentials_of(settings, key), progress=show,
+            )  # fmt: skip
+    except (StoreError, KeysError, ValueError) as error:
+        _fail(str(error))
+    good = sum(outcome.success for outcome in outcomes)
+    if as_json:
+        print(json.dumps({"site": site, "dry_run": dry_run, "meters": [asdict(o) for o in outcomes]}, indent=1))
+    else:
+        done = "answered; nothing was sent" if dry_run else "are as wanted"
+        print(f"{good} of {len(outcomes)} meters {done}")
+    if good < len(outcomes):
         raise typer.Exit(1)
 
 
