@@ -78,11 +78,14 @@ def forecasts(
     from assets_defs.due import targets_to_serve
     from assets_defs.summaries import forecast_facts
     from flexergy_pipelines.forecasting.serving import serve_site
+    from flexergy_pipelines.optimization.replanning import replan_on_news
 
     now, registry = store.now(), models.registry()
 
     def work(db: "TenantStore", site_id: str) -> SiteReport:
         targets = targets_to_serve(db, site_id, now)
-        return forecast_facts(db, site_id, now, serve_site(db, site_id, now, registry, targets=targets))
+        served = serve_site(db, site_id, now, registry, targets=targets)
+        replan_on_news(db, site_id, now)
+        return forecast_facts(db, site_id, now, served)
 
     return for_each_site(context, store, config, work)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def day_ahead_prices(
     context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource
 ) -> dg.MaterializeResult:
+    from flexergy_pipelines.optimization.replanning import replan_on_news
     from ingestion.market import fetch_prices, market_url
 
     now, url = store.now(), market_url(store.settings())
@@ -30,6 +31,7 @@ def day_ahead_prices(
     def work(db: "TenantStore", site_id: str) -> SiteReport:
         result = fetch_prices(db, site_id, now, url)
         price = result.frame["price_eur_per_kwh"]
+        asked = replan_on_news(db, site_id, now)
         return SiteReport(
             {
                 "rows": result.frame.height,
@@ -37,6 +39,7 @@ def day_ahead_prices(
                 "lowest EUR/kWh": price.min(),
                 "mean EUR/kWh": price.mean(),
                 "highest EUR/kWh": price.max(),
+                "new plan asked for": "; ".join(asked) or "no",
             },
             summary=f"{result.frame.height} prices, mean {price.mean() or 0:.3f} EUR/kWh",
         )

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from assets_defs.definitions import defs
@@ -15,6 +16,8 @@ from assets_defs.schedules import SCHEDULES
 from flexergy_pipelines.grid.samples import sample_site
 from flexergy_pipelines.settings import Settings, publish_endpoints
 from flexergy_pipelines.store import TenantStore
+from flexergy_pipelines.store.commands import pending_replans
+from flexergy_pipelines.store.plans import PlanRecord, write_plan
 from flexergy_pipelines.store.prices import read_prices
 from tests.ingestion.answers import Reply, as_json, serving
 
@@ -49,7 +52,7 @@ def fetch(instance: dg.DagsterInstance, at: datetime) -> None:
     assert result.success
 
 
-@pytest.mark.requirement("energy.10.1")
+@pytest.mark.requirement("energy.10.1", "energy.11.2")
 def test_prices_are_updated_within_hours_and_what_was_known_before_stays(
     installation: Settings, db: TenantStore, instance: dg.DagsterInstance
 ) -> None:
@@ -58,6 +61,15 @@ def test_prices_are_updated_within_hours_and_what_was_known_before_stays(
         with serving(quoted(at, shift)) as service:
             publish_endpoints(installation, {"market": service.url})
             fetch(instance, at)
+        if at == NOW:
+            plan = PlanRecord(
+                site_id="microgrid", kind="intraday", created_at=at, start=at, end=at + timedelta(hours=24),
+                step_minutes=60, status="optimal",
+            )  # fmt: skip
+            point = {"asset_id": "ess-1", "quantity": "active_power_setpoint_kw", "time": at, "value": 0.0}
+            write_plan(db, plan, pl.DataFrame([point]))
+    [request] = pending_replans(db)
+    assert (request.site_id, request.reason[:26]) == ("microgrid", "day-ahead prices changed: ")
     zone = sample_site("microgrid").zone
     noon = datetime(2026, 11, 21, 12, tzinfo=zone).astimezone(UTC)
     night = datetime(2026, 11, 21, 3, tzinfo=zone).astimezone(UTC)
