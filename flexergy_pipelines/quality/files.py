@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ PARQUET_MAGIC = b"PAR1"
 SEPARATORS = (";", "\t", ",", "|")
 SNIFF_LINES = 200
 STARTS_LIKE_TIME = re.compile(r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{9,19}$)")
+_TWICE = re.compile(r"^(.+)_duplicated_\d+$")
 
 
 class FileError(ValueError):
@@ -147,10 +149,24 @@ def read_body(path: Path, layout: Layout, text: str) -> Table:
             truncate_ragged_lines=True,
         )
     except (pl.exceptions.PolarsError, ValueError) as error:
+        _check_quotes(path, (line for line in text.splitlines() if line.count('"') % 2))
         raise FileError(f"{path}: is no table ({str(error).splitlines()[0]})") from None
     if frame.is_empty():
         raise FileError(f"{path}: has no rows below its header")
+    twice = [match[1] for name in frame.columns if (match := _TWICE.match(name)) and name not in layout.header]
+    if twice:
+        raise FileError(f"{path}: column {twice[0]} is there twice")
+    if '"' in text:
+        for column in frame:
+            swallowing = column.filter(column.str.contains("\n", literal=True))
+            _check_quotes(path, (cell for cell in swallowing if any(map(STARTS_LIKE_TIME.match, cell.split("\n")[1:]))))
     return Table(frame, _has_decimal_comma(frame, layout.separator))
+
+
+def _check_quotes(path: Path, suspects: Iterator[str]) -> None:
+    """A quote that is not closed swallows the rows below it."""
+    for text in suspects:
+        raise FileError(f"{path}: a quote is not closed, in {text.splitlines()[0][:80]!r}")
 
 
 def _separator(lines: list[str]) -> str:

@@ -9,6 +9,7 @@ from ingestion.meters.checking import FileRefusedError
 REQUIRED = ("meter", "quantity", "time", "value")
 OPTIONAL = ("unit", "site")
 _ALIASES = {"asset": "meter", "asset_id": "meter", "meter_id": "meter", "timestamp": "time"}
+_NAMED = 5
 
 
 def columns_of(header: Sequence[str]) -> dict[str, str]:
@@ -26,7 +27,9 @@ def columns_of(header: Sequence[str]) -> dict[str, str]:
         raise FileRefusedError(f"header lacks {', '.join(missing)}; expected {', '.join(REQUIRED)} [, unit] [, site]")
     unknown = [name for name in names if name not in REQUIRED + OPTIONAL]
     if unknown:
-        raise FileRefusedError(f"header has unknown columns {', '.join(repr(name) for name in unknown)}")
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        named = ", ".join(repr(name[:40]) for name in unknown[:_NAMED])
+        raise FileRefusedError(f"header has unknown columns {named}{more}")
     if len(set(names)) != len(names):
         raise FileRefusedError("header names a column twice")
     return dict(zip(header, names, strict=True))

@@ -57,10 +57,10 @@ def read_csv(
     FileRefusedError
         When encoding or header are unusable.
     """
-    with _plain(path) as file:
-        encoding = _encoding(file.read(4))
-    seen = Seen(folder)
+    seen, encoding = Seen(folder), "utf-8"
     try:
+        with _plain(path) as file:
+            encoding = _encoding(file.read(4))
         with _plain(path) as file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
             header, separator = _header(text)
             row = 2
@@ -132,6 +132,8 @@ def _split(lines: list[str], header: list[str], separator: str, first_row: int, 
     reason = (
         pl.when(pl.col("line").str.len_chars() >= LONGEST_LINE)
         .then(pl.lit(f"line is longer than {LONGEST_LINE} characters"))
+        .when(pl.col("line").str.count_matches('"', literal=True) % 2 == 1)
+        .then(pl.lit("a quote is not closed"))
         .when(count != len(header))
         .then(pl.format("{} fields, the header has {}", count, pl.lit(len(header))))
     )

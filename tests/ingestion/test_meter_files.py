@@ -115,6 +115,13 @@ def test_bad_rows_lie_in_quarantine_with_row_and_reason_and_the_rest_is_taken(
         ("pcc,warp_power,2026-11-20T10:00:00Z,1", "point 'pcc/warp_power' is unknown"),
         ("ess-1,active_power_setpoint_kw,2026-11-20T10:00:00Z,1", "point 'ess-1/active_power_setpoint_kw' is unknown"),
         ("x" * 5000, "line is longer than 4000 characters"),
+        ("pcc,active_power_kw,2026-11-20T10:00:00Z,NaN", "value 'NaN' is not a number"),
+        ("pcc,active_power_kw,2026-11-20T10:00:00Z,0x10", "value '0x10' is not a number"),
+        ("pcc,active_power_kw,2026-11-20T10:00:00+99:00,1", "time does not exist"),
+        ("pcc,active_power_kw,9999-12-31T23:59:59Z,1", "time is in the future"),
+        ('pcc,active_power_kw,2026-11-20T10:00:00Z,"1', "a quote is not closed"),
+        ('pcc,active_power_kw,"2026-11-20T10:00:00Z,1', "a quote is not closed"),
+        ("pcc,active_power_kw,2026-11-20T09:00:00Z,2", "the file already holds a value of this point and time"),
     ],
 )
 def test_a_bad_row_says_what_is_wrong_with_it(tmp_path: Path, row: str, reason: str) -> None:
@@ -137,6 +144,14 @@ def test_a_bad_row_says_what_is_wrong_with_it(tmp_path: Path, row: str, reason: 
         (b"meter,quantity,time,value,time\n", "header names a column twice"),
         (b"meter,quantity,time,value\npcc,active_power_kw,2026-11-20T10:00Z,1 \xe9\n", "is not utf-8"),
         (HEAD.encode(), "no row could be taken; the file holds only a header"),
+        (bytes(range(256)) * 20, "this is no text file"),
+        (bytes(range(1, 256)) * 20, "is not utf-8"),
+        (HEAD.encode("utf-16-le"), "this is no text file"),
+        (HEAD.strip().encode() + b",c" * 10_000 + b"\n", "header names a column twice"),
+        (f"{HEAD.strip()},{','.join(f'c{n}' for n in range(500))}\n".encode(), "'c4' and 495 more"),
+        (b"\x1f\x8b", "the compressed file is broken or cut off"),
+        (b"\x1f\x8bno such packing", "the compressed file is broken or cut off"),
+        (gzip.compress(HEAD.encode())[:-9], "the compressed file is broken or cut off"),
         (HEAD.encode() + b"nobody,x,2026-11-20T10:00Z,1\n", "no row could be taken; row 2: point 'nobody/x'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -258,6 +259,10 @@ def test_the_most_observable_period_is_told(tmp_path: Path) -> None:
         (b"time,kw,kw_flag\n2024-01-01,1,\n2024-01-02,2,\n", "column kw_flag is there already"),
         (b"\x00\x01\x02\x03\x00\x00" * 50 + b"\n\x00\n", "is neither CSV text nor Parquet"),
         (b"PAR1broken", "is no whole Parquet file"),
+        (b"time,kw,kw\n2024-01-01,1,2\n2024-01-02,1,2\n", "column kw is there twice"),
+        (b'time,kw\n2024-01-01,1\n2024-01-02,"2\n2024-01-03,3\n', "a quote is not closed, in '2024-01-02,\"2'"),
+        (b'time,kw\n2024-01-01,"1\n2024-01-02,2\n2024-01-03,3"\n2024-01-04,3\n', "a quote is not closed, in "),
+        (gzip.compress(b"time,kw\n2024-01-01,1\n"), "is neither CSV text nor Parquet"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
