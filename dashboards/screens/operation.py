@@ -9,6 +9,7 @@ import streamlit as st
 from dashboards.guard import guarded
 from dashboards.roles import may_command
 from dashboards.screens import operation_plan
+from dashboards.screens.services import services
 from dashboards.session import PageContext, page_context
 from dashboards.views.operation import Actuator, actuators, problems, standing
 from dashboards.widgets import empty, heading, text_table
@@ -28,6 +29,7 @@ def page() -> None:
         replan_form(context)
         operation_plan.interventions(context)
     operation_plan.functions(context)
+    services(context)
 
 
 @st.fragment(run_every="2s")

@@ -55,7 +55,7 @@ def modes(context: PageContext) -> None:
             key="mode_cancel",
         )
         if gone is not None and st.button("Take out", key="mode_cancel_go"):
-            _act(lambda c: cancel_mode(c.data.db, c.site.id, gone.entry_id, user=c.user.name), "Taken out.")
+            act(lambda c: cancel_mode(c.data.db, c.site.id, gone.entry_id, user=c.user.name), "Taken out.")
     with st.expander("Schedule a mode"):
         _mode_form(context)
 
@@ -92,7 +92,7 @@ def _mode_form(context: PageContext) -> None:
         st.warning(f"{mode_title(mode)} {mode_words(mode, parameters)}. The plan no longer drives the storage then.")
         sure = st.checkbox("Yes, I mean it", key="mode_sure")
     if st.button("Schedule", type="primary", disabled=not sure, key="mode_go"):
-        _act(
+        act(
             lambda c: schedule_mode(
                 c.data.db, c.site.id, mode, starts_at=starts, ends_at=ends, parameters=parameters, reason=reason,
                 user=c.user.name,
@@ -131,7 +131,7 @@ def functions(context: PageContext) -> None:
         caution = st.slider("Weight of the worst outcomes", 0.0, 1.0, settings.cvar_weight, 0.05, key="cvar_weight")
     if st.button("Set", key="functions_go"):
         rows = pl.DataFrame(edited).to_dicts()
-        _act(
+        act(
             lambda c: save_settings(
                 c.data.db,
                 c.site.id,
@@ -159,7 +159,7 @@ def interventions(context: PageContext) -> None:
             "Take back", found, index=None, format_func=lambda o: f"{o.asset_id}: {o.reason}", key="outage_cancel"
         )
         if gone is not None and st.button("Take back", key="outage_cancel_go"):
-            _act(lambda c: cancel_outage(c.data.db, c.site.id, gone.outage_id, user=c.user.name), "Taken back.")
+            act(lambda c: cancel_outage(c.data.db, c.site.id, gone.outage_id, user=c.user.name), "Taken back.")
     else:
         empty("No intervention is planned.", "Plan one here, so that plan and bids do without the asset.")
     with st.expander("Plan an intervention"):
@@ -180,7 +180,7 @@ def interventions(context: PageContext) -> None:
         )
         reason = st.text_input("Reason", max_chars=500, key="outage_reason")
         if st.button("Plan it", key="outage_go"):
-            _act(
+            act(
                 lambda c: plan_outage(
                     c.data.db, c.site.id, asset, starts_at=starts, ends_at=ends, reason=reason, user=c.user.name
                 ),
@@ -188,7 +188,7 @@ def interventions(context: PageContext) -> None:
             )
 
 
-def _act(action: Callable[[PageContext], object], done: str) -> None:
+def act(action: Callable[[PageContext], object], done: str) -> None:
     """Do what was asked as the user is now, and say what came of it."""
     fresh = page_context()  # the role may have changed since the page was drawn
     if not may_command(fresh.user.role):

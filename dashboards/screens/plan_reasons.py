@@ -58,8 +58,9 @@ def why(plan: ActivePlan, context: PageContext) -> None:
     ]
     tiles([("Energy is worth", mwh_price(price), local_time(at, zone)), *stored])
     sentences = reasons_at(inputs, at)
-    st.html("".join(f"<div style='margin:.2rem 0'>{escape(text)}</div>" for text in sentences))
-    if not sentences:
+    if sentences:
+        st.html("".join(f"<div style='margin:.2rem 0'>{escape(text)}</div>" for text in sentences))
+    else:
         st.caption("Nothing is moved or held back in this interval.")
     if limits.is_empty():
         st.caption("No limit binds in this interval.")
@@ -75,10 +76,13 @@ def offers(plan: ActivePlan, context: PageContext) -> None:
     if not inputs.get("bids"):
         return
     st.markdown("**Bids**")
-    text_table(bid_table(inputs["bids"], zone), unbroken=("period", "bid", "at least", "market", "sold", "earns"))
+    if bid_table(inputs["bids"], zone).is_empty():
+        empty("No service is worth a bid in this plan.", "What is offered stands on the page Operation.")
+        return
+    text_table(bid_table(inputs["bids"], zone), unbroken=("period", "bid", "at least", "price", "sold", "earns"))
     st.caption(
         "Periods without a bid are left out. “At least” is what holding the power costs the plan: "
-        "below it the bid would lose money."
+        "below it the bid would lose money. “Price” is the market’s, or the one that was set for the service."
     )
     with st.expander("What each unit can give"):
         text_table(unit_table(inputs["units"], zone), unbroken=("period", "largest", "free", "held"))

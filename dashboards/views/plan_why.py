@@ -84,16 +84,18 @@ def value_at(values: pl.DataFrame, asset_id: str, quantity: str, at: datetime) -
 
 
 def bid_table(bids: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> pl.DataFrame:
-    """Bids as text: ``service``, ``period``, ``direction``, ``bid``, ``at least``, ``market``, ``sold``, ``earns``."""
-    names = ("service", "period", "direction", "bid", "at least", "market", "sold", "earns")
+    """Bids as text, with the units that hold them and where the price comes from."""
+    names = ("service", "period", "direction", "units", "bid", "at least", "price", "sold", "earns")
     rows = [
         {
             "service": f"{bid['service']} ({bid['product']})",
             "period": _period(bid, zone),
             "direction": str(bid["direction"]),
-            "bid": f"{number(bid['bid_kw'])} kW",
-            "at least": mwh_price(bid["price_eur_per_kw_h"]).replace("MWh", "MW·h"),
-            "market": mwh_price(bid["market_price_eur_per_kw_h"]).replace("MWh", "MW·h"),
+            "units": ", ".join(bid.get("units") or ()) or "–",
+            "bid": _bid(bid),
+            "at least": held_price(bid["price_eur_per_kw_h"]),
+            "price": held_price(bid["market_price_eur_per_kw_h"])
+            + (" set" if bid.get("price_source") == "fixed" else ""),
             "sold": f"{number(bid['sold_kw'])} kW" if bid["sold_kw"] else "–",
             "earns": euro(bid["revenue_eur"]),
         }
@@ -101,6 +103,16 @@ def bid_table(bids: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> pl.DataFrame
         if bid["bid_kw"] > 1e-6 or bid["sold_kw"]
     ]
     return pl.DataFrame(rows, schema=_texts(*names))
+
+
+def held_price(eur_per_kw_h: float | None) -> str:
+    """A price of holding power, as the markets tell it."""
+    return mwh_price(eur_per_kw_h).replace("MWh", "MW·h")
+
+
+def _bid(bid: Mapping[str, Any]) -> str:
+    most = bid.get("max_bid_kw")
+    return f"{number(bid['bid_kw'])} kW" + ("" if most is None else f" of {number(most)}")
 
 
 def unit_table(units: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> pl.DataFrame:

@@ -66,7 +66,10 @@ def test_bids_are_shown_with_quantity_and_price() -> None:
     row = bid_table(INPUTS["bids"], ZONE).row(0, named=True)
     assert row["bid"] == "50.0 kW"
     assert row["at least"] == "8 EUR/MW·h"
-    assert row["market"] == "20 EUR/MW·h"
+    assert row["price"] == "20 EUR/MW·h"
+    more = {**INPUTS["bids"][0], "units": ["ess-1", "ess-2"], "max_bid_kw": 80.0, "price_source": "fixed"}
+    row = bid_table([more], ZONE).row(0, named=True)
+    assert (row["units"], row["bid"], row["price"]) == ("ess-1, ess-2", "50.0 kW of 80.0", "20 EUR/MW·h set")
     assert row["period"].endswith("03:00–07:00")
 
 
