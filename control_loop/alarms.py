@@ -15,6 +15,9 @@ AlarmKey = tuple[str, str | None]
 
 ALARM_CODES = frozenset(
     {
+        "control_dissent",
+        "control_no_majority",
+        "control_voters_missing",
         "emergency_stop",
         "meter_lost",
         "no_plan",

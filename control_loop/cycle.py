@@ -10,9 +10,10 @@ from typing import Protocol
 
 from control_loop.alarms import Alarm, AlarmKey, cycle_alarms
 from control_loop.arbitration import Decision
+from control_loop.ballots import MasterVote, keyed
 from control_loop.context import Context, GridOperatorLimit, LoadState, ManualCommand
 from control_loop.dispatch import Dispatcher, Setpoint
-from control_loop.engine import decide
+from control_loop.engine import Outcome, decide
 from control_loop.exchange import ExchangeController
 from control_loop.exchange_noise import ExchangeNoise
 from control_loop.following import FollowWatch
@@ -28,6 +29,7 @@ from control_loop.reactive import ReactiveControl
 from control_loop.requests import Request
 from control_loop.schedule import HourSchedule, next_hour
 from control_loop.supervision import PlanSupervisor
+from control_loop.voting import Round
 from flexergy_pipelines.grid.clock import Clock
 
 
@@ -94,6 +96,10 @@ class ControlCycle:
         Rules with a memory; by default the one that holds the exchange and the one that answers the frequency.
     reactive : ReactiveControl, optional
         Decides reactive power; without it none is commanded.
+    vote : MasterVote, optional
+        Puts each cycle's decisions to a vote of several instances; without it this one decides alone.
+    decide : callable
+        The engine.
     read_deadline_s, write_deadline_s : float, optional
         How long a cycle waits for readings and for acknowledgements [s, real time]; by default 35 % and 25 % of the
         cycle.
@@ -110,6 +116,8 @@ class ControlCycle:
         supervisor: PlanSupervisor | None = None,
         reactive: ReactiveControl | None = None,
         controllers: Sequence[Controller] | None = None,
+        vote: MasterVote | None = None,
+        decide: Callable[[Context], Outcome] = decide,
         read_deadline_s: float | None = None,
         write_deadline_s: float | None = None,
     ) -> None:
@@ -121,6 +129,8 @@ class ControlCycle:
         self.controllers = [ExchangeController(), self.frequency] if controllers is None else list(controllers)
         self.reactive = reactive
         self._dispatchers = [self.dispatcher, *([reactive.dispatcher] if reactive is not None else [])]
+        self.vote = vote
+        self._decide = decide
         self.cycle = 0
         self.write_errors: dict[str, str] = {}
         self.plan: PlanView | None = None
@@ -169,12 +179,16 @@ class ControlCycle:
         context = self._context(now)
         context = replace(context, exchange_noise_kw=self._noise.update(context))
         context = replace(context, requests=[r for c in self.controllers for r in c.requests(context)])
-        outcome = decide(context)
-        self._loads = next_load_states(context, {name: d.value for name, d in outcome.decisions.items()})
-        due = self.dispatcher.due(outcome.decisions, self._clock.monotonic())
-        reactive: Mapping[str, Decision] = {}
+        if self.vote is not None:
+            self.vote.ask(context, Round(self.dispatcher.epoch, self.cycle))
+        outcome = self._decide(context)
+        decisions: Mapping[str, Decision] = outcome.decisions
+        reactive = {} if self.reactive is None else self.reactive.decide(context, decisions)
+        if self.vote is not None:
+            decisions, reactive = await self._put_to_vote(self.vote, context, decisions, reactive)
+        self._loads = next_load_states(context, {name: d.value for name, d in decisions.items()})
+        due = self.dispatcher.due(decisions, self._clock.monotonic())
         if self.reactive is not None:
-            reactive = self.reactive.decide(context, outcome.decisions)
             due += self.reactive.dispatcher.due(reactive, self._clock.monotonic())
         sent = await self._write(due)
         schedules = await self._push_schedules(now)
@@ -186,10 +200,11 @@ class ControlCycle:
         return CycleReport(
             cycle=self.cycle,
             now=now,
-            decisions=outcome.decisions,
+            decisions=decisions,
             reactive=reactive,
             sent=sent,
-            alarms=cycle_alarms(
+            alarms=({} if self.vote is None else dict(self.vote.alarms))
+            | cycle_alarms(
                 context,
                 outcome.faults,
                 without_effect,
@@ -210,8 +225,19 @@ class ControlCycle:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+        if self.vote is not None:
+            await self.vote.close()
         for driver in self._drivers.values():
             await driver.close()
+
+    async def _put_to_vote(
+        self, vote: MasterVote, context: Context, active: Mapping[str, Decision], reactive: Mapping[str, Decision]
+    ) -> tuple[dict[str, Decision], dict[str, Decision]]:
+        """The decisions that go out once the other instances were heard, of active and of reactive power."""
+        told = self.model.actuators, () if self.reactive is None else self.reactive.model.actuators
+        settled = await vote.settle(context, keyed(told[0], active) | keyed(told[1], reactive))
+        by_asset = [{a.asset_id: settled[a.asset_id, a.quantity] for a in actuators} for actuators in told]
+        return by_asset[0], by_asset[1]
 
     def _context(self, now: datetime) -> Context:
         monotonic = self._clock.monotonic()

@@ -66,6 +66,11 @@ class ProcessImage:
         """Let no value of these assets count from now on, fresh as it may look; of all others they do."""
         self._distrusted = frozenset(assets)
 
+    @property
+    def distrusted(self) -> frozenset[str]:
+        """Assets whose values do not count."""
+        return self._distrusted
+
     def sample(self, asset_id: str, quantity: str) -> Sample | None:
         """The last sample of a point, however old, or None when it was never read."""
         return self._samples.get((asset_id, quantity))

@@ -12,12 +12,13 @@ from dataclasses import replace
 
 from control_loop import limits, wishes
 from control_loop.arbitration import Decision
-from control_loop.context import Context
+from control_loop.context import Context, SentState
 from control_loop.dispatch import Dispatcher
 from control_loop.droop import Curve
 from control_loop.engine import Rule, decide
 from control_loop.model import REACTIVE_SETPOINT, Actuator, SiteModel
 from control_loop.requests import Layer, Request
+from control_loop.shared_image import ReactiveMemory
 from flexergy_pipelines.grid import ReactiveRule
 
 RULES: dict[str, tuple[Layer, Rule]] = {
@@ -67,6 +68,17 @@ class ReactiveControl:
         self._rated_kw = dict(rated_kw or {})
         self._voltage_pu: dict[str, float] = {}
 
+    def memory(self) -> ReactiveMemory:
+        """What the next decisions rest on, beside the image."""
+        return ReactiveMemory(self.dispatcher.state(), dict(self._voltage_pu))
+
+    def decide_from(
+        self, memory: ReactiveMemory, context: Context, active: Mapping[str, Decision]
+    ) -> dict[str, Decision]:
+        """What `decide` gives where another instance remembers `memory`."""
+        self._voltage_pu = dict(memory.voltage_pu)
+        return self._decide(context, memory.last, active)
+
     def decide(self, context: Context, active: Mapping[str, Decision]) -> dict[str, Decision]:
         """This cycle's decisions.
 
@@ -77,7 +89,12 @@ class ReactiveControl:
         active : mapping
             The active power decided in this cycle.
         """
-        own = replace(context, model=self.model, last=self.dispatcher.state(), requests=())
+        return self._decide(context, self.dispatcher.state(), active)
+
+    def _decide(
+        self, context: Context, last: Mapping[str, SentState], active: Mapping[str, Decision]
+    ) -> dict[str, Decision]:
+        own = replace(context, model=self.model, last=last, requests=())
         requests: list[Request] = []
         for actuator in self.model.actuators:
             requests += self._capability(own, actuator, active.get(actuator.asset_id))

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from control_loop.ballots import BallotBox, MasterVote, Voter
 from control_loop.cycle import ControlCycle
 from control_loop.frequency import frequency_orders
 from control_loop.gateway import Gateway, StoreGateway
@@ -26,10 +27,12 @@ from control_loop.protocols.factory import drivers_of
 from control_loop.site_loop import SiteLoop
 from control_loop.site_model import model_of, reactive_of, telemetry_filter
 from control_loop.spool import Spool
+from control_loop.voting import majority_of
 from flexergy_pipelines.grid import Site, SystemClock
 from flexergy_pipelines.logs import get_logger
 from flexergy_pipelines.settings import Settings
 from flexergy_pipelines.store import Store, StoreError, TenantStore, open_store
+from flexergy_pipelines.store.ballots import StoreBallots
 from flexergy_pipelines.store.leases import StoreLease
 from flexergy_pipelines.store.notify import COMMAND, PLAN, Listener
 from flexergy_pipelines.store.sites import list_sites
@@ -63,6 +66,13 @@ class ControlService:
         Where instances of this service agree who commands a site: ``file`` under the home folder, for instances on
         one machine, or ``store``, for instances on several. With ``store`` nothing is commanded while the store
         cannot be reached: no instance can then know that it is the only one.
+    vote : int, optional
+        Number of instances (three or more) whose majority decides what is sent; with the lease in the store only.
+
+    Raises
+    ------
+    ValueError
+        Too few instances for a vote, or a vote without the store.
     """
 
     def __init__(
@@ -72,8 +82,12 @@ class ControlService:
         *,
         gateway_of: Callable[[TenantStore, str], Gateway] = StoreGateway,
         lease: Literal["file", "store"] = "file",
+        vote: int | None = None,
     ) -> None:
+        if vote is not None and (majority_of(vote) and lease != "store"):
+            raise ValueError(f"vote of {vote} instances: the lease must be in the store, where they vote")
         self._lease_in = lease
+        self._vote = vote
         self.settings = settings
         self.only = tuple(only)
         self._instance = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -167,6 +181,27 @@ class ControlService:
             return StoreLease(db, name)
         return FileLeaseStore(self.settings.run_dir / f"{name}.lease")
 
+    def _ballots(self, store: LeaseStore) -> BallotBox | None:
+        """Where the instances that share a lease vote; None where they do not."""
+        return StoreBallots(store.db, store.name) if self._vote and isinstance(store, StoreLease) else None
+
+    @contextlib.asynccontextmanager
+    async def _voting(self, site: Site, store: LeaseStore) -> AsyncIterator[None]:
+        """Meanwhile vote on what the instance that commands computes."""
+        box = self._ballots(store)
+        if box is None:
+            yield
+            return
+        voter = Voter(box, self._instance, model_of(site), reactive_of(site, 0))
+        ended = threading.Event()
+        thread = threading.Thread(target=voter.run, args=(ended,), name=f"voter {site.id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            await asyncio.to_thread(thread.join, 3.0)
+
     def _start(self, site: Site, gateway: Gateway, store: LeaseStore) -> RunningSite:
         running = RunningSite(site, asyncio.Event())
 
@@ -183,17 +218,22 @@ class ControlService:
         event_loop = asyncio.get_running_loop()
         name = f"{self.settings.tenant}-{site.id}"
         lease = CounterLease(store, self._instance, clock.monotonic)
-        if not await self._hold(lease, running.stop, site.id, gateway):
+        if not await self._hold(lease, running.stop, site, gateway, store):
             return
         with contextlib.closing(Spool(self.settings.spool_dir / f"{name}.sqlite")) as spool:
             drivers = drivers_of(site, self.settings)
+            model, reactive, box = model_of(site), reactive_of(site, lease.epoch), self._ballots(store)
+            vote = None
+            if box is not None and self._vote is not None:
+                vote = MasterVote(box, self._instance, self._vote, model, reactive)
             cycle = ControlCycle(
-                model_of(site),
+                model,
                 drivers,
                 clock,
                 epoch=lease.epoch,
                 may_command=lambda: lease.held,
-                reactive=reactive_of(site, lease.epoch),
+                reactive=reactive,
+                vote=vote,
             )
 
             def news(told: News) -> None:
@@ -246,8 +286,11 @@ class ControlService:
                     if isinstance(problem, Exception):
                         self._log.warning("left readings wait on", site=site_id, error=str(problem))
 
-    async def _hold(self, lease: CounterLease, stop: asyncio.Event, site_id: str, gateway: Gateway) -> bool:
-        """Take the lease, or stand by until it is ours; false when told to stop."""
+    async def _hold(
+        self, lease: CounterLease, stop: asyncio.Event, site: Site, gateway: Gateway, store: LeaseStore
+    ) -> bool:
+        """Take the lease, or stand by (and vote) until it is ours; false when told to stop."""
+        site_id = site.id
         with contextlib.suppress(OSError, StoreError):
             if await asyncio.to_thread(lease.step):
                 self._log.info("holds the lease", site=site_id, epoch=lease.epoch)
@@ -255,7 +298,7 @@ class ControlService:
         if self._lease_in == "file":
             # On one machine the instances share the spool: whoever commands brings it in.
             return await self._watch(lease, stop, site_id)
-        async with self._bringing_in(gateway, site_id):
+        async with self._voting(site, store), self._bringing_in(gateway, site_id):
             return await self._watch(lease, stop, site_id)
 
     async def _watch(self, lease: CounterLease, stop: asyncio.Event, site_id: str) -> bool:

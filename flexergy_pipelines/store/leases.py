@@ -40,19 +40,15 @@ class LeaseRow:
     counter: int
 
 
-class StoreLease:
-    """A lease in the store, for instances on different machines; on a connection of its own.
+class OwnConnection:
+    """What several instances share in the store under one name; on a connection of its own, that answers soon or not.
 
     Parameters
     ----------
     db : TenantStore
-        Tenant the lease belongs to.
+        Tenant it belongs to.
     name : str
-        What is held.
-
-    Notes
-    -----
-    Every call raises `StoreError` when the store cannot answer, and the next call connects anew.
+        What is shared.
     """
 
     def __init__(self, db: TenantStore, name: str) -> None:
@@ -60,36 +56,15 @@ class StoreLease:
         self.name = name
         self._connection: psycopg.Connection | None = None
 
-    def load(self) -> LeaseRow | None:
-        """What stands there; None when nobody ever held the lease."""
-        found = self._run("SELECT holder, epoch, counter FROM control_leases WHERE name = %s", (self.name,)).fetchone()
-        return None if found is None else LeaseRow(*found)
-
-    def compare_and_set(self, expected: LeaseRow | None, row: LeaseRow) -> bool:
-        """Put `row` there if `expected` still stands there, as one step; says whether it did."""
-        values = (row.holder, row.epoch, row.counter)
-        if expected is None:
-            done = self._run(
-                "INSERT INTO control_leases (holder, epoch, counter, name) VALUES (%s, %s, %s, %s) "
-                "ON CONFLICT DO NOTHING",
-                (*values, self.name),
-            )
-        else:
-            done = self._run(
-                "UPDATE control_leases SET holder = %s, epoch = %s, counter = %s "
-                "WHERE name = %s AND holder = %s AND epoch = %s AND counter = %s",
-                (*values, self.name, expected.holder, expected.epoch, expected.counter),
-            )
-        return done.rowcount == 1
-
     def close(self) -> None:
         """End the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def _run(self, statement: str, values: tuple[object, ...]) -> psycopg.Cursor:
-        with clear_errors(f"lease {self.name}"):
+    def run(self, statement: str, values: tuple[object, ...]) -> psycopg.Cursor:
+        """Run one statement; after an error the next one connects anew."""
+        with clear_errors(self.name):
             try:
                 if self._connection is None or self._connection.closed:
                     self._connection = self._connect()
@@ -104,3 +79,34 @@ class StoreLease:
         for setting, value in (("app.tenant", str(self.db.tenant_id)), ("statement_timeout", f"{ANSWER_MS}ms")):
             connection.execute("SELECT set_config(%s, %s, false)", (setting, value))
         return connection
+
+
+class StoreLease(OwnConnection):
+    """A lease in the store, for instances on different machines.
+
+    Notes
+    -----
+    Every call raises `StoreError` when the store cannot answer, and the next call connects anew.
+    """
+
+    def load(self) -> LeaseRow | None:
+        """What stands there; None when nobody ever held the lease."""
+        found = self.run("SELECT holder, epoch, counter FROM control_leases WHERE name = %s", (self.name,)).fetchone()
+        return None if found is None else LeaseRow(*found)
+
+    def compare_and_set(self, expected: LeaseRow | None, row: LeaseRow) -> bool:
+        """Put `row` there if `expected` still stands there, as one step; says whether it did."""
+        values = (row.holder, row.epoch, row.counter)
+        if expected is None:
+            done = self.run(
+                "INSERT INTO control_leases (holder, epoch, counter, name) VALUES (%s, %s, %s, %s) "
+                "ON CONFLICT DO NOTHING",
+                (*values, self.name),
+            )
+        else:
+            done = self.run(
+                "UPDATE control_leases SET holder = %s, epoch = %s, counter = %s "
+                "WHERE name = %s AND holder = %s AND epoch = %s AND counter = %s",
+                (*values, self.name, expected.holder, expected.epoch, expected.counter),
+            )
+        return done.rowcount == 1

@@ -15,11 +15,13 @@ from sqlalchemy import make_url
 
 from control_loop import service as service_module
 from control_loop.service import ControlService
+from control_loop.shared_image import from_text
 from control_loop.spool import Spool
 from flexergy_pipelines.grid import Site
 from flexergy_pipelines.grid.samples import sample_site
 from flexergy_pipelines.settings import Settings, publish_endpoints
 from flexergy_pipelines.store import Store
+from flexergy_pipelines.store.ballots import StoreBallots
 from flexergy_pipelines.store.readings import read_readings
 from flexergy_pipelines.store.sites import save_site
 
@@ -140,6 +142,31 @@ def test_a_standby_brings_in_what_it_had_left_in_its_spool(bench: Bench) -> None
         await standing_by
 
     asyncio.run(running([first], talk))
+
+
+@pytest.mark.requirement("sysavailability.01.1")
+def test_three_instances_vote_and_a_standby_that_ends_takes_its_ballot_along(bench: Bench) -> None:
+    save_site(bench.db, bench.site)
+    services = [ControlService(bench.settings, lease="store", vote=3) for _ in range(3)]
+    stops: list[asyncio.Event] = [asyncio.Event() for _ in services]
+
+    async def talk() -> None:
+        with contextlib.closing(StoreBallots(bench.db, "control-demo-microgrid")) as box:
+
+            async def cycles(count: int) -> None:
+                async with asyncio.timeout(60):
+                    while len([row for row in await asyncio.to_thread(box.rows) if row.cycle > 5]) != count:
+                        await asyncio.sleep(0.05)
+
+            await cycles(2)
+            image = box.get("")
+            assert image is not None
+            assert from_text(image.body).last  # what actuators were told, from which the others go on
+            standby = next(s for s in services if not bench.commanding(s))
+            stops[services.index(standby)].set()
+            await cycles(1)
+
+    asyncio.run(running(services, talk, stops))
 
 
 def test_only_the_sites_that_were_named_are_run(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from flexergy_pipelines.operation.outages import outages_between
 from flexergy_pipelines.store import InvalidDataError, NotFoundError, Store, StoreError, TenantStore
 from flexergy_pipelines.store.alarms import acknowledge_alarm, clear_alarm, list_alarms, raise_alarm
 from flexergy_pipelines.store.ancillary import read_ancillary_prices, read_transactions, write_ancillary_prices
+from flexergy_pipelines.store.ballots import BallotRow, StoreBallots
 from flexergy_pipelines.store.bulk import (
     BulkJob,
     MeterRead,
@@ -125,6 +126,8 @@ def fill(db: TenantStore, value: float) -> dict[str, int]:
     write_ancillary_prices(db, SITE, pl.DataFrame([offer]), T0)
     with closing(StoreLease(db, "control")) as lease:
         lease.compare_and_set(None, LeaseRow(f"loop {value:g}", 1, 0))
+    with closing(StoreBallots(db, "control")) as ballots:
+        ballots.put(BallotRow(f"loop {value:g}", 1, 0, "digest", "[]"))
     _fill_operation(db, value)
     _fill_field(db, value)
     return {
