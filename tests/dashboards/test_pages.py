@@ -233,6 +233,14 @@ def test_plans_can_be_compared(open_page: Open, db: TenantStore) -> None:
     assert "ess-1: 96.0 kWh are planned otherwise" in words(page)
 
 
+def test_an_interval_in_which_nothing_moves_says_so(open_page: Open, db: TenantStore) -> None:
+    active = read_active_plan(db, "microgrid", seed(db).now)
+    assert active is not None
+    quiet = {"time": active.record.start.isoformat(), "energy_price_eur_per_kwh": 0.04, "limits": []}
+    write_plan(db, replace(active.record, kind="intraday", inputs={"intervals": [quiet], "why": []}), active.values)
+    assert "Nothing is moved or held back in this interval." in words(open_page("plan"))
+
+
 def test_an_administrator_adds_a_user_who_can_log_in_and_locks_them(
     open_page: Open, store: Store, db: TenantStore
 ) -> None:
