@@ -48,6 +48,7 @@ def page() -> None:
     _charts(plan.values, record, context)
     plan_reasons.why(plan, context)
     plan_reasons.offers(plan, context)
+    plan_reasons.cars(plan, context)
     st.markdown("**Setpoints of the next hour**")
     _next_hour(plan.values, context)
     plan_reasons.followed(plan, context)

@@ -14,6 +14,7 @@ from dashboards.charts.plan import two_lines_chart
 from dashboards.session import PageContext
 from dashboards.views.plan_why import (
     bid_table,
+    car_table,
     interval_limits,
     interval_times,
     made_from,
@@ -86,6 +87,21 @@ def offers(plan: ActivePlan, context: PageContext) -> None:
     )
     with st.expander("What each unit can give"):
         text_table(unit_table(inputs["units"], zone), unbroken=("period", "largest", "free", "held"))
+
+
+def cars(plan: ActivePlan, context: PageContext) -> None:
+    """When each car charges; nothing where charging is planned as one load."""
+    charging = plan.record.inputs.get("charging")
+    if not charging:
+        return
+    st.markdown("**Cars**")
+    text_table(
+        car_table(charging, context.site.zone),
+        unbroken=("charge point", "car", "stays until", "wants", "gets", "charges", "largest"),
+    )
+    st.caption(
+        "The charging manager is sent one limit, the sum of these, while a car waits; it shares it among the cars."
+    )
 
 
 def followed(plan: ActivePlan, context: PageContext) -> None:

@@ -105,6 +105,28 @@ def bid_table(bids: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> pl.DataFrame
     return pl.DataFrame(rows, schema=_texts(*names))
 
 
+def car_table(charging: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> pl.DataFrame:
+    """When each car charges, as text, by charge point: cars that are there first."""
+    names = ("charge point", "car", "stays until", "wants", "gets", "charges", "largest")
+    rows = [
+        {
+            "charge point": str(car["charge_point"]),
+            "car": "is there" if car["source"] == "now" else f"expected {_clock(car['arrival'], zone)}",
+            "stays until": _clock(car["departure"], zone),
+            "wants": f"{number(car['asked_kwh'])} kWh",
+            "gets": f"{number(car['planned_kwh'])} kWh",
+            "charges": "–" if car["from"] is None else f"{_clock(car['from'], zone)}–{_clock(car['to'], zone)}",
+            "largest": f"{number(max((kw for _, kw in car['pattern_kw']), default=0.0))} kW",
+        }
+        for car in sorted(charging, key=lambda one: (one["source"] != "now", one["arrival"], one["charge_point"]))
+    ]
+    return pl.DataFrame(rows, schema=_texts(*names))
+
+
+def _clock(instant: str, zone: ZoneInfo) -> str:
+    return f"{datetime.fromisoformat(instant).astimezone(zone):%a %H:%M}"
+
+
 def held_price(eur_per_kw_h: float | None) -> str:
     """A price of holding power, as the markets tell it."""
     return mwh_price(eur_per_kw_h).replace("MWh", "MW·h")

@@ -11,6 +11,7 @@ import pytest
 from dashboards.views.operation_plan import function_table, functions_from, mode_table, now_sentence
 from dashboards.views.plan_why import (
     bid_table,
+    car_table,
     interval_limits,
     made_from,
     reason_table,
@@ -71,6 +72,19 @@ def test_bids_are_shown_with_quantity_and_price() -> None:
     row = bid_table([more], ZONE).row(0, named=True)
     assert (row["units"], row["bid"], row["price"]) == ("ess-1, ess-2", "50.0 kW of 80.0", "20 EUR/MW·h set")
     assert row["period"].endswith("03:00–07:00")
+
+
+@pytest.mark.requirement("energy.13.4")
+def test_each_car_is_told_when_it_charges() -> None:
+    car = {
+        "charge_point": "cp-02", "source": "now", "arrival": T0.isoformat(), "asked_kwh": 12.0, "planned_kwh": 11.0,
+        "departure": (T0 + timedelta(hours=9)).isoformat(), "from": (T0 + timedelta(hours=1)).isoformat(),
+        "to": (T0 + timedelta(hours=2)).isoformat(), "pattern_kw": [[T0.isoformat(), 7.0], [T0.isoformat(), 4.0]],
+    }  # fmt: skip
+    later = {**car, "charge_point": "cp-01", "source": "history", "planned_kwh": 0.0, "from": None, "pattern_kw": []}
+    table = car_table([later, car], ZONE)
+    assert table.row(0) == ("cp-02", "is there", "Wed 12:00", "12.0 kWh", "11.0 kWh", "Wed 04:00–Wed 05:00", "7.0 kW")
+    assert table.row(1)[1:] == ("expected Wed 03:00", "Wed 12:00", "12.0 kWh", "0.0 kWh", "–", "0.0 kW")
 
 
 def test_the_worth_of_days_adds_up_and_unjudged_days_are_left_out() -> None:
