@@ -47,7 +47,7 @@ def seeded(db: TenantStore) -> TenantStore:
 def drawn(page: AppTest) -> list[list[float]]:
     """Values that each chart of the page draws, from the oldest on."""
     series: list[list[float]] = []
-    for chart in page.get("vega_lite_chart") + page.get("arrow_vega_lite_chart"):
+    for chart in [*page.get("vega_lite_chart"), *page.get("arrow_vega_lite_chart")]:
         for dataset in chart.proto.datasets:
             frame = pl.read_ipc_stream(io.BytesIO(dataset.data.data))
             series.append(frame["value"].to_list())

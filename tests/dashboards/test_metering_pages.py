@@ -19,6 +19,7 @@ from flexergy_pipelines import access
 from flexergy_pipelines.store import Store, TenantStore
 from flexergy_pipelines.store.bulk import MeterRead, list_bulk_jobs, write_meter_reads
 from flexergy_pipelines.store.energy import write_energy
+from flexergy_pipelines.store.events import record_event
 from flexergy_pipelines.store.quality import replace_findings, write_quality
 from tests.dashboards.test_pages import open_page, words
 
@@ -86,6 +87,22 @@ def test_an_operator_sets_a_job_and_sees_how_reading_went(site: TenantStore, ope
     [job] = list_bulk_jobs(site, "microgrid")
     assert (job.name, job.reports, job.period_minutes, job.meters) == ("profiles", ("profile",), 15, ())
     assert "reads load profile of all meters every 15 min" in words(page)
+
+
+@pytest.mark.requirement("infra.02.2")
+def test_what_became_of_settings_sent_to_meters_is_shown(site: TenantStore, open_page: Open) -> None:
+    changes = [
+        {"setting": "clock", "before": 93.0, "after": 0.1},
+        {"setting": "capture period", "before": 15, "after": 5},
+    ]
+    sent = {"actor": "ann", "site_id": "microgrid"}
+    record_event(
+        site, **sent, kind="meter_configured", subject="load-meter", detail={"attempts": 1, "changes": changes}
+    )
+    failed = {"kind": "meter_configuration_failed", "subject": "pcc-meter", "reason": "pcc-meter: no connection"}
+    record_event(site, **sent, **failed, detail={"attempts": 3, "changes": []})
+    text = words(open_page("quality"))
+    assert text.index("pcc-meter: no connection") < text.index("clock, was +93.0 s off; capture period 15 → 5 min")
 
 
 def test_a_viewer_sees_no_form_for_jobs(site: TenantStore, open_page: Open) -> None:
