@@ -117,6 +117,12 @@ def _print(name: str, result: dict[str, Any]) -> None:
         typer.echo(f"  without storage {other['without_storage']['objective_eur']:,.2f} EUR")
         typer.echo(f"  perfect foresight {other['perfect_foresight']['objective_eur']:,.2f} EUR")
         typer.echo(f"  gain by storage {other['gain_eur']:,.2f} EUR{captured}")
+    if "expected_cost_eur" in result:
+        typer.echo(
+            f"  over {len(result['scenarios'])} scenarios {result['expected_cost_eur']:,.2f} EUR expected, worst cases "
+            f"{result['cvar_eur']:,.2f} EUR; deciding on the forecast alone costs "
+            f"{result['value_of_stochastic_eur']:,.2f} EUR more"
+        )
     if isinstance(result["schedule"], str):
         typer.echo(f"  written: {result['schedule']} and beside it schedule.parquet, report.json, chart.svg")
 

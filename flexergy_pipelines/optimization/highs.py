@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import highspy
@@ -12,6 +13,9 @@ from flexergy_pipelines.optimization.board import Board, IndexArray
 from flexergy_pipelines.optimization.errors import SolveError
 from flexergy_pipelines.optimization.formulation import Compiled
 from flexergy_pipelines.optimization.series import FloatArray
+
+Basis = tuple[list[highspy.HighsBasisStatus], list[highspy.HighsBasisStatus]]
+"""Status of each column and of each row."""
 
 _FEASIBLE = 2  # HiGHS: kSolutionStatusFeasible
 LAST_CHANCE_S = 0.05
@@ -54,7 +58,7 @@ class Solver:
     """
 
     def __init__(self, board: Board, compiled: Compiled, *, deadline: float, mip_gap: float) -> None:
-        self._deadline = deadline
+        self.deadline = deadline
         # A search that uses all its time would leave none for the linear run that gives exact values and prices.
         self._kept_back_s = min(1.0, 0.1 * max(deadline - time.monotonic(), 0.0))
         self._integers = board.integers()
@@ -192,7 +196,7 @@ class Solver:
 
     def _left_s(self) -> float:
         kept_back = self._kept_back_s if self.is_mip else 0.0
-        return max(self._deadline - kept_back - time.monotonic(), LAST_CHANCE_S)
+        return max(self.deadline - kept_back - time.monotonic(), LAST_CHANCE_S)
 
     def _run_for(self, seconds: float) -> None:
         # The clock of linear runs runs on from one run of a model to the next, that of mixed-integer runs begins anew.
@@ -243,14 +247,34 @@ class Solver:
             self._highs.changeColsIntegrality(columns.size, columns, kinds)
             self._highs.changeColsBounds(columns.size, columns, whole, whole)
         self.is_mip = False
-        deadline = self._deadline
-        self._deadline = np.inf if at_any_time else deadline
+        deadline = self.deadline
+        self.deadline = np.inf if at_any_time else deadline
         try:
             return self.run()
         except SolveError:
             return None
         finally:
-            self._deadline = deadline
+            self.deadline = deadline
+
+    def basis(self) -> Basis:
+        """Where the last linear run ended."""
+        basis = self._highs.getBasis()
+        return list(basis.col_status), list(basis.row_status)
+
+    def start_from(self, parts: Sequence[Basis]) -> None:
+        """Begin the next linear run where those of the model's parts ended.
+
+        Columns and rows that belong to no part, which have to be the last ones, start in the basis' slack.
+        """
+        basis = highspy.HighsBasis()
+        columns = [status for part, _ in parts for status in part]
+        rows = [status for _, part in parts for status in part]
+        more_columns = self._highs.getNumCol() - len(columns)
+        more_rows = self._highs.getNumRow() - len(rows)
+        basis.col_status = columns + [highspy.HighsBasisStatus.kLower] * more_columns
+        basis.row_status = rows + [highspy.HighsBasisStatus.kBasic] * more_rows
+        basis.valid = True
+        self._highs.setBasis(basis)
 
     def bounds(self) -> tuple[FloatArray, FloatArray]:
         """Lower and upper bound of each column, as the model has them now."""

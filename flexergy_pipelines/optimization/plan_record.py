@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from flexergy_pipelines.optimization.auction import bids, system_capacity, unit_capacities
-from flexergy_pipelines.optimization.explanation import binding_limits, energy_price_eur_per_kwh
+from flexergy_pipelines.optimization.explanation import Binding, binding_limits, energy_price_eur_per_kwh
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.problem import Horizon, Problem
 from flexergy_pipelines.optimization.series import FloatArray
@@ -78,13 +78,20 @@ def intervals(problem: Problem, plan: Plan) -> list[dict[str, Any]]:
     worth = energy_price_eur_per_kwh(plan)
     if worth is None:
         return []
+    there = {car.id: np.broadcast_to(car.connected, problem.horizon.steps) > 0.5 for car in problem.ev_sessions}
+
+    def limits(step: int) -> list[Binding]:
+        # That a car takes nothing before it has come is no limit of the site's.
+        binding = binding_limits(plan, step)
+        return [limit for limit in binding if limit.asset_id not in there or there[limit.asset_id][step]]
+
     return [
         {
             "time": start.isoformat(),
             "energy_price_eur_per_kwh": round(float(worth[step]), 6),
             "limits": [
                 {"asset_id": limit.asset_id, "meaning": limit.meaning, "saves_eur": round(limit.shadow_price_eur, 5)}
-                for limit in binding_limits(plan, step)[:MOST_LIMITS]
+                for limit in limits(step)[:MOST_LIMITS]
             ],
         }
         for step, start in enumerate(problem.horizon.times())

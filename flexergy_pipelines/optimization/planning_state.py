@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from flexergy_pipelines.operation.month_peak import peak_so_far
 from flexergy_pipelines.optimization.problem import Horizon
 from flexergy_pipelines.optimization.site_problem import LoadHistory, SiteState
 
@@ -110,21 +111,6 @@ def _soc(
     if past.height:
         return float(past["value"][-1]), "latest reading"
     return START_SOC_WHEN_UNKNOWN, "unknown, half assumed"
-
-
-def peak_so_far(db: TenantStore, site: Site, now: datetime) -> float:
-    """Highest 15-minute mean import of the billing period so far (kW); 0 when nothing was measured."""
-    from flexergy_pipelines.store.clean import read_clean
-
-    if site.tariff.demand_charge_eur_per_kw_month <= 0:
-        return 0.0
-    local = now.astimezone(site.zone)
-    first = local.replace(day=site.tariff.billing_day, hour=0, minute=0, second=0, microsecond=0)
-    if first > local:
-        first = (first.replace(day=1) - timedelta(days=1)).replace(day=site.tariff.billing_day)
-    imports = read_clean(db, site.id, first.astimezone(UTC), now, [(site.grid_connection.id, POWER)])
-    largest = imports["value"].max() if imports.height else None
-    return max(float(largest), 0.0) if isinstance(largest, int | float) else 0.0
 
 
 def _minutes_in_state(db: TenantStore, site: Site, now: datetime, running: frozenset[str]) -> dict[str, int]:

@@ -24,7 +24,7 @@ from flexergy_pipelines.optimization.assembly import assemble
 from flexergy_pipelines.optimization.board import Board, Rows
 from flexergy_pipelines.optimization.errors import ProblemError, SolveError
 from flexergy_pipelines.optimization.formulation import assemble_matrix, compile_board, load_libraries
-from flexergy_pipelines.optimization.highs import Solver
+from flexergy_pipelines.optimization.highs import Basis, Solver
 from flexergy_pipelines.optimization.plan import Plan, Status
 from flexergy_pipelines.optimization.problem import Problem
 from flexergy_pipelines.optimization.series import FloatArray
@@ -168,7 +168,7 @@ def solve_stochastic(
         When no decision was found in the time.
     """
     risk = _Risk(cvar_weight, cvar_level)
-    return _decide(problem, scenarios, time_limit_s, risk=risk, mip_gap=mip_gap, taken=None)
+    return _decide(problem, scenarios, time_limit_s, risk=risk, mip_gap=mip_gap)
 
 
 def evaluate(
@@ -180,9 +180,32 @@ def evaluate(
     cvar_level: float = 0.9,
     mip_gap: float = 1e-3,
 ) -> StochasticPlan:
-    """What decisions that are already taken come to over the scenarios, each dispatched at its best afterwards."""
-    risk = _Risk(0.0, cvar_level)
-    return _decide(problem, scenarios, time_limit_s, risk=risk, mip_gap=mip_gap, taken=decisions)
+    """What decisions that are already taken come to over the scenarios, each dispatched at its best afterwards.
+
+    With the decisions taken, no scenario has to do with another: each is solved for itself.
+    """
+    weights = _checked(scenarios, _Risk(0.0, cvar_level))
+    load_libraries()
+    began = time.monotonic()
+    share = time_limit_s / (len(scenarios) + 1)
+    plans = [
+        carry_out(case, decisions, began + share * (number + 1), mip_gap)
+        for number, case in enumerate([*(in_scenario(problem, scenario) for scenario in scenarios), problem])
+    ]
+    own = np.array([plan.objective_eur for plan in plans[:-1]])
+    expected = float(weights @ own)
+    bound = float(weights @ np.array([plan.bound_eur for plan in plans[:-1]]))
+    return StochasticPlan(
+        plan=plans[-1],
+        decisions=decisions,
+        scenario_costs_eur=own,
+        probabilities=weights,
+        expected_cost_eur=expected,
+        cvar_eur=cvar(own, weights, cvar_level),
+        status="optimal" if all(plan.status == "optimal" for plan in plans) else "feasible",
+        gap=max(expected - bound, 0.0) / max(abs(expected), 1e-9) if np.isfinite(bound) else float("inf"),
+        solve_s=sum(plan.timings_s["solve"] for plan in plans[:-1]),
+    )
 
 
 def decisions_of(problem: Problem, plan: Plan) -> Decisions:
@@ -215,15 +238,12 @@ def _decide(
     *,
     risk: _Risk,
     mip_gap: float,
-    taken: Decisions | None,
 ) -> StochasticPlan:
     weights = _checked(scenarios, risk)
     load_libraries()
     began = time.monotonic()
     boards = [assemble(in_scenario(problem, scenario)) for scenario in scenarios]
     merged = _side_by_side(boards, weights, risk)
-    if taken is not None:
-        _take(merged, {(f"0/{asset}", quantity): value for (asset, quantity), value in taken.items()})
     solver = Solver(
         merged, assemble_matrix(merged), deadline=began + TIME_FOR_SCENARIOS * time_limit_s, mip_gap=mip_gap
     )
@@ -233,6 +253,9 @@ def _decide(
         solver.set_costs(merged.cost_vector(money=False) + goal * GOAL_PRICE_EUR_PER_KWH, 1.0)
         reached = float(goal @ solve_exactly(solver, merged).values[: merged.column_count])
         solver.limit_sum(goal, reached + 1e-6 * (1 + abs(reached)))
+    elif len(boards) > 1:
+        # Each scenario for itself is solved in a fraction of the time, and only what they share is left to be settled.
+        solver.start_from([_relaxed_basis(board, solver) for board in boards])
     costs = merged.cost_vector()
     grown = np.concatenate([costs, np.zeros(solver.column_count - costs.size)])
     solver.set_costs(grown, 1.0 / money if money > 0 else 1.0)
@@ -265,6 +288,16 @@ def _decide(
         gap=max(objective - bound, 0.0) / max(abs(objective), 1e-9) if np.isfinite(bound) else float("inf"),
         solve_s=solver.run_s,
     )
+
+
+def _relaxed_basis(board: Board, whole: Solver) -> Basis:
+    """Where the relaxed problem of one scenario ends."""
+    solver = Solver(board, assemble_matrix(board), deadline=whole.deadline, mip_gap=0.0)
+    costs = board.cost_vector()
+    money = np.abs(board.cost_vector(penalties=False)).max(initial=0.0)
+    solver.set_costs(costs, 1.0 / money if money > 0 else 1.0)
+    solver.run()
+    return solver.basis()
 
 
 def cvar(costs_eur: FloatArray, weights: FloatArray, level: float) -> float:

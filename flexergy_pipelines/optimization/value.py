@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from flexergy_pipelines.optimization.planning_state import peak_so_far
+from flexergy_pipelines.operation.month_peak import peak_so_far
 from flexergy_pipelines.optimization.problem import Horizon, Objective, Problem
 from flexergy_pipelines.optimization.series import FloatArray
 from flexergy_pipelines.optimization.solving import solve

@@ -93,6 +93,10 @@ def test_known_sessions_are_planned_car_by_car_and_the_manager_gets_their_limit(
     held = limit < 100.0
     assert held.any()
     np.testing.assert_allclose(limit[held], np.maximum(power[held], 10.0), atol=1e-4)
+    coming = {car["id"]: datetime.fromisoformat(car["arrival"]) for car in expected}
+    for interval in record.inputs["intervals"]:
+        ends = datetime.fromisoformat(interval["time"]) + H
+        assert all(ends > coming[one["asset_id"]] for one in interval["limits"] if one["asset_id"] in coming)
     # A car charges in the hours of its stay in which energy is worth least.
     night = max(expected, key=lambda car: car["planned_kwh"])
     price = {

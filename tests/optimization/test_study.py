@@ -339,3 +339,60 @@ def test_missing_file_is_refused(tmp_path: Path):
 
 def test_committed_schema_is_that_of_the_code():
     assert json.loads((ROOT / "docs" / "study.schema.json").read_text()) == case_schema()
+
+
+def uncertain(**fields: object) -> dict[str, Any]:
+    """A genset that must be started for what the forecast alone does not show."""
+    case = base()
+    case["grid"] |= {"import_limit_kw": 6.0, "breach_price_eur_per_kwh": 5.0}
+    case["batteries"] = []
+    case["gensets"] = [
+        {"id": "genset", "min_kw": 1.0, "max_kw": 5.0, "fuel_cost_eur_per_kwh": 0.6, "min_up_minutes": 120}
+    ]
+    given = [
+        {"probability": 0.75, "power_kw": {"load": 5.0}},
+        {"probability": 0.25, "power_kw": {"load": [5, 9, 9, 5]}},
+    ]
+    return case | {"uncertainty": {"given": given} | fields}
+
+
+def test_a_case_decides_over_its_scenarios(tmp_path: Path):
+    out = json.loads(study(tmp_path, uncertain(), "--json").output)
+    # On the forecast nothing runs, and 3 kW are drawn above the limit for two hours of the rarer day: 30 EUR of breach.
+    assert [row["probability"] for row in out["scenarios"]] == [0.75, 0.25]
+    costs = [row["cost_eur"] for row in out["scenarios"]]
+    assert out["expected_cost_eur"] == pytest.approx(0.75 * costs[0] + 0.25 * costs[1])
+    assert out["cvar_eur"] == pytest.approx(costs[1])
+    # The genset at 1 kW costs 0.7 EUR more on the usual day and saves all but the fuel of 3 kW on the other.
+    assert costs[0] == pytest.approx(5.0 * 1.0 + 0.6 * 2 - 0.2 - 0.3)
+    assert costs[1] == pytest.approx(0.5 + 6 * 0.2 + 6 * 0.3 + 2.0 + 0.6 * 6)
+    assert out["value_of_stochastic_eur"] == pytest.approx(0.25 * (30 + 6 * 0.5 / 2 - 3.6) - 0.75 * 0.7)
+    assert not out["violations"]
+
+
+def test_the_same_seed_draws_the_same_scenarios_and_a_wide_spread_costs(tmp_path: Path):
+    drawn = uncertain(given=[], scenarios=4, spread={"load": 0.3})
+    first, again = (json.loads(study(tmp_path, drawn, "--json").output) for _ in range(2))
+    other = json.loads(study(tmp_path, drawn | {"uncertainty": {"scenarios": 4, "seed": 1}}, "--json").output)
+    assert first["scenarios"] == again["scenarios"]
+    assert first["scenarios"] != other["scenarios"]
+    assert first["expected_cost_eur"] <= first["cvar_eur"]
+    assert first["value_of_stochastic_eur"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"given": [{"probability": 0.4}]}, "probabilities of given sum up to 0.4"),
+        ({"given": [{"probability": 1.0, "power_kw": {"pump": 1.0}}]}, "asset pump is unknown"),
+        ({"given": [{"probability": 1.0, "power_kw": {"load": [1.0, 2.0]}}]}, "given[0]: load"),
+        ({"given": [], "spread": {"pump": 0.1}}, "spread names pump, known are load"),
+        ({"cvar_level": 1.0}, "cvar_level 1.0 must be below 1"),
+        ({"scenarios": 0}, "scenarios 0 must be at least 1"),
+    ],
+)
+def test_a_wrong_uncertainty_is_refused_in_one_line(tmp_path: Path, fields: dict[str, object], said: str):
+    result = study(tmp_path, uncertain(**fields))
+    assert result.exit_code == 2
+    assert said in result.output
+    assert len(result.output.strip().splitlines()) == 1

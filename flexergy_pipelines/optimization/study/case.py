@@ -17,6 +17,7 @@ from flexergy_pipelines.optimization.series import to_series
 from flexergy_pipelines.optimization.site_problem import SiteState, build_problem
 from flexergy_pipelines.optimization.study.files import SeriesFile, SeriesReader, steps_between
 from flexergy_pipelines.optimization.study.time_of_use import TimeOfUse
+from flexergy_pipelines.optimization.study.uncertainty import Uncertainty, scenarios_of
 from flexergy_pipelines.optimization.study.windows import Windows
 
 LARGEST_CASE_BYTES = 50_000_000
@@ -48,6 +49,8 @@ class Case(Problem):
         For the reports.
     windows : Windows or None
         Solve in windows instead of the whole horizon at once.
+    uncertainty : Uncertainty or None
+        Decide over scenarios instead of on the forecast alone.
     solver : SolverSettings
         Time and exactness.
     """
@@ -56,6 +59,7 @@ class Case(Problem):
     name: str = "study"
     description: str = ""
     windows: Windows | None = None
+    uncertainty: Uncertainty | None = None
     solver: SolverSettings = SolverSettings()
 
 
@@ -69,6 +73,7 @@ class Study:
     actual: Problem
     windows: Windows | None
     solver: SolverSettings
+    uncertainty: Uncertainty | None = None
 
 
 class _Loader(yaml.CSafeLoader):
@@ -120,6 +125,10 @@ def parse_case(tree: dict[str, Any], folder: Path) -> Study:
         resolved = _from_site(site, reader, horizon) | resolved
     case = Case(**resolved, horizon=horizon)
     problem = Problem(**{name: getattr(case, name) for name in Problem.model_fields})
+    if case.uncertainty is not None:
+        if case.windows is not None:
+            raise ProblemError(["uncertainty: can't be combined with windows; leave one of them out"])
+        scenarios_of(problem, case.uncertainty)
     return Study(
         name=case.name,
         description=case.description,
@@ -127,6 +136,7 @@ def parse_case(tree: dict[str, Any], folder: Path) -> Study:
         actual=_with_actual(problem, actual),
         windows=case.windows,
         solver=case.solver,
+        uncertainty=case.uncertainty,
     )
 
 

@@ -41,7 +41,7 @@ def report(result: StudyResult, *, schedule: str | None = None, inline: bool = F
     }
     if result.comparison is not None:
         out["comparison"] = result.comparison
-    return out
+    return out | (result.over_scenarios or {})
 
 
 def _columns(plan: Plan) -> dict[str, Any]:

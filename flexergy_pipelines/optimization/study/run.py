@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.problem import Problem
 from flexergy_pipelines.optimization.rolling import Planner
 from flexergy_pipelines.optimization.study.case import SolverSettings, Study, replace_field
+from flexergy_pipelines.optimization.study.uncertainty import plan_over_scenarios
 from flexergy_pipelines.optimization.study.windows import Solve, priced, solve_windows
 
 LONGEST_SWEEP = 200
+SCENARIOS_GAP = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +31,30 @@ class StudyResult:
         The numbers that the plan is priced at.
     comparison : dict or None
         Objectives without storage and with perfect foresight, and the share of the possible gain that was captured.
+    over_scenarios : dict or None
+        What the decisions come to in each scenario, where the case has an uncertainty.
     """
 
     plan: Plan
     problem: Problem
     comparison: dict[str, Any] | None
+    over_scenarios: dict[str, Any] | None = None
 
 
 def run_study(study: Study, *, compare: bool = False, planner: Planner | None = None) -> StudyResult:
     """Plan a case, in windows where it asks for them, and compare it on request."""
     answer = (planner or _planner(study.solver)).solve
     plan = answer(study.problem) if study.windows is None else solve_windows(study.problem, study.windows, answer)
+    told = None
+    if study.uncertainty is not None:
+        settings = study.solver
+        plan, told = plan_over_scenarios(
+            study.problem, study.uncertainty, plan, settings.time_limit_s, max(settings.mip_gap, SCENARIOS_GAP)
+        )
     if study.actual is not study.problem:
         plan = priced(study.actual, plan, answer)
     comparison = _compare(study, plan, answer) if compare else None
-    return StudyResult(plan, study.actual, comparison)
+    return StudyResult(plan, study.actual, comparison, told)
 
 
 def _planner(settings: SolverSettings) -> Planner:
@@ -91,7 +102,7 @@ def run_sweep(study: Study, text: str) -> list[dict[str, Any]]:
     for value in values:
         problem = replace_field(study.problem, path, value)
         actual = problem if study.actual is study.problem else replace_field(study.actual, path, value)
-        changed = Study(study.name, study.description, problem, actual, study.windows, study.solver)
+        changed = replace(study, problem=problem, actual=actual)
         plan = run_study(changed, planner=planner).plan
         rows.append(
             {
