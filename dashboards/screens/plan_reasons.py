@@ -80,7 +80,9 @@ def offers(plan: ActivePlan, context: PageContext) -> None:
     if bid_table(inputs["bids"], zone).is_empty():
         empty("No service is worth a bid in this plan.", "What is offered stands on the page Operation.")
         return
-    text_table(bid_table(inputs["bids"], zone), unbroken=("period", "bid", "at least", "price", "sold", "earns"))
+    text_table(
+        bid_table(inputs["bids"], zone), unbroken=("period", "units", "bid", "at least", "price", "sold", "earns")
+    )
     st.caption(
         "Periods without a bid are left out. “At least” is what holding the power costs the plan: "
         "below it the bid would lose money. “Price” is the market’s, or the one that was set for the service."

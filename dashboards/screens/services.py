@@ -39,7 +39,7 @@ def services(context: PageContext) -> None:
         return
     settings = read_settings(context.data.db, context.site.id)
     if settings.services:
-        text_table(offer_table(settings.services), unbroken=("service", "at most", "blocks"))
+        text_table(offer_table(settings.services), unbroken=("service", "units", "at most", "blocks"))
         if not settings.enabled("services", otherwise=True):
             st.warning("The function “services” is off: nothing is bid until it is on again.")
     else:
@@ -57,6 +57,7 @@ def _form(context: PageContext, settings: PlanningSettings) -> None:
     before = known.get(chosen)
     key = f"service_{before.id if before else 'new'}"
     shown = before or ServiceOffer(id="fcr", product="fcr", symmetric=True, block_minutes=240, duration_minutes=30)
+    # Columns pair by pair: on a phone they stand below each other in this order.
     left, right = st.columns(2)
     name = shown.id if before else left.text_input("Name", "", max_chars=40, key=f"{key}_id", placeholder="fcr-night")
     product = right.selectbox(
@@ -64,12 +65,14 @@ def _form(context: PageContext, settings: PlanningSettings) -> None:
         key=f"{key}_product",
     )  # fmt: skip
     ways = list(DIRECTIONS)
+    left, right = st.columns(2)
     direction = left.selectbox(
         "Direction", ways, ways.index(direction_of(shown)), format_func=DIRECTIONS.__getitem__, key=f"{key}_direction"
     )
     stores = [ess.id for ess in context.site.ess()]
     units = right.multiselect("Units", stores, list(shown.providers) or stores, key=f"{key}_units")
     most = largest_kw(context.site, units)
+    left, right = st.columns(2)
     quantity = left.number_input(
         "Largest quantity (kW)", value=float(shown.max_bid_kw or most), step=1.0, key=f"{key}_most",
         help=f"above 0 to {number(most)} kW, the rating of the units",
@@ -80,6 +83,7 @@ def _form(context: PageContext, settings: PlanningSettings) -> None:
         format_func=lambda hour: f"{hour:g} h", key=f"{key}_blocks",
     )  # fmt: skip
     sources = list(PRICE_SOURCES)
+    left, right = st.columns(2)
     source = left.selectbox(
         "Price", sources, sources.index(shown.price_source), format_func=PRICE_SOURCES.__getitem__, key=f"{key}_source"
     )
@@ -87,8 +91,10 @@ def _form(context: PageContext, settings: PlanningSettings) -> None:
         "Set price (EUR per MW and hour)" if source == "fixed" else "Where the market tells none (EUR per MW and hour)",
         value=shown.price_eur_per_kw_h * 1000, step=1.0, key=f"{key}_price",
     )  # fmt: skip
+    left, right = st.columns(2)
     least = left.number_input("Smallest bid (kW)", value=shown.min_bid_kw, step=1.0, key=f"{key}_least")
     step = right.number_input("Bid step (kW, 0: any)", value=shown.bid_step_kw, step=1.0, key=f"{key}_step")
+    left, right = st.columns(2)
     lasts = left.number_input(
         "Must last (minutes)", value=shown.duration_minutes, step=15, key=f"{key}_lasts", help="0 to 1440"
     )
