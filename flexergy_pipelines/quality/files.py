@@ -16,6 +16,8 @@ SEPARATORS = (";", "\t", ",", "|")
 SNIFF_LINES = 200
 STARTS_LIKE_TIME = re.compile(r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{9,19}$)")
 _TWICE = re.compile(r"^(.+)_duplicated_\d+$")
+_NUMBER = r"^\s*[+-]?[\d.,' ]+([eE][+-]?\d+)?\s*$"
+_HALVES = re.compile(r"^[^,]+(,[+-]?\d+,\d+)+$")
 
 
 class FileError(ValueError):
@@ -160,7 +162,33 @@ def read_body(path: Path, layout: Layout, text: str) -> Table:
         for column in frame:
             swallowing = column.filter(column.str.contains("\n", literal=True))
             _check_quotes(path, (cell for cell in swallowing if any(map(STARTS_LIKE_TIME.match, cell.split("\n")[1:]))))
+    frame = _without_long_rows(path, layout, text, frame)
     return Table(frame, _has_decimal_comma(frame, layout.separator))
+
+
+def _without_long_rows(path: Path, layout: Layout, text: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows with more fields than the header say nothing for sure: their values become no numbers, their stamps stay.
+
+    Raises
+    ------
+    FileError
+        All numbers fall into two fields, as decimal commas do where the comma separates fields as well.
+    """
+    separator, most = layout.separator, frame.width - 1
+    if text.count(separator) <= most * (frame.height + 1):
+        return frame
+    lines = [line for line in text.splitlines() if line.strip()][1:]
+    counts = [_outside_quotes(line).rstrip(f"{separator} ").count(separator) for line in lines]
+    long = [row for row, count in enumerate(counts) if count > most]
+    if separator == "," and long and 2 * counts.count(2 * most) > len(lines) and _HALVES.match(lines[long[0]]):
+        raise FileError(f"{path}: decimal commas and commas between fields cannot be told apart, in {lines[long[0]]!r}")
+    if not long or 2 * len(long) > len(lines) or len(lines) != frame.height:
+        return frame
+    rows = pl.int_range(frame.height).is_in(long)
+    numbers = rows & pl.col(frame.columns[1:]).str.contains(_NUMBER)
+    return frame.with_columns(
+        pl.when(~numbers | numbers.is_null()).then(pl.col(frame.columns[1:])).otherwise(pl.lit("?"))
+    )
 
 
 def _check_quotes(path: Path, suspects: Iterator[str]) -> None:

@@ -188,6 +188,19 @@ def test_what_is_no_number_is_replaced_and_told(tmp_path: Path) -> None:
     assert out["kw"].is_finite().all()
 
 
+def test_a_row_of_too_many_fields_is_not_believed_and_an_unnamed_column_is_left_out(tmp_path: Path) -> None:
+    rows = [f"{t.isoformat()},north,{v}" for t, v in zip(stamps(960), values(10), strict=True)]
+    plain, _ = cleaned(write(tmp_path / "in.csv", "time,site,kw\n" + "\n".join(rows)))
+    rows[500] += ",7"
+    out, report = cleaned(write(tmp_path / "in.csv", "time,site,kw\n" + "\n".join(rows)))
+    assert out["site"].unique().to_list() == ["north"]
+    assert out["kw_flag"][500] == "not_a_number"
+    assert report["counts"] == {"not_a_number": 1}
+    remarks, _ = cleaned(write(tmp_path / "in.csv", "time,site,kw\n" + "\n".join(f"{row},ok" for row in rows)))
+    assert remarks["kw"].to_list()[:500] == plain["kw"].to_list()[:500]
+    assert remarks["kw_flag"].drop_nulls().is_empty()
+
+
 def test_stamps_that_cannot_be_are_left_alone(tmp_path: Path) -> None:
     power = values()
     texts = [t.isoformat() for t in stamps(power.size)]
@@ -262,6 +275,7 @@ def test_the_most_observable_period_is_told(tmp_path: Path) -> None:
         (b"time,kw,kw\n2024-01-01,1,2\n2024-01-02,1,2\n", "column kw is there twice"),
         (b'time,kw\n2024-01-01,1\n2024-01-02,"2\n2024-01-03,3\n', "a quote is not closed, in '2024-01-02,\"2'"),
         (b'time,kw\n2024-01-01,"1\n2024-01-02,2\n2024-01-03,3"\n2024-01-04,3\n', "a quote is not closed, in "),
+        (b"time,kw\n2024-01-01,1,5\n2024-01-02,2,5\n", "decimal commas and commas between fields cannot be told apart"),
         (gzip.compress(b"time,kw\n2024-01-01,1\n"), "is neither CSV text nor Parquet"),
     ],
 )
