@@ -118,19 +118,19 @@ def reading_table(statistics: pl.DataFrame, key: str, zone: ZoneInfo) -> pl.Data
 
 
 def configuration_table(events: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
-    """Settings sent to meters in words, newest first: ``at, by, meter, outcome, changed, tries, error``."""
+    """Settings sent to meters in words, newest first: ``meter, outcome, what, tries, at, by``."""
     rows: list[dict[str, str]] = []
     for row in events.sort("event_id", descending=True).iter_rows(named=True):
         detail = json.loads(row["detail"])
+        told = [*map(_change, detail.get("changes", [])), row["reason"] or ""]
         rows.append(
             {
-                "at": local_time(row["at"], zone),
-                "by": row["actor"],
                 "meter": row["subject"] or "",
                 "outcome": "as wanted" if row["kind"] == "meter_configured" else "failed",
-                "changed": "; ".join(_change(change) for change in detail.get("changes", [])) or "nothing",
+                "what": "; ".join(filter(None, told)) or "was so already",
                 "tries": str(detail.get("attempts", "")),
-                "error": row["reason"] or "",
+                "at": local_time(row["at"], zone),
+                "by": row["actor"],
             }
         )
     return pl.DataFrame(rows)
