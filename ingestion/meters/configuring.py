@@ -167,17 +167,27 @@ def configure_in_bulk(
 
     Notes
     -----
-    A meter empties its load profile when the capture period changes, so what it holds is read and stored before. The
-    site's file is then brought to the periods that the meters took, as one new version.
+    A meter empties its load profile when the capture period changes, so what it holds is read and stored before; one
+    that does not give it is left as it is. The site's file is then brought to the periods that the meters took, as one
+    new version.
     """
     devices = _devices(site, wanted, meters)
     rules = rules or BulkRules()
+    unread: dict[str, ConfigureOutcome] = {}
     if wanted.capture_minutes is not None and not dry_run:
         profile = BulkRules(rules.attempts, rules.timeout_s, rules.parallel, rules.pause_s, ("profile",))
-        read_in_bulk(
-            db, site, now(), addresses, meters=[d.id for d in devices], rules=profile, job="before configuring",
-            credentials=credentials,
+        report = read_in_bulk(
+            db, site, now(), addresses, meters=[d.id for d in devices if d.assets], rules=profile,
+            job="before configuring", credentials=credentials,
         )  # fmt: skip
+        unread = {
+            o.meter: ConfigureOutcome(o.meter, False, o.attempts, (), f"its load profile cannot be saved: {o.error}")
+            for o in report.outcomes
+            if not o.success
+        }
+        if progress is not None:
+            for done, outcome in enumerate(unread.values(), start=1):
+                progress(outcome, done, len(devices))
     tasks = [
         _Task(
             device,
@@ -186,8 +196,15 @@ def configure_in_bulk(
             site.zone,
         )
         for device in devices
+        if device.id not in unread
     ]
-    outcomes = tuple(asyncio.run(_configure_all(tasks, _Sending(wanted, rules, dry_run, now), progress)))
+
+    def told(outcome: ConfigureOutcome, done: int, count: int) -> None:
+        if progress is not None:
+            progress(outcome, len(unread) + done, len(unread) + count)
+
+    found = {o.meter: o for o in asyncio.run(_configure_all(tasks, _Sending(wanted, rules, dry_run, now), told))}
+    outcomes = tuple((found | unread)[device.id] for device in devices)
     if not dry_run:
         _keep(db, site.id, outcomes, wanted, actor)
     _log.info(
@@ -249,7 +266,7 @@ def _keep(
 
 
 async def _configure_all(
-    tasks: Sequence[_Task], sending: _Sending, progress: Callable[[ConfigureOutcome, int, int], None] | None
+    tasks: Sequence[_Task], sending: _Sending, progress: Callable[[ConfigureOutcome, int, int], None]
 ) -> list[ConfigureOutcome]:
     free = asyncio.Semaphore(sending.rules.parallel)
     done = 0
@@ -259,8 +276,7 @@ async def _configure_all(
         async with free:
             outcome = await _configure_one(task, sending)
         done += 1
-        if progress is not None:
-            progress(outcome, done, len(tasks))
+        progress(outcome, done, len(tasks))
         return outcome
 
     return list(await asyncio.gather(*(one(task) for task in tasks)))

@@ -122,6 +122,13 @@ def test_settings_reach_every_meter_that_takes_them_and_each_outcome_is_kept(db:
         meters = {name: bench.front.meter for name, bench in it.benches.items()}
         assert {meter.period for meter in meters.values()} == {timedelta(minutes=15)}
         assert not events_of(db)
+        [kept] = configure_in_bulk(
+            db, dlms_site, it.addresses, WantedSettings(capture_minutes=60), actor="ann", meters=["load-meter"],
+            rules=QUICK, now=it.now,
+        )  # fmt: skip
+        assert (kept.success, kept.changes) == (False, ()), "what it holds would be lost"
+        assert (kept.error or "").startswith("its load profile cannot be saved: load-meter: 1.0.99.1.0.255")
+        assert meters["load-meter"].period == timedelta(minutes=15)
         seen.clear()
 
         first, second, refusing, away = send()
