@@ -22,8 +22,8 @@ STALE_BY = timedelta(hours=36)
 def build_app(field: Field) -> Starlette:
     """The HTTP application around a running field.
 
-    Routes: `/v1/forecast` (Open-Meteo's format), `/market/day-ahead`, `/state`, `/faults` (GET lists, POST sets, DELETE
-    clears all or one) and `/health`.
+    Routes: `/v1/forecast` (Open-Meteo's format), `/market/day-ahead`, `/market/ancillary`, `/state`, `/faults` (GET
+    lists, POST sets, DELETE clears all or one) and `/health`.
     """
 
     async def forecast(request: Request) -> Response:
@@ -38,6 +38,14 @@ def build_app(field: Field) -> Starlette:
         age = STALE_BY if field.faults.has("market", "stale") else timedelta()
         try:
             answer = market_api.day_ahead(request.query_params, field.places, field.clock.now() - age)
+        except weather_api.BadQueryError as error:
+            return JSONResponse({"error": True, "reason": str(error)}, status_code=400)
+        return await answer_with_faults(field.faults, "market", answer)
+
+    async def ancillary(request: Request) -> Response:
+        age = STALE_BY if field.faults.has("market", "stale") else timedelta()
+        try:
+            answer = market_api.ancillary(request.query_params, field.places, field.clock.now() - age)
         except weather_api.BadQueryError as error:
             return JSONResponse({"error": True, "reason": str(error)}, status_code=400)
         return await answer_with_faults(field.faults, "market", answer)
@@ -70,6 +78,7 @@ def build_app(field: Field) -> Starlette:
         routes=[
             Route("/v1/forecast", forecast),
             Route("/market/day-ahead", day_ahead),
+            Route("/market/ancillary", ancillary),
             Route("/state", state),
             Route("/health", health),
             Route("/faults", faults, methods=["GET", "POST", "DELETE"]),

@@ -14,6 +14,16 @@ from plant_simulator.weather_api import BadQueryError
 PUBLISHED_AT_LOCAL = time(12, 45)
 """Results of the European day-ahead auction are out by 12:45 local time the day before."""
 
+BLOCK_HOURS = 4
+SERVICES = (
+    ("fcr", "both", 8.0, 0.1, 0.0),
+    ("afrr", "up", 5.0, 0.15, 60.0),
+    ("afrr", "down", 4.0, 0.15, 60.0),
+    ("mfrr", "up", 2.0, 0.1, 90.0),
+    ("mfrr", "down", 2.0, 0.1, 90.0),
+)
+"""Product, direction, least price of holding [EUR/MW/h], share of the price's distance, spread of energy [EUR/MWh]."""
+
 
 class PriceSource(Protocol):
     """Prices of one replayed site's market area."""
@@ -64,6 +74,44 @@ def day_ahead(query: Mapping[str, str], places: Sequence[tuple[Site, PriceSource
         "unit": "EUR/MWh",
         "published_at": publication_of(last_day, site).isoformat(),
         "prices": prices,
+    }
+
+
+def ancillary(query: Mapping[str, str], places: Sequence[tuple[Site, PriceSource]], now: datetime) -> dict[str, Any]:
+    """Answer a query for prices of balancing services in blocks of four hours; arguments as of `day_ahead`.
+
+    No replayed market has them, so they follow from the day-ahead prices: holding power costs a share of how far the
+    block's mean price lies from that of all blocks told, which is what a storage that holds it forgoes.
+    """
+    told = day_ahead(query, places, now)
+    blocks: dict[datetime, list[float]] = {}
+    zone = next(site for site, _ in places if site.tariff.market_area == told["area"]).zone
+    for row in told["prices"]:
+        local = datetime.fromisoformat(row["start"]).astimezone(zone)
+        begins = local.replace(hour=local.hour // BLOCK_HOURS * BLOCK_HOURS, minute=0, second=0, microsecond=0)
+        blocks.setdefault(begins.astimezone(UTC), []).append(row["price"])
+    means = {start: sum(prices) / len(prices) for start, prices in blocks.items()}
+    level = sum(means.values()) / len(means) if means else 0.0
+    rows = [
+        {
+            "product": product,
+            "direction": direction,
+            "start": start.isoformat(),
+            "resolution_minutes": BLOCK_HOURS * 60,
+            "capacity_price": round(base + share * abs(mean - level), 2),
+            "activation_price": None
+            if product == "fcr"
+            else round(mean + (spread if direction == "up" else -spread), 2),
+        }
+        for start, mean in sorted(means.items())
+        for product, direction, base, share, spread in SERVICES
+    ]
+    return {
+        "area": told["area"],
+        "capacity_unit": "EUR/MW/h",
+        "activation_unit": "EUR/MWh",
+        "published_at": told["published_at"],
+        "prices": rows,
     }
 
 
