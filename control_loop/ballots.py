@@ -203,7 +203,8 @@ class MasterVote:
         """End the thread and the link to the shared place."""
         if self._under_way is not None:
             await asyncio.wait([self._under_way], timeout=2.0)
-        self._thread.submit(self._box.close)
+        ending = asyncio.get_running_loop().run_in_executor(self._thread, self._box.close)
+        await asyncio.wait([ending], timeout=2.0)
         self._thread.shutdown(wait=False)
 
     @property

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from flexergy_pipelines.store import TenantStore
 
 
+PEAK_AGE = timedelta(minutes=5)
+"""A month is read no more often than that."""
+
+
 class Gateway(Protocol):
     """The store as one site's loop needs it; every call may raise when the store is away."""
 
@@ -96,6 +100,7 @@ class StoreGateway:
     def __init__(self, db: TenantStore, site_id: str) -> None:
         self.db = db
         self.site_id = site_id
+        self._peak: tuple[datetime, float] | None = None
 
     def load_site(self) -> Site:
         from flexergy_pipelines.store.sites import load_site
@@ -133,7 +138,18 @@ class StoreGateway:
         from flexergy_pipelines.operation.modes import mode_in_force
 
         found = mode_in_force(self.db, self.site_id, at)
-        return None if found is None else Mode(found.mode, found.parameters, f"{found.user}: {found.reason}")
+        if found is None:
+            return None
+        peak = self._month_peak(at) if found.mode == "peak_shaving" else 0.0
+        return Mode(found.mode, found.parameters, f"{found.user}: {found.reason}", peak)
+
+    def _month_peak(self, at: datetime) -> float:
+        from flexergy_pipelines.operation.month_peak import peak_so_far
+
+        if self._peak is None or not timedelta(0) <= at - self._peak[0] < PEAK_AGE:
+            # To 0.1 kW, so that the mode does not change with each digit that is measured.
+            self._peak = at, round(peak_so_far(self.db, self.load_site(), at), 1)
+        return self._peak[1]
 
     def _commands(self) -> list[StoredCommand]:
         from flexergy_pipelines.store.commands import open_commands

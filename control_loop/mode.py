@@ -36,11 +36,15 @@ class Mode:
         ``import_kw`` and ``export_kw``, both positive, where the mode has them.
     reason : str
         Who set it, and why.
+    month_peak_kw : float
+        Import peak of the billing period so far, 0 without a demand charge: up to it an import costs no more power,
+        so ``peak_shaving`` holds the higher of it and ``import_kw``.
     """
 
     name: str
     parameters: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    month_peak_kw: float = 0.0
 
     @property
     def band_kw(self) -> tuple[float, float] | None:
@@ -48,7 +52,7 @@ class Mode:
         if self.name in HOLD:
             return 0.0, 0.0
         if self.name == "peak_shaving" and "import_kw" in self.parameters:
-            return float("-inf"), self.parameters["import_kw"]
+            return float("-inf"), max(self.parameters["import_kw"], self.month_peak_kw)
         if self.name == "export_cap" and "export_kw" in self.parameters:
             return -self.parameters["export_kw"], float("inf")
         return None
@@ -62,6 +66,8 @@ class Mode:
     def text(self) -> str:
         """The mode as a reason on the screen."""
         shown = self.name.replace("_", " ")
+        if self.name == "peak_shaving" and self.month_peak_kw > self.parameters.get("import_kw", float("inf")):
+            shown += f" at the month's peak of {self.month_peak_kw:g} kW"
         return f"mode {shown}" + (f": {self.reason}" if self.reason else "")
 
 

@@ -34,6 +34,11 @@ def run(mode: Mode | None, loads: list[float], bench: Bench | None = None) -> Be
         (Mode("islanded"), 60.0, 0.0),
         (Mode("peak_shaving", {"import_kw": 25.0}), 60.0, 25.0),
         (Mode("peak_shaving", {"import_kw": 25.0}), 30.0, 10.0),  # inside the band: the plan
+        (Mode("peak_shaving", {"import_kw": 25.0}, month_peak_kw=32.0), 60.0, 32.0),  # paid for already
+        (Mode("peak_shaving", {"import_kw": 25.0}, month_peak_kw=12.0), 60.0, 25.0),
+        (Mode("peak_shaving", {"import_kw": 25.0}, month_peak_kw=500.0), 60.0, 40.0),  # the plan
+        (Mode("peak_shaving", {"import_kw": 25.0}, month_peak_kw=500.0), 240.0, 148.5),  # the contract's limit
+        (Mode("zero_flow", month_peak_kw=32.0), 60.0, 0.0),
         (Mode("export_cap", {"export_kw": 15.0}), -60.0, -15.0),
         (Mode("export_cap", {"export_kw": 15.0}), 60.0, 40.0),
         (Mode("idle"), 60.0, 60.0),
@@ -42,6 +47,13 @@ def run(mode: Mode | None, loads: list[float], bench: Bench | None = None) -> Be
 )
 def test_each_mode_does_what_it_says(mode: Mode | None, load: float, exchange: float) -> None:
     assert run(mode, [load] * 60).exchange[-1] == pytest.approx(exchange, abs=0.3)
+
+
+def test_the_reason_says_which_peak_is_held() -> None:
+    assert Mode("peak_shaving", {"import_kw": 25.0}, "olga", 32.0).text == (
+        "mode peak shaving at the month's peak of 32 kW: olga"
+    )
+    assert Mode("peak_shaving", {"import_kw": 25.0}, "olga", 12.0).text == "mode peak shaving: olga"
 
 
 @pytest.mark.requirement("energy.09.3")

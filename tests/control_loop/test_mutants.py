@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
 
-from control_loop import exchange, following, frequency, frozen, image, mode, reactive
-from tests.control_loop import test_frozen, test_grid_orders, test_grid_services, test_modes
+from control_loop import exchange, following, frequency, frozen, image, mode, reactive, voting
+from tests.control_loop import test_frozen, test_grid_orders, test_grid_services, test_modes, test_voting
 from tests.control_loop.harness import decisions, situation
 from tests.control_loop.mutants import MUTANTS, Mutant, broken
 from tests.control_loop.storm import weather
@@ -39,6 +40,7 @@ def modes() -> None:
     peak = mode.Mode("peak_shaving", {"import_kw": 25.0})
     test_modes.test_each_mode_does_what_it_says(peak, 60.0, 25.0)
     test_modes.test_each_mode_does_what_it_says(peak, 30.0, 10.0)
+    test_modes.test_each_mode_does_what_it_says(replace(peak, month_peak_kw=32.0), 60.0, 32.0)
     test_modes.test_a_mode_ranks_below_the_operator_and_above_the_plan_and_says_why()
 
 
@@ -54,6 +56,14 @@ def standing_still() -> None:
     test_frozen.test_a_source_that_repeats_itself_is_noticed_unless_its_limit_holds_it()
 
 
+def votes() -> None:
+    for case in test_voting.CASES:
+        test_voting.test_the_majority_of_all_configured_instances_decides(*case)
+    for way in test_voting.WAYS:
+        test_voting.test_without_a_majority_the_way_leads_to_the_safe_value_and_never_up(*way)
+    test_voting.test_the_values_of_several_actuators_come_from_one_instance()
+
+
 TESTS: dict[ModuleType, list[Callable[[], None]]] = {
     frequency: [orders],
     reactive: [orders],
@@ -61,6 +71,7 @@ TESTS: dict[ModuleType, list[Callable[[], None]]] = {
     exchange: [modes, zero_flow],
     frozen: [standing_still],
     image: [standing_still],
+    voting: [votes],
     following: [test_frozen.test_a_battery_that_takes_a_setpoint_and_does_nothing_raises_an_alarm],
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from flexergy_pipelines.grid.samples import sample_site
 from flexergy_pipelines.operation.modes import schedule_mode
 from flexergy_pipelines.store import TenantStore
 from flexergy_pipelines.store.alarms import list_alarms
+from flexergy_pipelines.store.clean import write_clean
 from flexergy_pipelines.store.commands import open_commands, pending_replans, write_command
 from flexergy_pipelines.store.frequency_curves import FrequencyCurve, write_frequency_curve
 from flexergy_pipelines.store.live import read_live
@@ -213,3 +215,31 @@ def test_a_new_run_of_the_loop_clears_what_the_old_one_raised(rig: Rig, tmp_path
     again.plan(0.0)
     again.run(2)
     assert list_alarms(again.db, SITE.id).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("charge", "billing_day", "mode", "peak"),
+    [
+        (2.5, 1, "peak_shaving", 140.0),
+        (2.5, 9, "peak_shaving", 90.0),  # the period began yesterday
+        (2.5, 12, "peak_shaving", 300.0),  # it began last month
+        (0.0, 1, "peak_shaving", 0.0),  # no peak is paid for
+        (2.5, 1, "idle", 0.0),
+    ],
+)
+def test_peak_shaving_knows_the_peak_of_the_billing_period(
+    db: TenantStore, charge: float, billing_day: int, mode: str, peak: float
+) -> None:
+    tariff = SITE.tariff.model_copy(update={"demand_charge_eur_per_kw_month": charge, "billing_day": billing_day})
+    save_site(db, SITE.model_copy(update={"tariff": tariff}))
+    days = {14: 300.0, 6: 140.0, 0.5: 90.0, -1: 400.0}
+    rows = [("pcc", "active_power_kw", NOW - timedelta(days=ago), kw, None) for ago, kw in days.items()]
+    write_clean(db, SITE.id, pl.DataFrame(rows, schema=["asset_id", "quantity", "time", "value", "flag"], orient="row"))
+    parameters = {"import_kw": 100.0} if mode == "peak_shaving" else {}
+    schedule_mode(
+        db, SITE.id, mode, starts_at=NOW, ends_at=NOW + HOUR, parameters=parameters, reason="test", user="olga"
+    )
+    found = StoreGateway(db, SITE.id).news(NOW).mode
+    assert found is not None
+    assert found.month_peak_kw == peak
+    assert found.band_kw == ((-math.inf, max(100.0, peak)) if mode == "peak_shaving" else None)

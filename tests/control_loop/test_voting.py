@@ -60,27 +60,27 @@ def count(ballots: list[Ballot], voters: int = 3) -> Result:
     return count_votes(ballots, [ESS, PV], TOLERANCES, voters=voters, round_=ROUND, digest="d", master="a")
 
 
-@pytest.mark.parametrize(
-    ("ballots", "voters", "standing", "value", "outvoted"),
-    [
-        ([ballot("a", 20.0), ballot("b", 20.0), ballot("c", 20.0)], 3, Standing.AGREED, 20.0, []),
-        ([ballot("a", 20.0), ballot("b", 20.01), ballot("c", 20.0)], 3, Standing.AGREED, 20.0, []),
-        ([ballot("a", 20.0), ballot("b", 20.0), ballot("c", 50.0)], 3, Standing.AGREED, 20.0, ["c"]),
-        ([ballot("a", 50.0), ballot("b", 20.0), ballot("c", 20.0)], 3, Standing.AGREED, 20.0, ["a"]),
-        ([ballot("a", math.nan), ballot("b", 20.0), ballot("c", 20.0)], 3, Standing.AGREED, 20.0, ["a"]),
-        ([ballot("a", 20.0), ballot("b", None), ballot("c", 20.0)], 3, Standing.AGREED, 20.0, ["b"]),
-        ([ballot("a", 20.0), ballot("b", 20.0)], 3, Standing.AGREED, 20.0, []),
-        ([ballot("a", 20.0), ballot("b", 50.0)], 3, Standing.DISPUTED, None, []),
-        ([ballot("a", 10.0), ballot("b", 20.0), ballot("c", 30.0)], 3, Standing.DISPUTED, None, []),
-        ([ballot("a", 20.0)], 3, Standing.ABSENT, None, []),
-        ([ballot("a", 20.0), ballot("a", 20.0)], 3, Standing.ABSENT, None, []),  # nobody votes twice
-        ([ballot("a", 20.0), ballot("b", 20.0, digest="other")], 3, Standing.ABSENT, None, []),
-        ([ballot("a", 20.0), ballot("b", 20.0, round=Round(3, 16))], 3, Standing.ABSENT, None, []),
-        ([ballot("a", 20.0), ballot("b", 20.0, round=Round(2, 17))], 3, Standing.ABSENT, None, []),
-        ([ballot(n, 20.0) for n in "ab"], 4, Standing.ABSENT, None, []),
-        ([ballot(n, 20.0) for n in "abc"] + [ballot(n, 9.0) for n in "de"], 5, Standing.AGREED, 20.0, ["d", "e"]),
-    ],
-)  # fmt: skip
+CASES = [
+    ([ballot("a", 20.0), ballot("b", 20.0), ballot("c", 20.0)], 3, Standing.AGREED, 20.0, []),
+    ([ballot("a", 20.0), ballot("b", 20.01), ballot("c", 20.0)], 3, Standing.AGREED, 20.0, []),
+    ([ballot("a", 20.0), ballot("b", 20.0), ballot("c", 50.0)], 3, Standing.AGREED, 20.0, ["c"]),
+    ([ballot("a", 50.0), ballot("b", 20.0), ballot("c", 20.0)], 3, Standing.AGREED, 20.0, ["a"]),
+    ([ballot("a", math.nan), ballot("b", 20.0), ballot("c", 20.0)], 3, Standing.AGREED, 20.0, ["a"]),
+    ([ballot("a", 20.0), ballot("b", None), ballot("c", 20.0)], 3, Standing.AGREED, 20.0, ["b"]),
+    ([ballot("a", 20.0), ballot("b", 20.0)], 3, Standing.AGREED, 20.0, []),
+    ([ballot("a", 20.0), ballot("b", 50.0)], 3, Standing.DISPUTED, None, []),
+    ([ballot("a", 10.0), ballot("b", 20.0), ballot("c", 30.0)], 3, Standing.DISPUTED, None, []),
+    ([ballot("a", 20.0)], 3, Standing.ABSENT, None, []),
+    ([ballot("a", 20.0), ballot("a", 20.0)], 3, Standing.ABSENT, None, []),  # nobody votes twice
+    ([ballot("a", 20.0), ballot("b", 20.0, digest="other")], 3, Standing.ABSENT, None, []),
+    ([ballot("a", 20.0), ballot("b", 20.0, round=Round(3, 16))], 3, Standing.ABSENT, None, []),
+    ([ballot("a", 20.0), ballot("b", 20.0, round=Round(2, 17))], 3, Standing.ABSENT, None, []),
+    ([ballot(n, 20.0) for n in "ab"], 4, Standing.ABSENT, None, []),
+    ([ballot(n, 20.0) for n in "abc"] + [ballot(n, 9.0) for n in "de"], 5, Standing.AGREED, 20.0, ["d", "e"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ballots", "voters", "standing", "value", "outvoted"), CASES)
 def test_the_majority_of_all_configured_instances_decides(
     ballots: list[Ballot], voters: int, standing: Standing, value: float | None, outvoted: list[str]
 ) -> None:
@@ -117,20 +117,20 @@ def test_what_is_sent_was_held_by_a_majority_whatever_the_ballots_and_their_orde
     assert count(shuffled, voters) == result
 
 
-@pytest.mark.parametrize(
-    ("actuator", "last", "hard", "safe", "held"),
-    [
-        (ESS, 60.0, (-100.0, 100.0), 35.0, 60.0),
-        (ESS, -10.0, (-100.0, 100.0), 0.0, -10.0),
-        (ESS, 60.0, (-100.0, 20.0), 20.0, 20.0),
-        (ESS, 60.0, (70.0, 100.0), 35.0, 60.0),  # a limit asks for more: perhaps it is that which is wrong
-        (ESS, 60.0, (-100.0, -30.0), 0.0, 0.0),
-        (PV, 120.0, (0.0, 0.0), 0.0, 0.0),
-        (PV, 70.0, (0.0, 120.0), 60.0, 70.0),
-        (GENSET, 40.0, (0.0, 80.0), 0.0, 40.0),  # between rest and its least power it cannot run
-        (GENSET, 40.0, (0.0, 10.0), 0.0, 0.0),
-    ],
-)
+WAYS = [
+    (ESS, 60.0, (-100.0, 100.0), 35.0, 60.0),
+    (ESS, -10.0, (-100.0, 100.0), 0.0, -10.0),
+    (ESS, 60.0, (-100.0, 20.0), 20.0, 20.0),
+    (ESS, 60.0, (70.0, 100.0), 35.0, 60.0),  # a limit asks for more: perhaps it is that which is wrong
+    (ESS, 60.0, (-100.0, -30.0), 0.0, 0.0),
+    (PV, 120.0, (0.0, 0.0), 0.0, 0.0),
+    (PV, 70.0, (0.0, 120.0), 60.0, 70.0),
+    (GENSET, 40.0, (0.0, 80.0), 0.0, 40.0),  # between rest and its least power it cannot run
+    (GENSET, 40.0, (0.0, 10.0), 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("actuator", "last", "hard", "safe", "held"), WAYS)
 def test_without_a_majority_the_way_leads_to_the_safe_value_and_never_up(
     actuator: Actuator, last: float, hard: tuple[float, float], safe: float, held: float
 ) -> None:

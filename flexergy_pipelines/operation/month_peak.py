@@ -1,0 +1,28 @@
+"""The import peak of the running billing period: up to it, power is paid for already."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.grid import Site
+    from flexergy_pipelines.store.engine import TenantStore
+
+
+def peak_so_far(db: TenantStore, site: Site, now: datetime) -> float:
+    """Highest 15-minute mean import of the billing period so far (kW).
+
+    It is 0 when nothing was measured, and where the site pays no demand charge, so that no peak is paid for already.
+    """
+    from flexergy_pipelines.store.clean import read_clean
+
+    if site.tariff.demand_charge_eur_per_kw_month <= 0:
+        return 0.0
+    local = now.astimezone(site.zone)
+    first = local.replace(day=site.tariff.billing_day, hour=0, minute=0, second=0, microsecond=0)
+    if first > local:
+        first = (first.replace(day=1) - timedelta(days=1)).replace(day=site.tariff.billing_day)
+    imports = read_clean(db, site.id, first.astimezone(UTC), now, [(site.grid_connection.id, "active_power_kw")])
+    largest = imports["value"].max() if imports.height else None
+    return max(float(largest), 0.0) if isinstance(largest, int | float) else 0.0
