@@ -88,7 +88,7 @@ def command(store_settings: Settings, site: Site, monkeypatch: pytest.MonkeyPatc
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
-@pytest.mark.requirement("infra.01.3")
+@pytest.mark.requirement("infra.01.3", "infra.01.4")
 def test_a_dry_run_stores_nothing_an_error_neither_and_a_good_file_all(
     command: Any, db: TenantStore, tmp_path: Path
 ) -> None:
