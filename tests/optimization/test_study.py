@@ -82,10 +82,11 @@ def test_inline_schedule(tmp_path: Path):
     assert len(out["schedule"]["ess-1.soc"]) == 4
 
 
-def test_sweep_shows_what_size_brings(tmp_path: Path):
-    result = study(tmp_path, base(), "--json", "--sweep", "ess-1.energy_capacity_kwh=0:10:5")
+@pytest.mark.parametrize("field", ["ess-1.energy_capacity_kwh", "ess.energy_kwh"])
+def test_sweep_shows_what_size_brings(tmp_path: Path, field: str):
+    result = study(tmp_path, base(), "--json", "--sweep", f"{field}=0:10:5")
     rows = json.loads(result.output)["sweep"]
-    assert [row["ess-1.energy_capacity_kwh"] for row in rows] == [0.0, 5.0, 10.0]
+    assert [row[field] for row in rows] == [0.0, 5.0, 10.0]
     assert [row["objective_eur"] for row in rows] == pytest.approx([5.0, 3.5, 3.0])
 
 

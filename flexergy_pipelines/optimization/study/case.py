@@ -251,9 +251,16 @@ def replace_field(problem: Problem, path: str, value: Any) -> Problem:
     Parameters
     ----------
     path : str
-        ``<asset id>.<field>``, ``<asset id>.<part>.<field>`` or ``objective.<field>``.
+        ``<asset id>.<field>``, ``<asset id>.<part>.<field>`` or ``objective.<field>``. ``ess`` stands for the only
+        battery of a case, ``energy_kwh`` for ``energy_capacity_kwh``.
     """
     name, _, rest = path.partition(".")
+    if (
+        name == "ess"
+        and len(problem.batteries) == 1
+        and name not in {getattr(asset, "id", "") for asset in problem.assets()}
+    ):
+        return replace_field(problem, f"{problem.batteries[0].id}.{rest}", value)
     if name == "objective":
         return Problem(**{**dict(problem), "objective": _replaced(problem.objective, rest, value, path)})
     for group in Problem.model_fields:
@@ -274,6 +281,8 @@ def replace_field(problem: Problem, path: str, value: Any) -> Problem:
 def _replaced(spec: Spec, field: str, value: Any, path: str) -> Spec:
     """A part of a problem with one of its fields, or one of a part inside it, replaced."""
     name, _, rest = field.partition(".")
+    if name == "energy_kwh" and name not in type(spec).model_fields:
+        name = "energy_capacity_kwh"
     if name not in type(spec).model_fields:
         known = ", ".join(type(spec).model_fields)
         owner = getattr(spec, "id", path.partition(".")[0])
