@@ -205,11 +205,15 @@ class Supervisor:
 def _tied_to_parent() -> list[str]:
     """Words in front of a command that make Linux end it when the supervisor dies, even by SIGKILL.
 
-    util-linux's setpriv sets PR_SET_PDEATHSIG and becomes the command; where it is missing (macOS), the next start
-    ends what was left running.
+    util-linux's setpriv sets PR_SET_PDEATHSIG, which tells of later deaths only: a supervisor that died before would
+    leave the service running. So the shell between looks whose child it is before it becomes the command. Where setpriv
+    is missing (macOS), the next start ends what was left running.
     """
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    setpriv, shell = shutil.which("setpriv"), shutil.which("sh")
+    if setpriv is None or shell is None:
+        return []
+    still_there = '[ "$PPID" = "$0" ] && exec "$@"'
+    return [setpriv, "--pdeathsig", "TERM", "--", shell, "-c", still_there, str(os.getpid())]
 
 
 def _tree_memory_mb(pid: int) -> float:

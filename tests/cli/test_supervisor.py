@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,21 +104,45 @@ def test_stopping_leaves_no_process_of_a_stubborn_tree(supervisor: Supervisor) -
     assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in tree)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ending with the parent is a Linux feature")
-def test_services_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+def killed_supervisor_of(command: list[str], home: Path, path: str) -> int:
+    """Pid of the service that a supervisor had started when it was killed."""
     code = (
         "from pathlib import Path; import sys, time\n"
         "from flexergy_pipelines.cli.supervisor import *\n"
-        f"home = Path({str(tmp_path)!r}); (home / 'run').mkdir()\n"
+        f"home = Path({str(home)!r}); (home / 'run').mkdir()\n"
         "mine = Supervisor(home / 'run', home / 'logs', {})\n"
-        "mine.start(ServiceSpec('worker', [sys.executable, '-c', 'import time; time.sleep(600)']))\n"
+        f"mine.start(ServiceSpec('worker', {command!r}))\n"
         "print(mine.pids()['worker'], flush=True); time.sleep(600)"
     )
-    with subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True) as parent:
+    environment = {**os.environ, "PATH": path}
+    with subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
         parent.kill()
+    return worker
+
+
+needs_setpriv = pytest.mark.skipif(
+    shutil.which("setpriv") is None, reason="ending with the parent needs Linux's setpriv"
+)
+
+
+@needs_setpriv
+def test_services_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    worker = killed_supervisor_of(python("import time; time.sleep(600)"), tmp_path, os.environ["PATH"])
     until(lambda: has_ended(worker), "end of the worker")
+
+
+@needs_setpriv
+def test_a_service_whose_supervisor_died_before_they_were_tied_does_not_start(tmp_path: Path) -> None:
+    late = tmp_path / "bin" / "setpriv"
+    late.parent.mkdir()
+    late.write_text(f'#!/bin/sh\nwhile kill -0 "$PPID" 2>/dev/null; do :; done\nexec {shutil.which("setpriv")} "$@"\n')
+    late.chmod(0o755)
+    started = tmp_path / "started"
+    worker = killed_supervisor_of(["touch", str(started)], tmp_path, f"{late.parent}:{os.environ['PATH']}")
+    until(lambda: has_ended(worker), "end of the worker")
+    assert not started.exists()
 
 
 def test_the_next_start_ends_what_a_kill_left_running(tmp_path: Path) -> None:
