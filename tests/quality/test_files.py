@@ -276,7 +276,7 @@ def test_the_most_observable_period_is_told(tmp_path: Path) -> None:
         (b'time,kw\n2024-01-01,1\n2024-01-02,"2\n2024-01-03,3\n', "a quote is not closed, in '2024-01-02,\"2'"),
         (b'time,kw\n2024-01-01,"1\n2024-01-02,2\n2024-01-03,3"\n2024-01-04,3\n', "a quote is not closed, in "),
         (b"time,kw\n2024-01-01,1,5\n2024-01-02,2,5\n", "decimal commas and commas between fields cannot be told apart"),
-        (gzip.compress(b"time,kw\n2024-01-01,1\n"), "is neither CSV text nor Parquet"),
+        (gzip.compress(b"time,kw\n2024-01-01,1\n", mtime=0), "is neither CSV text nor Parquet"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
