@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -37,9 +36,11 @@ from pymodbus.client import AsyncModbusTcpClient
 
 from benchmarks.fleet import charging_site, fleet_site
 from benchmarks.request_to_wire import request
+from benchmarks.stalls import against_a_bare_loop
 from benchmarks.tables import percentile, process, show
 from control_loop.cycle import ControlCycle
 from control_loop.model import Actuator, SiteModel, Storage
+from control_loop.pauses import LongLived
 from control_loop.plan_view import PlanView, plan_view
 from control_loop.protocols.base import MemoryDriver
 from control_loop.protocols.factory import drivers_of
@@ -137,12 +138,12 @@ async def whole(ports: list[int], cycles: int) -> list[float]:
     drivers = [driver(i, port) for i, port in enumerate(ports)]
     clock = SystemClock()
     cycle = ControlCycle(site_of(len(ports)), drivers, clock, read_deadline_s=5.0, write_deadline_s=5.0)
-    gc.collect()
-    gc.freeze()
+    lasting = LongLived()
+    lasting.set_aside()  # as the service does once its loops run
     lengths = await paced(cycles, lambda _: cycle.run_once(clock.now()))
     missing = sum(driver.health.failures for driver in drivers)
     await cycle.close()
-    gc.unfreeze()
+    lasting.end()
     print(f"  requests that failed: {missing}")
     return lengths
 
@@ -199,7 +200,10 @@ async def _stations(protocol: str, count: int, seconds: int, settings: Settings,
         frozen = children(fleet_pid)[0]
         os.kill(frozen, signal.SIGSTOP)
         show("cycle, one peer frozen", await paced(max(5, seconds // 4), run))
-        show("event loop's stall then", await stalls(max(5, seconds // 4), run), 20.0)
+        lasting = LongLived()
+        lasting.set_aside()  # as the service does once its loops run
+        await against_a_bare_loop(lambda: paced(max(5, seconds // 4), run))
+        lasting.end()
         os.kill(frozen, signal.SIGCONT)
     until, lost = time.perf_counter() + 30.0, ["not looked yet"]
     while lost and time.perf_counter() < until:  # retries of what was not acknowledged, and the last reports
@@ -218,23 +222,6 @@ def astray(cycle: ControlCycle) -> list[str]:
         if sent is None or held is None or abs(held - sent.value) > 0.1:
             found.append(actuator.asset_id)
     return found
-
-
-async def stalls(rounds: int, run: Callable[[int], Awaitable[object]]) -> list[float]:
-    """How late the event loop itself runs while cycles go on [ms], looked at every 5 ms."""
-    late: list[float] = []
-
-    async def watch() -> None:
-        while True:
-            began = time.perf_counter()
-            await asyncio.sleep(0.005)
-            late.append(1000 * (time.perf_counter() - began - 0.005))
-
-    watching = asyncio.create_task(watch())
-    await paced(rounds, run)
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
-    return late
 
 
 def children(pid: int) -> list[int]:

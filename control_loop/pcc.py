@@ -19,6 +19,9 @@ _EXPORT_ORDER = ("ess", "genset", "pv", "wind")
 _SMALL_KW = 1e-9
 NOISE_DEVIATIONS = 2.5
 NOISE_MARGIN = 0.05
+OUTSIDE_FACTOR = 2.0
+"""The margin for what moves by itself is so much wider while the exchange is outside its limits: the next cycle has to
+bring it back inside, also when what moved it there moves on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class PccLimits:
     reason: str
 
 
-def pcc_limits(context: Context, margin_fraction: float = 0.01) -> PccLimits:
+def pcc_limits(context: Context, margin_fraction: float = 0.01, measured_kw: float | None = None) -> PccLimits:
     """The exchange allowed now: the contract's limits and the grid operator's, less a small margin.
 
     Parameters
@@ -38,6 +41,8 @@ def pcc_limits(context: Context, margin_fraction: float = 0.01) -> PccLimits:
     margin_fraction : float
         Share of each limit that is kept free for what moves between two cycles; where it moves more, the margin is
         2.5 times its standard deviation, at most 5 % of the limit. With 0 there is no margin.
+    measured_kw : float, optional
+        Exchange as measured; where it is outside, the margin for what moves by itself is twice as wide there.
     """
     lower, upper = -context.model.export_limit_kw, context.model.import_limit_kw
     reason = f"PCC limits {lower:g}..{upper:g} kW"
@@ -50,13 +55,14 @@ def pcc_limits(context: Context, margin_fraction: float = 0.01) -> PccLimits:
             upper, reason = max(limit.maximum, lower), limit.reason
     half = (upper - lower) / 2
 
-    def margin(limit_kw: float) -> float:
+    def margin(limit_kw: float, *, outside: bool) -> float:
         if margin_fraction <= 0:
             return 0.0
         noise = min(NOISE_DEVIATIONS * context.exchange_noise_kw, NOISE_MARGIN * abs(limit_kw))
-        return min(max(margin_fraction * abs(limit_kw), noise), half)
+        return min(max(margin_fraction * abs(limit_kw), noise * (OUTSIDE_FACTOR if outside else 1.0)), half)
 
-    return PccLimits(lower + margin(lower), upper - margin(upper), reason)
+    under, over = measured_kw is not None and measured_kw < lower, measured_kw is not None and measured_kw > upper
+    return PccLimits(lower + margin(lower, outside=under), upper - margin(upper, outside=over), reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ def pcc_requests(context: Context, tentative: Mapping[str, Decision]) -> list[Re
     measured = context.fresh(context.model.pcc_id, "active_power_kw")
     if measured is None:
         return []
-    limits = pcc_limits(context)
+    limits = pcc_limits(context, measured_kw=measured)
     most = least = measured
     reaches: dict[str, Reach] = {}
     for actuator in context.model.actuators:

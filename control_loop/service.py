@@ -20,6 +20,7 @@ from control_loop.gateway import Gateway, StoreGateway
 from control_loop.lease import CounterLease, FileLeaseStore, LeaseStore
 from control_loop.news import News
 from control_loop.outbox import Outbox
+from control_loop.pauses import LongLived
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.base import Driver
 from control_loop.protocols.clerk import FieldClerk
@@ -112,15 +113,17 @@ class ControlService:
             ears = threading.Event()
             listener = threading.Thread(target=self._listen, args=(db, ears), name="listener", daemon=True)
             listener.start()
-            self.started = True
+            self.started, lasting = True, LongLived()
             try:
                 while not stop.is_set():
                     try:
                         await self._follow(db)
                     except StoreError as error:
                         self._log.warning("store away; running sites go on", error=str(error))
+                    lasting.look(frozenset((id(s), s.outbox is not None) for s in self.running.values()))
                     await _pause(stop, LOOK_S)
             finally:
+                lasting.end()
                 ears.set()
                 await asyncio.gather(*(self._end(site_id) for site_id in list(self.running)))
                 await asyncio.to_thread(listener.join, 3.0)
