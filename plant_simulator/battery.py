@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plant_simulator.bms import COLD_C, HOT_C, TOO_COLD_C, TOO_HOT_C, alarm_word
 from plant_simulator.noise import ramp
 
 SECONDS_PER_HOUR = 3600.0
@@ -17,8 +18,6 @@ FULL_POWER_RAMP_S = 1.0
 HEAT_CAPACITY_KWH_PER_K_PER_KWH = 0.0028
 """10 kg of cells, racks and air per kWh at 1 kJ/(kg K)."""
 THERMAL_TIME_CONSTANT_S = 2 * SECONDS_PER_HOUR
-DERATING_START_C = 45.0
-TRIP_TEMPERATURE_C = 55.0
 NOMINAL_VOLTAGE_V = 800.0
 CALENDAR_AGEING_PER_YEAR = 0.015
 END_OF_LIFE_LOSS = 0.2
@@ -82,6 +81,7 @@ class Battery:
         self.setpoint_kw = 0.0
         self.power_kw = 0.0
         self.tripped = False
+        self.raised_events: frozenset[int] = frozenset()
         self.charged_kwh = 0.0
         self.discharged_kwh = 0.0
         self.self_discharged_kwh = 0.0
@@ -107,8 +107,13 @@ class Battery:
 
     @property
     def available(self) -> bool:
-        """False while the battery management keeps the contactors open."""
-        return not self.tripped
+        """False while the battery management keeps the contactors open: after a trip, and while cells are too hot."""
+        return not self.tripped and self.temperature_c < TOO_HOT_C
+
+    @property
+    def alarm_word(self) -> int:
+        """Alarms and warnings of the battery management as bits; `raised_events` come on top."""
+        return alarm_word(self.temperature_c, self.soc, tripped=self.tripped, raised=self.raised_events)
 
     @property
     def equivalent_full_cycles(self) -> float:
@@ -117,8 +122,10 @@ class Battery:
 
     @property
     def max_charge_kw(self) -> float:
-        """Power the battery accepts now, tapering to zero at full [kW, positive]."""
-        return self.rating.max_charge_kw * self._derating() * min(1.0, max(0.0, 1.0 - self.soc) / TAPER_SPAN)
+        """Power the battery accepts now, tapering to zero at full; cold cells must not be charged [kW, positive]."""
+        warm = min(1.0, max(0.0, (self.temperature_c - TOO_COLD_C) / (COLD_C - TOO_COLD_C)))
+        room = min(1.0, max(0.0, 1.0 - self.soc) / TAPER_SPAN)
+        return self.rating.max_charge_kw * self._derating() * warm * room
 
     @property
     def max_discharge_kw(self) -> float:
@@ -144,8 +151,7 @@ class Battery:
     def _derating(self) -> float:
         if self.tripped:
             return 0.0
-        span = TRIP_TEMPERATURE_C - DERATING_START_C
-        return min(1.0, max(0.0, (TRIP_TEMPERATURE_C - self.temperature_c) / span))
+        return min(1.0, max(0.0, (TOO_HOT_C - self.temperature_c) / (TOO_HOT_C - HOT_C)))
 
     def _pass_energy(self, power_kw: float, dt_s: float) -> float:
         """Move energy through the inverter; returns the power that physics allowed over the whole step."""

@@ -74,34 +74,57 @@ def run(  # noqa: PLR0917 - command-line options are named
 
 
 @app.command()
-def fault(
-    target: Annotated[str, typer.Argument(help="<site>/<device>, <site>/<asset>, weather or market.")],
-    kind: Annotated[str, typer.Argument(help="down, silent, slow, frozen, spikes, nan, bms_trip, frequency, ...")],
+def fault(  # noqa: PLR0917 - command-line options are named
+    target: Annotated[str, typer.Argument(help="<site>/<device>, <site>/<asset>, weather or market; see `targets`.")],
+    kind: Annotated[str, typer.Argument(help="What fails: `flexergy simulate targets` tells what each can have.")],
     seconds: Annotated[float | None, typer.Option("--for", help="Heal by itself after so many seconds.")] = None,
     delay: Annotated[float, typer.Option(help="Delay of each answer of a slow target [s].")] = 1.0,
-    value: Annotated[float | None, typer.Option(help="Hz of frequency, share of voltage, factor of scale.")] = None,
+    value: Annotated[
+        float | None,
+        typer.Option(help="frequency Hz, voltage share, wrong_scale factor, clock_skew s, hot_cells K, bms_alarm bit."),
+    ] = None,
+    phase: Annotated[int | None, typer.Option(help="Phase 1, 2 or 3 of voltage; none: all.")] = None,
 ) -> None:
     """Let something fail in the running simulator."""
-    body = {"target": target, "kind": kind, "duration_s": seconds, "delay_s": delay, "value": value}
-    made = _call("POST", "/faults", body)
-    typer.echo(f"fault {made['id']}: {made['target']} {made['kind']}")
+    body = {"target": target, "kind": kind, "duration_s": seconds, "delay_s": delay, "value": value, "phase": phase}
+    typer.echo(_told(_call("POST", "/faults", body)))
 
 
 @app.command()
 def faults() -> None:
     """List the faults in force."""
     for row in _call("GET", "/faults"):
-        typer.echo(f"fault {row['id']}: {row['target']} {row['kind']}")
+        typer.echo(_told(row))
 
 
 @app.command()
-def heal(fault_id: Annotated[int | None, typer.Argument(help="Number of the fault; none heals all.")] = None) -> None:
-    """Heal one fault, or all."""
-    healed = _call("DELETE", "/faults" if fault_id is None else f"/faults/{fault_id}")
+def targets(site: Annotated[str | None, typer.Argument(help="Only those of one site.")] = None) -> None:
+    """List what can fail in the running simulator, and how."""
+    for target, kinds in _call("GET", "/faults/possible").items():
+        if site is None or target.startswith(f"{site}/"):
+            typer.echo(f"{target}: {' '.join(kinds)}")
+
+
+@app.command()
+def heal(
+    what: Annotated[str | None, typer.Argument(help="Number of a fault, or a target; none heals all.")] = None,
+) -> None:
+    """Heal one fault, those of one target, or all."""
+    if what is not None and what.isdigit():
+        healed = _call("DELETE", f"/faults/{what}")
+    else:
+        healed = _call("DELETE", "/faults", query={} if what is None else {"target": what})
     typer.echo(f"healed {healed['cleared']}")
 
 
-def _call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+def _told(fault: dict[str, Any]) -> str:
+    """A fault in a line: what it is, what it goes by, and when it ends by itself."""
+    words = [f"fault {fault['id']}: {fault['target']} {fault['kind']}"]
+    words += [f"{name} {fault[name]:g}" for name in ("value", "delay_s", "phase") if name in fault]
+    return " ".join([*words, *([f"for {fault['left_s']:.0f} s more"] if "left_s" in fault else [])])
+
+
+def _call(method: str, path: str, body: dict[str, Any] | None = None, *, query: dict[str, str] | None = None) -> Any:
     import httpx
 
     from flexergy_pipelines.settings import load_settings, read_endpoints
@@ -110,7 +133,7 @@ def _call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     if url is None:
         _refuse("no simulator has published its address here; start one with: flexergy simulate --demo")
     try:
-        answer = httpx.request(method, f"{url}{path}", json=body, timeout=5.0)
+        answer = httpx.request(method, f"{url}{path}", json=body, params=query, timeout=5.0)
     except httpx.HTTPError as error:
         _refuse(f"the simulator at {url} does not answer: {error}")
     content = answer.json()

@@ -183,12 +183,11 @@ class DlmsMeter:
         ValueError
             The meter does not take this value.
         """
-        if (obis, attribute) == (CLOCK_OBIS, SINGLE_VALUE):
-            self._set_clock(value)
-        elif (obis, attribute) == (PROFILE_OBIS, CAPTURE_PERIOD):
-            self._set_period(value)
-        else:
+        settings = {(CLOCK_OBIS, SINGLE_VALUE): self._set_clock, (PROFILE_OBIS, CAPTURE_PERIOD): self._set_period}
+        if (obis, attribute) not in settings:
             raise KeyError(f"{obis} attribute {attribute}")
+        if not self.signals.has_fault("ack_without_effect"):
+            settings[obis, attribute](value)
 
     def _set_clock(self, value: object) -> None:
         if not isinstance(value, bytes | bytearray) or len(value) != 12:

@@ -9,26 +9,32 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flexergy_pipelines.grid.clock import Clock
+from plant_simulator.bms import HIGHEST_EVENT
 
 FaultKind = Literal[
     "down", "silent", "slow", "frozen", "spikes", "nan", "wrong_scale", "ack_without_effect", "stuck_output",
-    "clock_skew", "bms_trip", "hot_cells", "frequency", "voltage", "meter_reset",
-    "http_429", "http_500", "truncated", "stale",
+    "clock_skew", "bms_trip", "bms_alarm", "hot_cells", "frequency", "voltage", "meter_reset",
+    "http_429", "http_500", "truncated", "stale", "changed_schema",
 ]  # fmt: skip
 
-DEVICE_FAULTS: tuple[FaultKind, ...] = (
-    "down", "silent", "slow", "frozen", "spikes", "nan", "wrong_scale", "ack_without_effect", "stuck_output",
-    "clock_skew",
-)  # fmt: skip
-SERVICE_FAULTS: tuple[FaultKind, ...] = ("http_429", "http_500", "slow", "truncated", "stale")
+READING_FAULTS: tuple[FaultKind, ...] = ("down", "silent", "slow", "frozen", "spikes", "nan", "wrong_scale")
+"""What can go wrong with every device."""
+ORDER_FAULTS: tuple[FaultKind, ...] = ("ack_without_effect", "stuck_output")
+"""What can go wrong with a device that takes orders."""
+CLOCKED_PROTOCOLS = frozenset({"iec104", "iec61850", "ocpp16", "dlms", "talq"})
+"""Protocols in which a device stamps its values with its own time."""
+SETTABLE_METERS = frozenset({"dlms"})
+"""Protocols in which a meter can be set (clock, period), so that a setting can be without effect."""
+SERVICE_FAULTS: tuple[FaultKind, ...] = ("http_429", "http_500", "slow", "truncated", "stale", "changed_schema")
 ASSET_FAULTS: dict[str, tuple[FaultKind, ...]] = {
-    "ess": ("bms_trip", "hot_cells"),
+    "ess": ("bms_trip", "bms_alarm", "hot_cells"),
     "pcc": ("frequency", "voltage", "meter_reset"),
     "load": ("meter_reset",),
 }
 """Faults and grid events by kind of asset."""
 SERVICES = ("weather", "market")
-NEEDS_VALUE = {"frequency", "voltage", "clock_skew", "hot_cells"}
+NEEDS_VALUE = {"frequency", "voltage", "clock_skew", "hot_cells", "bms_alarm"}
+TAKES_VALUE = NEEDS_VALUE | {"wrong_scale"}
 DEFAULT_SCALE = 10.0
 
 
@@ -43,16 +49,20 @@ class FaultRequest(BaseModel):
         What goes wrong. Of devices: *down* (port closed), *silent* (connects, never answers), *slow* (answers after
         `delay_s`), *frozen* (old values for ever), *spikes* (now and then ten times the value), *nan* (not-a-number
         sentinels), *wrong_scale* (powers times `value`, default 10), *ack_without_effect* (a write is acknowledged and
-        dropped), *stuck_output* (the register takes the write, the power stays), *clock_skew* (time stamps off by
-        `value` s). Of a battery: *bms_trip* (contactors open), *hot_cells* (`value` °C too hot). Of the grid
-        connection: *frequency* (off by `value` Hz), *voltage* (off by `value` of nominal) and, also of a metered load,
-        *meter_reset* (counters to zero, once). Of services: *http_429*, *http_500*, *slow*, *truncated*, *stale*.
+        dropped), *stuck_output* (the order shows as taken, the power stays), *clock_skew* (time stamps off by `value`
+        s). Of a battery: *bms_trip* (contactors open), *bms_alarm* (raises bit `value` of the alarm word),
+        *hot_cells* (`value` °C too hot). Of the grid connection: *frequency* (off by `value` Hz), *voltage* (off by
+        `value` of nominal, on one `phase` or all) and, also of a metered load, *meter_reset* (counters to zero, once).
+        Of services: *http_429*, *http_500*, *slow*, *truncated*, *stale*, *changed_schema* (other names and shapes).
     duration_s : float or None
         Seconds until it heals by itself; None lasts until it is cleared.
     delay_s : float
         For *slow*: delay of each answer [s].
     value : float or None
-        For *frequency* [Hz], *voltage* [share of nominal], *wrong_scale* [factor], *clock_skew* [s], *hot_cells* [°C].
+        For *frequency* [Hz], *voltage* [share of nominal], *wrong_scale* [factor], *clock_skew* [s], *hot_cells* [°C],
+        *bms_alarm* [number of a bit, 0..30].
+    phase : int or None
+        For *voltage*: the phase, 1..3; None means all three.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
@@ -62,11 +72,16 @@ class FaultRequest(BaseModel):
     duration_s: float | None = Field(default=None, gt=0)
     delay_s: float = Field(default=1.0, ge=0, le=60)
     value: float | None = Field(default=None, ge=-100_000, le=100_000)
+    phase: int | None = Field(default=None, ge=1, le=3)
 
     @model_validator(mode="after")
     def _value_where_needed(self) -> FaultRequest:
         if self.kind in NEEDS_VALUE and self.value is None:
             raise ValueError(f"{self.kind} needs a value")
+        if self.kind == "bms_alarm" and self.value not in range(HIGHEST_EVENT + 1):
+            raise ValueError(f"bms_alarm: value {self.value:g} is no bit number of 0..{HIGHEST_EVENT}")
+        if self.phase is not None and self.kind != "voltage":
+            raise ValueError(f"phase is for voltage, not for {self.kind}")
         return self
 
 
@@ -80,6 +95,17 @@ class Fault:
     delay_s: float
     value: float
     until_s: float | None
+    phase: int | None = None
+
+
+def device_faults(protocol: str, *, takes_orders: bool) -> tuple[FaultKind, ...]:
+    """What can go wrong with a device of this protocol."""
+    kinds = READING_FAULTS
+    if takes_orders:
+        kinds += ORDER_FAULTS
+    elif protocol in SETTABLE_METERS:
+        kinds += ORDER_FAULTS[:1]
+    return kinds + (("clock_skew",) if protocol in CLOCKED_PROTOCOLS else ())
 
 
 class FaultBoard:
@@ -97,19 +123,19 @@ class FaultBoard:
         self._ids = itertools.count(1)
 
     def set(self, request: FaultRequest) -> Fault:
-        """Put a fault in force; the same kind on the same target is replaced."""
+        """Put a fault in force; the same kind on the same target (and phase) is replaced."""
         for fault in self.active():
-            if (fault.target, fault.kind) == (request.target, request.kind):
+            if (fault.target, fault.kind, fault.phase) == (request.target, request.kind, request.phase):
                 del self._faults[fault.fault_id]
         until_s = None if request.duration_s is None else self._clock.monotonic() + request.duration_s
         value = DEFAULT_SCALE if request.value is None else request.value
-        fault = Fault(next(self._ids), request.target, request.kind, request.delay_s, value, until_s)
+        fault = Fault(next(self._ids), request.target, request.kind, request.delay_s, value, until_s, request.phase)
         self._faults[fault.fault_id] = fault
         return fault
 
-    def clear(self, fault_id: int | None = None) -> int:
-        """Heal one fault, or all; returns how many were healed."""
-        doomed = [f.fault_id for f in self.active() if fault_id is None or f.fault_id == fault_id]
+    def clear(self, fault_id: int | None = None, target: str | None = None) -> int:
+        """Heal one fault, all of a target, or all; returns how many were healed."""
+        doomed = [f.fault_id for f in self.active() if fault_id in {None, f.fault_id} and target in {None, f.target}]
         for key in doomed:
             del self._faults[key]
         return len(doomed)

@@ -14,15 +14,17 @@ from flexergy_pipelines.grid.replay import ReplayedSite
 from flexergy_pipelines.logs import get_logger
 from plant_simulator.faults import (
     ASSET_FAULTS,
-    DEVICE_FAULTS,
     SERVICE_FAULTS,
     SERVICES,
+    TAKES_VALUE,
     Fault,
     FaultBoard,
     FaultKind,
     FaultRequest,
+    device_faults,
 )
 from plant_simulator.fronts import Front, make_front
+from plant_simulator.modbus_serial import SerialLineServer
 from plant_simulator.plant import LONGEST_STEP_S, Plant
 
 log = get_logger(__name__)
@@ -60,11 +62,11 @@ class Field:
         self.faults = FaultBoard(clock)
         self.replayed = sites_by_id(sites)
         self.plants = {site.id: Plant(site, replayed, clock, seed, faults=self.faults) for site, replayed in sites}
-        self.devices: dict[str, Front] = {
-            device.key: make_front(device, plant, seed, certificates)
-            for plant in self.plants.values()
-            for device in plant.site.devices()
-        }
+        self.devices: dict[str, Front] = {}
+        for plant in self.plants.values():
+            lines: dict[str, SerialLineServer] = {}
+            for device in plant.site.devices():
+                self.devices[device.key] = make_front(device, plant, seed, certificates, lines)
 
     @property
     def places(self) -> list[tuple[Site, ReplayedSite]]:
@@ -75,7 +77,7 @@ class Field:
         """Bind every device to its configured port or the next free one; returns addresses by device key."""
         for key, device in self.devices.items():
             await device.start(host)
-            if device.address and not device.address.endswith(f":{device.wanted_port}"):
+            if device.wanted_port and not device.address.endswith(f":{device.wanted_port}"):
                 log.info("port taken, next free one bound", device=key, wanted=device.wanted_port, got=device.address)
         return {key: device.address for key, device in self.devices.items() if device.address}
 
@@ -112,9 +114,9 @@ class Field:
         UnknownTargetError
             If nothing of that name is simulated, or it cannot have such a fault.
         """
-        kinds = self._possible_faults().get(request.target)
+        kinds = self.possible_faults().get(request.target)
         if kinds is None:
-            known = sorted(self._possible_faults())
+            known = sorted(self.possible_faults())
             raise UnknownTargetError(f"target '{request.target}' is not simulated; known: {', '.join(known)}")
         if request.kind not in kinds:
             raise UnknownTargetError(f"{request.target} cannot have '{request.kind}'; possible: {', '.join(kinds)}")
@@ -125,14 +127,20 @@ class Field:
         return {
             "time": self.clock.now().isoformat(),
             "sites": {site_id: self._site_state(plant) for site_id, plant in self.plants.items()},
-            "faults": [fault_row(fault) for fault in self.faults.active()],
+            "faults": self.fault_rows(),
         }
 
-    def _possible_faults(self) -> dict[str, tuple[FaultKind, ...]]:
+    def fault_rows(self) -> list[dict[str, Any]]:
+        """The faults in force, as the API shows them."""
+        return [fault_row(fault, self.clock.monotonic()) for fault in self.faults.active()]
+
+    def possible_faults(self) -> dict[str, tuple[FaultKind, ...]]:
         """Faults that each target can have; a device and an asset of one name share them."""
         possible: dict[str, tuple[FaultKind, ...]] = dict.fromkeys(SERVICES, SERVICE_FAULTS)
-        possible |= dict.fromkeys(self.devices, DEVICE_FAULTS)
         for site_id, plant in self.plants.items():
+            for device in plant.site.devices():
+                takes_orders = not device.kind.endswith("_meter")
+                possible[device.key] = device_faults(device.connection.protocol, takes_orders=takes_orders)
             for asset in plant.site.assets():
                 target = f"{site_id}/{asset.id}"
                 if asset.kind in ASSET_FAULTS:
@@ -181,6 +189,13 @@ def sites_by_id(sites: Sequence[tuple[Site, ReplayedSite]]) -> dict[str, Replaye
     return replayed
 
 
-def fault_row(fault: Fault) -> dict[str, Any]:
-    """A fault as the API shows it."""
-    return {"id": fault.fault_id, "target": fault.target, "kind": fault.kind, "value": fault.value}
+def fault_row(fault: Fault, now_s: float) -> dict[str, Any]:
+    """A fault as the API shows it at a monotonic time; what does not concern its kind is left out."""
+    row: dict[str, Any] = {"id": fault.fault_id, "target": fault.target, "kind": fault.kind}
+    if fault.kind in TAKES_VALUE:
+        row["value"] = fault.value
+    if fault.kind == "slow":
+        row["delay_s"] = fault.delay_s
+    if fault.phase is not None:
+        row["phase"] = fault.phase
+    return row if fault.until_s is None else row | {"left_s": max(0.0, fault.until_s - now_s)}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
+import random
 import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flexergy_pipelines.grid import Device
-from flexergy_pipelines.grid.connection import Connection, TlsFiles
-from flexergy_pipelines.grid.tls import client_context, server_context
-from plant_simulator.device import DeviceRegisters
 from plant_simulator.iec104 import Iec104Device
 from plant_simulator.iec61850 import Iec61850Device
 from plant_simulator.line import FaultyLine
-from plant_simulator.modbus_server import ModbusDevice
+from plant_simulator.listening import DlmsFront, ModbusFront, SerialFront
+from plant_simulator.modbus_serial import SerialLineServer
 from plant_simulator.plant import Plant
 from plant_simulator.signals import DeviceSignals
+from plant_simulator.transport_security import charger_access, tls_of
 from plant_simulator.worker import Message, Worker
 
 
@@ -29,12 +28,12 @@ class Front(Protocol):
 
     @property
     def address(self) -> str:
-        """``host:port`` that it is bound to; empty when it listens nowhere."""
+        """``host:port`` that it is bound to, or the device file of its serial line; empty when it listens nowhere."""
         ...
 
     @property
     def wanted_port(self) -> int:
-        """Port it is configured to have."""
+        """Port it is configured to have; 0 for what has none."""
         ...
 
     async def start(self, host: str) -> None:
@@ -52,39 +51,6 @@ class Front(Protocol):
     def statistics(self) -> dict[str, Any]:
         """Address and counts, for the `/state` page."""
         ...
-
-
-class ModbusFront:
-    """A Modbus TCP device."""
-
-    def __init__(self, device: Device, plant: Plant, seed: int, certificates: Path | None = None) -> None:
-        self.registers = DeviceRegisters(device, plant, seed)
-        tls = tls_of(device, certificates)
-        self.server = ModbusDevice(device.connection.unit_id, self.registers, self.registers.signals, tls)
-        self.wanted_port = device.connection.port
-
-    @property
-    def address(self) -> str:
-        return f"{self.server.host}:{self.server.port}"
-
-    async def start(self, host: str) -> None:
-        await self.server.start(host, self.wanted_port)
-
-    async def stop(self) -> None:
-        await self.server.stop()
-
-    async def refresh(self) -> None:
-        self.registers.refresh()
-        await self.server.obey_line()
-
-    def statistics(self) -> dict[str, Any]:
-        return {
-            "protocol": "modbus_tcp",
-            "address": self.address,
-            "connections": self.server.connections,
-            "requests": self.server.requests,
-            "writes": self.server.writes,
-        }
 
 
 class WorkerImage(Protocol):
@@ -159,7 +125,8 @@ class WorkerFront:
     async def refresh(self) -> None:
         self.image.signals.refresh()
         changes = self.image.changes() if self._backend is not None else {}
-        if changes and not self.worker.send({"key": self.image.device.key, "values": changes}):
+        news = {"key": self.image.device.key, "values": changes, "clock_error_s": self.image.signals.clock_error_s}
+        if changes and not self.worker.send(news):
             self.image.forget_sent()
         await self.line.obey_line()
 
@@ -220,8 +187,10 @@ class OcppFront:
         secure = device.connection.tls is not None and certificates is not None
         self.url = f"{'wss' if secure else 'ws'}://{device.connection.host}:{device.connection.port}/ocpp"
         self._access = lambda name: charger_access(device.connection, certificates, name)
+        fault = partial(plant.faults.find, device.key)
         self.chargers = [
-            Charger(point, plant.clock, self._skew_s) for point in plant.charging[device.assets[0].id].points
+            Charger(point, plant.clock, fault, random.Random(f"{seed}/{device.key}/{point.point_id}"))  # noqa: S311
+            for point in plant.charging[device.assets[0].id].points
         ]
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -254,93 +223,22 @@ class OcppFront:
             "untold": sum(len(charger.outbox) for charger in self.chargers),
         }
 
-    def _skew_s(self) -> float:
-        fault = self.signals.plant.faults.find(self.signals.device.key, "clock_skew")
-        return 0.0 if fault is None else fault.value
 
-
-class DlmsFront:
-    """A DLMS/COSEM meter."""
-
-    def __init__(self, device: Device, plant: Plant, seed: int) -> None:
-        from plant_simulator.dlms_meter import DlmsMeter
-        from plant_simulator.dlms_server import DlmsServer
-
-        self.meter = DlmsMeter(device, plant, seed)
-        self.server = DlmsServer(self.meter)
-        self.wanted_port = device.connection.port
-
-    @property
-    def address(self) -> str:
-        return f"{self.server.host}:{self.server.port}"
-
-    async def start(self, host: str) -> None:
-        await self.server.start(host, self.wanted_port)
-
-    async def stop(self) -> None:
-        await self.server.stop()
-
-    async def refresh(self) -> None:
-        self.meter.refresh()
-        await self.server.obey_line()
-
-    def statistics(self) -> dict[str, Any]:
-        return {
-            "protocol": "dlms",
-            "address": self.address,
-            "connections": self.server.connections,
-            "requests": self.server.requests,
-            "profile_entries": len(self.meter.profile),
-        }
-
-
-SERVER_CERTIFICATE, SERVER_KEY = "simulator.pem", "simulator.key"
-"""What simulated devices show, in the folder of certificates."""
-
-
-def tls_of(device: Device, certificates: Path | None) -> ssl.SSLContext | None:
-    """Transport security of a simulated device; a client must show a certificate where the site's connection has one.
-
-    Raises
-    ------
-    TlsError
-        Its files are missing or not sound.
-    """
-    tls = device.connection.tls
-    if tls is None or certificates is None:
-        return None
-    files = TlsFiles(ca=tls.ca, certificate=SERVER_CERTIFICATE, key=SERVER_KEY)
-    return server_context(files, certificates, ask_client=tls.certificate is not None)
-
-
-def charger_access(connection: Connection, certificates: Path | None, name: str) -> dict[str, Any]:
-    """How a simulated charge point shows who it is: its certificate and its key, where the folder has them.
-
-    They are ``<charge point>.pem`` with ``<charge point>.key``, and the line in ``<charge point>.authorization``.
-    """
-    options: dict[str, Any] = {}
-    if certificates is None:
-        return options
-    if connection.tls is not None:
-        own = (certificates / f"{name}.pem").exists()
-        files = TlsFiles(
-            ca=connection.tls.ca, certificate=f"{name}.pem" if own else None, key=f"{name}.key" if own else None
-        )
-        options["ssl"] = client_context(files, certificates)
-    key = certificates / f"{name}.authorization"
-    if connection.basic_auth and key.exists():
-        credentials = base64.b64encode(f"{name}:{key.read_text().strip()}".encode()).decode()
-        options["additional_headers"] = {"Authorization": f"Basic {credentials}"}
-    return options
-
-
-def make_front(device: Device, plant: Plant, seed: int, certificates: Path | None = None) -> Front:
+def make_front(  # noqa: PLR0911 - one for each protocol
+    device: Device,
+    plant: Plant,
+    seed: int,
+    certificates: Path | None = None,
+    lines: dict[str, SerialLineServer] | None = None,
+) -> Front:
     """The front that speaks the device's protocol.
 
     Parameters
     ----------
     certificates : Path, optional
         Folder of the files of transport security.
+    lines : dict, optional
+        Serial lines of the plant by the device file that the site names; a new one is added.
 
     Raises
     ------
@@ -350,6 +248,10 @@ def make_front(device: Device, plant: Plant, seed: int, certificates: Path | Non
     match device.connection.protocol:
         case "modbus_tcp":
             return ModbusFront(device, plant, seed, certificates)
+        case "modbus_rtu" if device.connection.serial is not None:
+            known = {} if lines is None else lines
+            line = known.setdefault(device.connection.serial.device, SerialLineServer())
+            return SerialFront(device, plant, seed, line)
         case "iec104":
             return iec104_front(device, plant, seed, certificates)
         case "iec61850":

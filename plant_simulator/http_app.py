@@ -19,11 +19,15 @@ STALE_BY = timedelta(hours=36)
 """Age of the issue that a stale service keeps serving."""
 
 
+def _refused(reason: str, status: int) -> Response:
+    return JSONResponse({"error": True, "reason": reason}, status_code=status)
+
+
 def build_app(field: Field) -> Starlette:
     """The HTTP application around a running field.
 
     Routes: `/v1/forecast` (Open-Meteo's format), `/market/day-ahead`, `/market/ancillary`, `/state`, `/faults` (GET
-    lists, POST sets, DELETE clears all or one) and `/health`.
+    lists, POST sets, DELETE clears all, those of a `target`, or one by number), `/faults/possible` and `/health`.
     """
 
     async def forecast(request: Request) -> Response:
@@ -31,7 +35,7 @@ def build_app(field: Field) -> Starlette:
         try:
             answer = weather_api.forecast(request.query_params, field.places, field.clock.now(), age=age)
         except weather_api.BadQueryError as error:
-            return JSONResponse({"error": True, "reason": str(error)}, status_code=400)
+            return _refused(str(error), 400)
         return await answer_with_faults(field.faults, "weather", answer)
 
     async def day_ahead(request: Request) -> Response:
@@ -39,7 +43,7 @@ def build_app(field: Field) -> Starlette:
         try:
             answer = market_api.day_ahead(request.query_params, field.places, field.clock.now() - age)
         except weather_api.BadQueryError as error:
-            return JSONResponse({"error": True, "reason": str(error)}, status_code=400)
+            return _refused(str(error), 400)
         return await answer_with_faults(field.faults, "market", answer)
 
     async def ancillary(request: Request) -> Response:
@@ -47,7 +51,7 @@ def build_app(field: Field) -> Starlette:
         try:
             answer = market_api.ancillary(request.query_params, field.places, field.clock.now() - age)
         except weather_api.BadQueryError as error:
-            return JSONResponse({"error": True, "reason": str(error)}, status_code=400)
+            return _refused(str(error), 400)
         return await answer_with_faults(field.faults, "market", answer)
 
     async def state(_: Request) -> Response:
@@ -58,17 +62,23 @@ def build_app(field: Field) -> Starlette:
 
     async def faults(request: Request) -> Response:
         if request.method == "DELETE":
-            return JSONResponse({"cleared": field.faults.clear()})
+            target = request.query_params.get("target")
+            if target is not None and target not in field.possible_faults():
+                return _refused(f"target '{target}' is not simulated", 422)
+            return JSONResponse({"cleared": field.faults.clear(target=target)})
         if request.method == "GET":
-            return JSONResponse([fault_row(fault) for fault in field.faults.active()])
+            return JSONResponse(field.fault_rows())
         try:
             fault = field.fail(FaultRequest.model_validate_json(await request.body()))
         except ValidationError as error:
             problems = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()]
-            return JSONResponse({"error": True, "reason": "; ".join(problems)}, status_code=422)
+            return _refused("; ".join(problems), 422)
         except UnknownTargetError as error:
-            return JSONResponse({"error": True, "reason": str(error)}, status_code=422)
-        return JSONResponse(fault_row(fault), status_code=201)
+            return _refused(str(error), 422)
+        return JSONResponse(fault_row(fault, field.clock.monotonic()), status_code=201)
+
+    async def possible(_: Request) -> Response:
+        return JSONResponse(field.possible_faults())
 
     async def one_fault(request: Request) -> Response:
         cleared = field.faults.clear(request.path_params["fault_id"])
@@ -82,6 +92,7 @@ def build_app(field: Field) -> Starlette:
             Route("/state", state),
             Route("/health", health),
             Route("/faults", faults, methods=["GET", "POST", "DELETE"]),
+            Route("/faults/possible", possible),
             Route("/faults/{fault_id:int}", one_fault, methods=["DELETE"]),
         ]
     )

@@ -12,7 +12,7 @@ from plant_simulator.faults import FaultBoard
 
 
 async def answer_with_faults(board: FaultBoard, service: str, payload: Any) -> Response:
-    """Send `payload` as JSON, delayed, refused or cut off when `service` has such a fault in force.
+    """Send `payload` as JSON, delayed, refused, cut off or by other names when `service` has such a fault in force.
 
     Parameters
     ----------
@@ -34,4 +34,20 @@ async def answer_with_faults(board: FaultBoard, service: str, payload: Any) -> R
     if board.has(service, "truncated"):
         body = json.dumps(payload)
         return Response(body[: len(body) // 2], media_type="application/json")
-    return JSONResponse(payload)
+    return JSONResponse(_renamed(payload) if board.has(service, "changed_schema") else payload)
+
+
+def _renamed(payload: Any) -> Any:
+    """The same by other names and shapes, as after an upgrade that nobody announced: lists become numbered objects."""
+    match payload:
+        case dict():
+            return {_camel(name): _renamed(value) for name, value in payload.items()}
+        case list():
+            return {str(number): _renamed(value) for number, value in enumerate(payload)}
+        case _:
+            return payload
+
+
+def _camel(name: str) -> str:
+    first, *more = name.split("_")
+    return first.upper() if not more else first + "".join(word.capitalize() for word in more)

@@ -6,6 +6,7 @@ address of a point (of this asset):
 | information object | type | IOA |
 | --- | --- | --- |
 | measured value | M_ME_NC_1 (`available`, `running`: M_SP_NA_1) | 1 + a |
+| the same with the device's time stamp, spontaneous | M_ME_TF_1 | 10001 + a |
 | order, direct | C_SE_NC_1 | 20001 + a |
 | order, select before execute | C_SE_NC_1 | 25001 + a |
 | order in force | M_ME_NC_1 | 30001 + a |
@@ -28,6 +29,7 @@ from plant_simulator.plant import Plant
 from plant_simulator.signals import DeviceSignals
 
 MEASURED_BASE = 1
+STAMPED_BASE = 10_001
 ORDER_BASE = 20_001
 SELECT_BASE = 25_001
 IN_FORCE_BASE = 30_001
@@ -67,7 +69,11 @@ class Iec104Device:
 
     def spec(self) -> dict[str, Any]:
         """What the worker must know to serve this device."""
-        monitored = [{"ioa": ioa, "single": ioa in self._single_ioas()} for ioa in self.values()]
+        singles, stamp = self._single_ioas(), STAMPED_BASE - MEASURED_BASE
+        monitored: list[dict[str, Any]] = []
+        for ioa in self.values():
+            stamped = None if ioa in singles or ioa >= IN_FORCE_BASE else ioa + stamp
+            monitored.append({"ioa": ioa, "single": ioa in singles, "stamped": stamped})
         commands = [TTL_IOA, HEARTBEAT_IOA, *self._orders, *self._slots] if self._orders else []
         return {
             "key": self.device.key,

@@ -41,10 +41,13 @@ class Station:
         if station is None:
             raise RuntimeError(f"{self.key}: common address {spec['common_address']} is not possible")
         self._points: dict[int, c104.Point] = {}
+        self._stamped: dict[int, c104.Point] = {}
         self._last_sent: dict[int, float] = {}
         for monitored in spec["monitored"]:
             kind = c104.Type.M_SP_NA_1 if monitored["single"] else c104.Type.M_ME_NC_1
             self._points[monitored["ioa"]] = _added(station, monitored["ioa"], kind, REPORT_MS)
+            if monitored["stamped"] is not None:
+                self._stamped[monitored["ioa"]] = _added(station, monitored["stamped"], c104.Type.M_ME_TF_1)
         for ioa in spec["setpoints"]:
             self._listen(_added(station, ioa, c104.Type.C_SE_NC_1))
         for ioa in spec["selectable"]:
@@ -55,8 +58,9 @@ class Station:
         self.server.on_clock_sync(callable=accept_clock)
         self.server.start()
 
-    def show(self, values: dict[str, float | None]) -> None:
-        """Set values; what changed much is sent spontaneously."""
+    def show(self, values: dict[str, float | None], clock_error_s: float) -> None:
+        """Set values, stamped by the device's own clock; what changed much is sent spontaneously."""
+        stamp = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=clock_error_s)
         for ioa_text, value in values.items():
             ioa = int(ioa_text)
             point = self._points[ioa]
@@ -66,11 +70,15 @@ class Station:
                 point.info = c104.SingleInfo(on=number >= 0.5, quality=quality)
             else:
                 point.info = c104.ShortInfo(actual=number, quality=quality)
+            stamped = self._stamped.get(ioa)
+            if stamped is not None:
+                stamped.info = c104.ShortInfo(actual=number, quality=quality, recorded_at=stamp)
             before = self._last_sent.get(ioa, math.inf)
             if not abs(number - before) <= SPONTANEOUS_SHARE * max(1.0, abs(number)) or value is None:
                 self._last_sent[ioa] = number if value is not None else math.inf
-                if self.server.has_open_connections:
-                    point.transmit(cause=c104.Cot.SPONTANEOUS)
+                for changed in (point, stamped):
+                    if changed is not None and self.server.has_open_connections:
+                        changed.transmit(cause=c104.Cot.SPONTANEOUS)
 
     def _listen(self, point: c104.Point | None) -> None:
         if point is None:
@@ -138,7 +146,7 @@ def main() -> None:
         tell(key=station.key, port=station.port)
     for line in sys.stdin:
         message = json.loads(line)
-        stations[message["key"]].show(message["values"])
+        stations[message["key"]].show(message["values"], message["clock_error_s"])
     for station in stations.values():
         station.server.stop()
 

@@ -150,9 +150,9 @@ class Ied:
         self._lib.IedServer_stop(self._server)
         self._lib.IedServer_destroy(self._server)
 
-    def show(self, values: dict[str, float | None]) -> None:
-        """Set values with quality and time."""
-        now_ms = time.time_ns() // 1_000_000
+    def show(self, values: dict[str, float | None], clock_error_s: float) -> None:
+        """Set values with quality, and the time by the device's own clock."""
+        now_ms = time.time_ns() // 1_000_000 + round(1000 * clock_error_s)
         for name, value in values.items():
             kind, attribute, quality, stamp = self._attributes[name]
             if stamp:
@@ -225,7 +225,8 @@ def main() -> None:
     ied.start()
     tell(key=ied.key, port=ied.port)
     for line in sys.stdin:
-        ied.show(json.loads(line)["values"])
+        message = json.loads(line)
+        ied.show(message["values"], message["clock_error_s"])
     ied.stop()
 
 

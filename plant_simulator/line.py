@@ -7,7 +7,7 @@ import contextlib
 import ssl
 from collections.abc import Callable
 
-from plant_simulator.modbus_server import Line
+from plant_simulator.modbus_unit import Line
 from plant_simulator.ports import free_ports
 
 CHUNK = 65_536

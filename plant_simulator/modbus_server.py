@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Protocol, cast
+from typing import cast
 
 from pymodbus.constants import ExcCodes
 from pymodbus.datastore import ModbusServerContext
@@ -12,49 +12,12 @@ from pymodbus.exceptions import ModbusIOException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from pymodbus.server import ModbusTcpServer
 from pymodbus.server.requesthandler import ServerRequestHandler
-from pymodbus.simulator import DataType, SimData, SimDevice
+from pymodbus.simulator import SimDevice
 from pymodbus.transaction import TransactionManager
 from pymodbus.transport import CommParams, CommType
 
+from plant_simulator.modbus_unit import Line, ModbusUnit, Registers
 from plant_simulator.ports import free_ports
-
-HOLDING_CODES = (3, 6, 16, 22, 23)
-
-
-class Registers(Protocol):
-    """What a device's registers hold and do; tables are ``holding`` and ``input``."""
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Number of registers of each table."""
-        ...
-
-    def read(self, table: str, address: int, count: int) -> list[int]:
-        """Registers as a client sees them."""
-        ...
-
-    def write(self, address: int, values: list[int]) -> list[int] | None:
-        """Take a write to the holding table; returns what the registers then hold, None to refuse the value."""
-        ...
-
-
-class Line(Protocol):
-    """How a device's line behaves now."""
-
-    @property
-    def down(self) -> bool:
-        """The port is closed."""
-        ...
-
-    @property
-    def silent(self) -> bool:
-        """Connections are taken and requests never answered."""
-        ...
-
-    @property
-    def delay_s(self) -> float:
-        """Delay of each answer [s]."""
-        ...
 
 
 class _Handler(ServerRequestHandler):
@@ -152,11 +115,8 @@ class ModbusDevice:
     """
 
     def __init__(self, unit_id: int, registers: Registers, line: Line, tls: ssl.SSLContext | None = None) -> None:
+        self.unit = ModbusUnit(unit_id, registers, line)
         self._tls = tls
-        self.unit_id = unit_id
-        self.requests = 0
-        self.writes = 0
-        self._registers = registers
         self._line = line
         self._server: _Server | None = None
         self.host = ""
@@ -176,7 +136,7 @@ class ModbusDevice:
             If none of the next 500 ports is free.
         """
         for candidate in free_ports(host, port):
-            server = _Server(self._device(), self._line, host, candidate, self._tls)
+            server = _Server(self.unit.sim_device(), self._line, host, candidate, self._tls)
             if await server.listen():
                 self._server = server
                 self.host, self.port = cast(asyncio.Server, server.transport).sockets[0].getsockname()[:2]
@@ -194,44 +154,6 @@ class ModbusDevice:
         if self._line.down and self._server is not None:
             await self.stop()
         elif not self._line.down and self._server is None and self.port:
-            server = _Server(self._device(), self._line, self.host, self.port, self._tls)
+            server = _Server(self.unit.sim_device(), self._line, self.host, self.port, self._tls)
             if await server.listen():
                 self._server = server
-
-    def _device(self) -> SimDevice:
-        def block(size: int) -> list[SimData]:
-            # One entry with a list: the library's check of an entry with a count takes count * count registers.
-            return [SimData(0, values=[0] * max(1, size), datatype=DataType.REGISTERS)]
-
-        bits = [SimData(0, values=[False] * 16, datatype=DataType.BITS)]
-        sizes = self._registers.sizes
-        tables = (bits, list(bits), block(sizes["holding"]), block(sizes["input"]))
-        return SimDevice(self.unit_id, simdata=tables, action=self._act)
-
-    async def _act(  # noqa: PLR0917 - the library's signature
-        self,
-        function_code: int,
-        start_address: int,
-        address: int,
-        count: int,
-        current_registers: list[int],
-        set_values: list[int] | list[bool] | None,
-    ) -> ExcCodes | None:
-        """Called by the library before it reads or writes its memory: keeps that memory equal to the device."""
-        self.requests += 1
-        if function_code == 4:
-            table = "input"
-        elif function_code in HOLDING_CODES:
-            table = "holding"
-        else:
-            return ExcCodes.ILLEGAL_FUNCTION
-        if set_values is not None:
-            held = self._registers.write(address, [int(value) for value in set_values])
-            if held is None:
-                return ExcCodes.ILLEGAL_VALUE
-            self.writes += 1
-            cast(list[int], set_values)[:] = held
-            return None
-        offset = address - start_address
-        current_registers[offset : offset + count] = self._registers.read(table, address, count)
-        return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +17,12 @@ from ocpp.v16.enums import AuthorizationStatus, ChargePointErrorCode, ChargePoin
 
 from flexergy_pipelines.grid.clock import Clock
 from plant_simulator.charging import ChargePoint
+from plant_simulator.faults import Fault
 from plant_simulator.ocpp_profiles import ProfileStack, Transaction
+from plant_simulator.signals import SPIKE_FACTOR, SPIKE_PROBABILITY
+
+Sample = tuple[str, str, float]
+"""Measurand, unit and value."""
 
 DEFAULT_CONFIGURATION = {
     "HeartbeatInterval": "300",
@@ -78,11 +85,19 @@ class Charger:
         The physics behind the plug.
     clock : Clock
         Time stamps and intervals.
-    skew_s : callable
-        Error of the charge point's own clock now [s].
+    fault : callable
+        The fault of a kind that is in force now, or None.
+    rng : random.Random, optional
+        Seeded generator of the spikes.
     """
 
-    def __init__(self, point: ChargePoint, clock: Clock, skew_s: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self,
+        point: ChargePoint,
+        clock: Clock,
+        fault: Callable[[str], Fault | None] = lambda _: None,
+        rng: random.Random | None = None,
+    ) -> None:
         self.point = point
         self.clock = clock
         self.configuration = dict(DEFAULT_CONFIGURATION)
@@ -94,7 +109,9 @@ class Charger:
         self.outbox: deque[Note] = deque()
         self.wake = asyncio.Event()
         self.local_list_version = 0
-        self._skew_s = skew_s
+        self._fault = fault
+        self._rng = rng or random.Random(0)  # noqa: S311 - physics, not secrets
+        self._sampled: list[Sample] = []
         self._status: ChargePointStatus | None = None
         self._asked: tuple[int, float] | None = None
         self._remote_tag: str | None = None
@@ -115,7 +132,8 @@ class Charger:
 
     def now(self) -> datetime:
         """The charge point's own idea of the time."""
-        return self.clock.now() + timedelta(seconds=self._skew_s())
+        skew = self._fault("clock_skew")
+        return self.clock.now() + timedelta(seconds=0.0 if skew is None else skew.value)
 
     def stamp(self) -> str:
         """That time as the protocol writes it."""
@@ -133,7 +151,8 @@ class Charger:
         if self.running is None and session is not None and self.available:
             self._ask_to_charge(session.number)
         limit_kw = self.profiles.limit_kw(self.now(), self.transaction)
-        self.point.limit_kw = self.point.max_kw if limit_kw is None else min(self.point.max_kw, max(0.0, limit_kw))
+        if self._fault("stuck_output") is None:
+            self.point.limit_kw = self.point.max_kw if limit_kw is None else min(self.point.max_kw, max(0.0, limit_kw))
         self._report_status()
         self._report_regularly()
 
@@ -196,12 +215,7 @@ class Charger:
     def sample(self) -> None:
         """Note the present meter values."""
         running = self.running
-        values = [
-            _sampled("Power.Active.Import", "W", self.point.power_kw * 1000),
-            _sampled("Energy.Active.Import.Register", "Wh", self.meter_wh()),
-        ]
-        if self.point.session is not None:
-            values.append(_sampled("SoC", "Percent", 100 * self.point.session.soc))
+        values = [_sampled(*sample) for sample in self._measured()]
         meter_value = [{"timestamp": self.stamp(), "sampled_value": values}]
         self.tell(
             lambda: call.MeterValues(
@@ -212,6 +226,32 @@ class Charger:
             keep=running is not None,
             is_sample=True,
         )
+
+    @property
+    def deaf_to_orders(self) -> bool:
+        """Whether orders are acknowledged and dropped."""
+        return self._fault("ack_without_effect") is not None
+
+    def _measured(self) -> list[Sample]:
+        """Measurand, unit and value of everything that is measured, through the faults in force."""
+        if self._fault("frozen") is not None and self._sampled:
+            return self._sampled
+        samples: list[Sample] = [
+            ("Power.Active.Import", "W", self.point.power_kw * 1000),
+            ("Energy.Active.Import.Register", "Wh", self.meter_wh()),
+        ]
+        if self.point.session is not None:
+            samples.append(("SoC", "Percent", 100 * self.point.session.soc))
+        scale = self._fault("wrong_scale")
+        if scale is not None:
+            samples[0] = (*samples[0][:2], samples[0][2] * scale.value)
+        if self._fault("spikes") is not None and self._rng.random() < SPIKE_PROBABILITY:
+            wild = self._rng.randrange(len(samples))
+            samples[wild] = (*samples[wild][:2], SPIKE_FACTOR * (samples[wild][2] + 1.0))
+        if self._fault("nan") is not None:
+            samples = [(measurand, unit, math.nan) for measurand, unit, _ in samples]
+        self._sampled = samples
+        return samples
 
     def _ask_to_charge(self, session: int) -> None:
         """Let the driver show his tag; once registered, a charge point serves its drivers offline as well."""
@@ -298,7 +338,12 @@ def _accepted(answer: Any) -> bool:
 
 
 def _sampled(measurand: str, unit: str, value: float) -> dict[str, str]:
-    return {"value": f"{value:.1f}", "measurand": measurand, "unit": unit, "context": "Sample.Periodic"}
+    return {
+        "value": f"{value:.1f}" if math.isfinite(value) else "NaN",
+        "measurand": measurand,
+        "unit": unit,
+        "context": "Sample.Periodic",
+    }
 
 
 async def until_set(event: asyncio.Event, seconds: float) -> None:

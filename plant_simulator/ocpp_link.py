@@ -37,7 +37,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
 from flexergy_pipelines.logs import get_logger
-from plant_simulator.modbus_server import Line
+from plant_simulator.modbus_unit import Line
 from plant_simulator.ocpp_charger import READ_ONLY, SECONDS_SETTINGS, Charger, Note, registered, until_set
 
 log = get_logger(__name__)
@@ -68,15 +68,22 @@ class Link(OcppChargePoint):
         if not self.line.silent:
             await super().route_message(raw_msg)
 
+    async def _send(self, message: str) -> None:
+        """Say something, as late as a slow line lets it."""
+        await asyncio.sleep(self.line.delay_s)
+        await super()._send(message)
+
     @on("SetChargingProfile")
     def on_set_profile(self, connector_id: int, cs_charging_profiles: dict[str, Any]) -> Any:
-        taken = self.charger.profiles.install(connector_id, cs_charging_profiles, self.charger.transaction)
+        taken = self.charger.deaf_to_orders or self.charger.profiles.install(
+            connector_id, cs_charging_profiles, self.charger.transaction
+        )
         status = ChargingProfileStatus.accepted if taken else ChargingProfileStatus.rejected
         return call_result.SetChargingProfile(status=status)
 
     @on("ClearChargingProfile")
     def on_clear_profile(self, **wanted: Any) -> Any:
-        cleared = self.charger.profiles.clear(
+        cleared = self.charger.deaf_to_orders or self.charger.profiles.clear(
             wanted.get("id"),
             wanted.get("connector_id"),
             wanted.get("charging_profile_purpose"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from plant_simulator.noise import Wander
 
@@ -43,7 +44,7 @@ class GridConnection:
         self.import_kwh = 0.0
         self.export_kwh = 0.0
         self._offset_hz = 0.0
-        self._offset_v = 0.0
+        self._offsets_v = [0.0, 0.0, 0.0]
         self.frequency_hz = NOMINAL_FREQUENCY_HZ
         self.voltages_v = (nominal_v, nominal_v, nominal_v)
         # Long-run deviation and memory of the continental European system's frequency.
@@ -56,10 +57,10 @@ class GridConnection:
         """Voltage of the site's low-voltage side over that of the connection: 1, or a transformer's ratio."""
         return 1.0 if self.nominal_v <= LARGEST_LOW_VOLTAGE_V else LOW_VOLTAGE_V / self.nominal_v
 
-    def disturb(self, frequency_offset_hz: float, voltage_offset: float) -> None:
-        """Shift the grid's frequency [Hz] and voltage [share of nominal]; 0 is the undisturbed grid."""
+    def disturb(self, frequency_offset_hz: float, voltage_offsets: Sequence[float]) -> None:
+        """Shift the grid's frequency [Hz] and the voltage of each phase [share of nominal]; 0 is undisturbed."""
         self._offset_hz = frequency_offset_hz
-        self._offset_v = voltage_offset * self.nominal_v
+        self._offsets_v = [offset * self.nominal_v for offset in voltage_offsets]
 
     def reset_counters(self) -> None:
         """Set the energy counters to zero, as an exchanged meter shows them."""
@@ -83,10 +84,10 @@ class GridConnection:
         self.import_kwh += max(0.0, power_kw) * hours
         self.export_kwh += max(0.0, -power_kw) * hours
         self.frequency_hz = NOMINAL_FREQUENCY_HZ + self._frequency.step(dt_s) + self._offset_hz
-        common = self.nominal_v + self._voltage.step(dt_s) + self._offset_v
+        common = self.nominal_v + self._voltage.step(dt_s)
         drop = VOLTAGE_DROP_AT_LIMIT * self.nominal_v * (power_kw + 0.5 * reactive_kvar) / self.limit_kw
         phases = [
-            common - 3.0 * share * drop + wander.step(dt_s)
-            for share, wander in zip(PHASE_SHARES, self._phases, strict=True)
+            max(0.0, common + offset - 3.0 * share * drop + wander.step(dt_s))
+            for share, offset, wander in zip(PHASE_SHARES, self._offsets_v, self._phases, strict=True)
         ]
         self.voltages_v = (phases[0], phases[1], phases[2])

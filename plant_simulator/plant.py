@@ -136,6 +136,8 @@ class Plant:
             heat = self.faults.find(f"{self.site.id}/{asset_id}", "hot_cells")
             battery.extra_heat_c = 0.0 if heat is None else heat.value
             battery.tripped = self.faults.has(f"{self.site.id}/{asset_id}", "bms_trip")
+            event = self.faults.find(f"{self.site.id}/{asset_id}", "bms_alarm")
+            battery.raised_events = frozenset() if event is None else frozenset({int(event.value)})
             battery.setpoint_kw = self._order(asset_id, SETPOINT)
             battery.step(dt_s)
         for asset_id, reactive in self.reactive.items():
@@ -244,11 +246,13 @@ class Plant:
     def _disturb_grid(self) -> None:
         """Bring the grid's events and the meters' resets from the fault board into the plant."""
         if not self.faults.active():
-            self.pcc.disturb(0.0, 0.0)
+            self.pcc.disturb(0.0, (0.0, 0.0, 0.0))
             return
         target = f"{self.site.id}/{self.pcc_id}"
-        frequency, voltage = self.faults.find(target, "frequency"), self.faults.find(target, "voltage")
-        self.pcc.disturb(frequency.value if frequency else 0.0, voltage.value if voltage else 0.0)
+        frequency = self.faults.find(target, "frequency")
+        voltages = [f for f in self.faults.active() if (f.target, f.kind) == (target, "voltage")]
+        offsets = [sum(f.value for f in voltages if f.phase in {None, phase}) for phase in (1, 2, 3)]
+        self.pcc.disturb(frequency.value if frequency else 0.0, offsets)
         for meter_id, meter in (*self.loads.items(), (self.pcc_id, self.pcc)):
             reset = self.faults.find(f"{self.site.id}/{meter_id}", "meter_reset")
             if reset is not None:
@@ -365,6 +369,7 @@ def _battery_meters(asset_id: str, battery: Battery) -> dict[tuple[str, str], Me
         (asset_id, "max_charge_kw"): lambda: battery.max_charge_kw,
         (asset_id, "max_discharge_kw"): lambda: battery.max_discharge_kw,
         (asset_id, "available"): lambda: float(battery.available),
+        (asset_id, "bms_alarm_word"): lambda: float(battery.alarm_word),
         (asset_id, "dc_voltage_v"): lambda: battery.voltage_v,
         (asset_id, "equivalent_full_cycles"): lambda: battery.equivalent_full_cycles,
     }

@@ -88,6 +88,12 @@ class DeviceSignals:
         return 0.0 if fault is None else fault.delay_s
 
     @property
+    def clock_error_s(self) -> float:
+        """How far the device's own clock is ahead [s]."""
+        fault = self.plant.faults.find(self.device.key, "clock_skew")
+        return 0.0 if fault is None else fault.value
+
+    @property
     def ttl_s(self) -> float:
         """Revert time of the device's orders [s]."""
         return self.plant.orders.ttl_s(self.device.assets[0].id) if self.device.assets else 0.0

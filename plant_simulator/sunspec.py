@@ -21,7 +21,8 @@ from flexergy_pipelines.grid.templates.sunspec import (
 IDENTITY = {"1.Mn": "Flexergy", "1.Md": "Simulated plant", "1.Vr": "1", "1.SN": ""}
 _ABSENT = {"int16": [0x8000], "uint16": [0xFFFF], "enum16": [0xFFFF], "acc16": [0], "sunssf": [NO_FACTOR & 0xFFFF],
            "int32": [0x8000, 0], "uint32": [0xFFFF, 0xFFFF], "enum32": [0xFFFF, 0xFFFF], "acc32": [0, 0],
-           "float32": [0x7FC0, 0], "uint64": [0xFFFF] * 4, "int64": [0x8000, 0, 0, 0], "acc64": [0] * 4}  # fmt: skip
+           "float32": [0x7FC0, 0], "uint64": [0xFFFF] * 4, "int64": [0x8000, 0, 0, 0], "acc64": [0] * 4,
+           "bitfield32": [0x8000, 0]}  # fmt: skip
 
 
 def sunspec_registers(template: DeviceTemplate, assets: Sequence[Asset]) -> dict[int, int]:

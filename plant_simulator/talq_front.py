@@ -16,9 +16,9 @@ from flexergy_pipelines.grid.tls import client_context, server_context
 from plant_simulator.plant import Plant
 from plant_simulator.talq_gateway import TalqGateway
 from plant_simulator.talq_server import TalqServer
+from plant_simulator.transport_security import SERVER_CERTIFICATE, SERVER_KEY
 
 REPORT_S = 1.0
-SERVER_CERTIFICATE, SERVER_KEY = "simulator.pem", "simulator.key"
 
 
 class TalqFront:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flexergy_pipelines.grid import Device
@@ -81,14 +81,20 @@ class TalqGateway:
             return
         level = self.level()
         asset_id = self.device.assets[0].id
-        if level < FULL and not self.signals.has_fault("ack_without_effect"):
+        if self.signals.has_fault("stuck_output"):
+            self.plant.orders.refresh(asset_id)
+        elif level < FULL:
             self.plant.command(asset_id, LIMIT, self.rated_kw * level / FULL)
         elif level == FULL and self.plant.orders.held(asset_id):
             self.plant.command(asset_id, LIMIT, self.rated_kw)
 
+    def now(self) -> datetime:
+        """The gateway's own idea of the time."""
+        return self.plant.clock.now() + timedelta(seconds=self.signals.clock_error_s)
+
     def level(self) -> int:
         """Dimming level in force [%]: the override, else the calendar's program, else full light."""
-        now = self.plant.clock.now()
+        now = self.now()
         if self.override is not None and self.override.expiration is not None and now >= self.override.expiration:
             self.override = None
         if self.override is not None:
@@ -115,30 +121,35 @@ class TalqGateway:
         target = command.get("targetCommand")
         self.writes += 1
         if target is None:
-            self.override = None
-            self._apply()
+            self._hold(None)
             return True
         state = target.get("state", {})
         level = state.get("value")
         if state.get("name") != "LevelState" or not isinstance(level, int) or not 0 <= level <= FULL:
             return False
         until = target.get("expiration")
-        self.override = Override(level, None if until is None else datetime.fromisoformat(until).astimezone(UTC))
-        self._apply()
+        self._hold(Override(level, None if until is None else datetime.fromisoformat(until).astimezone(UTC)))
         return True
+
+    def _hold(self, override: Override | None) -> None:
+        """Put an order in force at once, unless orders have no effect now."""
+        if not self.signals.has_fault("ack_without_effect"):
+            self.override = override
+            self._apply()
 
     def assign(self, command: dict[str, Any]) -> bool:
         """Assign a calendar to the lamps; returns False when there is none of that name."""
         name = (command.get("entity") or {}).get("address")
         if name not in self.calendars:
             return False
-        self.calendar = name
         self.writes += 1
+        if not self.signals.has_fault("ack_without_effect"):
+            self.calendar = name
         return True
 
     def reports(self) -> list[dict[str, Any]]:
         """A log report of every measurement for each logger."""
-        now = self.plant.clock.now().isoformat()
+        now = self.now().isoformat()
         entries = [
             {
                 "data": {

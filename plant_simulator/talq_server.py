@@ -11,10 +11,13 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from plant_simulator.modbus_unit import Line
 from plant_simulator.ports import free_ports
 from plant_simulator.talq_gateway import TalqGateway
 
@@ -85,7 +88,24 @@ def build_app(gateway: TalqGateway) -> Starlette:
     for path, (kept, key) in kinds.items():
         many, one = collection(kept, key)
         routes += [Route(path, many, methods=["GET", "POST"]), Route(f"{path}/{{name}}", one, methods=["PUT"])]
-    return Starlette(routes=routes)
+    return Starlette(routes=routes, middleware=[Middleware(_FaultyLine, line=gateway.signals)])
+
+
+class _FaultyLine:
+    """Keeps every answer back as long as the line is silent or slow; a request that met silence is never answered."""
+
+    def __init__(self, app: ASGIApp, line: Line) -> None:
+        self._app = app
+        self._line = line
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if self._line.silent:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                return
+            await asyncio.sleep(self._line.delay_s)
+        await self._app(scope, receive, send)
 
 
 class _Server(uvicorn.Server):

@@ -101,7 +101,9 @@ def modbus_line(device: Device, settings: Settings, shared: Shared) -> ModbusLin
     """The way to a Modbus device: its serial line, or a connection of its own."""
     connection = device.connection
     if connection.serial is not None:
-        return shared.lines.setdefault(connection.serial.device, SerialBus(connection.serial))
+        named = connection.serial.device
+        bus = SerialBus(connection.serial, lambda: read_endpoints(settings).get(device.key, named))
+        return shared.lines.setdefault(named, bus)
     tls = connection.tls
     if tls is None:
         return TcpLine(address_of(device, settings))

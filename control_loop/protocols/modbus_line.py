@@ -22,6 +22,8 @@ BITS_A_CHARACTER = 11
 OVERHEAD_CHARACTERS = 16
 """Request, and what surrounds the registers in the answer."""
 TURNAROUND_S = 0.05
+PSEUDO_TERMINALS = "/dev/pts/"
+"""Device files of lines that exist in software only, which refuse a parity bit."""
 
 Trace = Callable[[bool, bytes], bytes]
 
@@ -169,19 +171,22 @@ class SerialBus:
     ----------
     line : SerialLine
         Device file and its settings.
+    device : callable, optional
+        Gives the device file whenever the line is opened, for one that moves; None: the one of `line`.
     """
 
     serial = True
 
-    def __init__(self, line: SerialLine) -> None:
+    def __init__(self, line: SerialLine, device: Callable[[], str] | None = None) -> None:
         self._line = line
+        self._device = device or (lambda: line.device)
         self._client: AsyncModbusSerialClient | None = None
         self._lock = asyncio.Lock()
         self._trace: Trace | None = None
 
     @property
     def place(self) -> str:
-        return self._line.device
+        return self._device()
 
     def patience_s(self, timeout_s: float, registers: int) -> float:
         characters = OVERHEAD_CHARACTERS + 2 * registers
@@ -192,11 +197,11 @@ class SerialBus:
         async with self._lock:
             if self._client is not None and self._client.connected:
                 return self._client
-            line = self._line
+            line, device = self._line, self._device()
             client = AsyncModbusSerialClient(
-                line.device,
+                device,
                 baudrate=line.baud_rate,
-                parity=line.parity,
+                parity="N" if device.startswith(PSEUDO_TERMINALS) else line.parity,
                 stopbits=line.stop_bits,
                 timeout=timeout_s,
                 retries=0,
@@ -212,7 +217,7 @@ class SerialBus:
                 connected = await client.connect()
             except (OSError, ValueError, ModbusException, termios.error) as error:
                 client.close()
-                raise LineError(f"{line.device} does not take the settings of the line: {error}") from None
+                raise LineError(f"{device} does not take the settings of the line: {error}") from None
             if not connected:
                 client.close()
                 raise LineError(str(problems[-1]) if problems else "the line cannot be opened")

@@ -111,7 +111,9 @@ class OcppDriver:
             self.health.failed(f"{self.device}: none of {len(self.posts)} charge points is connected")
             raise DriverError(self.health.last_error)
         self.health.counted()
-        return {(self._asset_id, POWER): sum(known), (self._asset_id, LIMIT): self._limit_kw}
+        # What one of them says is no number leaves the sum unknown.
+        power_kw = None if any(post.power_lost for post in connected) else sum(known)
+        return {(self._asset_id, POWER): power_kw, (self._asset_id, LIMIT): self._limit_kw}
 
     async def write(self, asset_id: str, quantity: str, value: float) -> None:
         """Share a new limit; returns when every connected charge point has confirmed its part."""

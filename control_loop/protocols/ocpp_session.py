@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +38,8 @@ class Post:
         Number of each running transaction by connector.
     meters_wh : dict
         Last meter reading of each running transaction [Wh].
+    power_lost : bool
+        Whether it said of its power last that it is no number.
     limit_kw : float or None
         Limit it has confirmed; None before the first.
     identity : dict
@@ -51,6 +54,7 @@ class Post:
     priority: int = 5
     session: Session | None = None
     power_kw: float | None = None
+    power_lost: bool = False
     soc: float | None = None
     status: str = "Unknown"
     transactions: dict[int, int] = field(default_factory=dict)
@@ -157,8 +161,11 @@ class Session(OcppChargePoint):
         except ValueError:
             return
         measurand = sample.get("measurand", "Energy.Active.Import.Register")
-        if measurand == "Power.Active.Import" and sample.get("phase") is None:
+        if not math.isfinite(value):  # a charge point may say "NaN"
+            self.post.power_lost |= measurand == "Power.Active.Import"
+        elif measurand == "Power.Active.Import" and sample.get("phase") is None:
             self.post.power_kw = value if sample.get("unit") == "kW" else value / 1000.0
+            self.post.power_lost = False
         elif measurand == "SoC":
             self.post.soc = value / 100.0
         elif measurand == "Energy.Active.Import.Register" and transaction is not None and sample.get("phase") is None:

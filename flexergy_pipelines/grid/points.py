@@ -43,6 +43,9 @@ MEASURING_MARGIN = 1.1
 # Counters of energy only have to fit their registers.
 COUNTER_MAX_KWH = 4.0e8
 
+# Bits 0 to 30; bit 31 alone is what SunSpec shows for "not implemented".
+BMS_ALARMS_MAX = 2.0**31 - 1.0
+
 PHASES = ("l1", "l2", "l3")
 
 REQUIRED_QUANTITIES: dict[str, tuple[str, ...]] = {
@@ -82,6 +85,7 @@ def points_of(asset: Asset) -> tuple[Point, ...]:
             power("max_charge_kw", 0.0, asset.max_charge_kw),
             power("max_discharge_kw", 0.0, asset.max_discharge_kw),
             other("available", "1", 0.0, 1.0),
+            other("bms_alarm_word", "1", 0.0, BMS_ALARMS_MAX),
             power("active_power_setpoint_kw", -asset.max_charge_kw, asset.max_discharge_kw, writable=True),
             *reactive(asset.rated_kva),
         )

@@ -61,7 +61,7 @@ def test_a_storage_inverter_is_read_and_commanded_in_watts(tmp_path: Path) -> No
         assert plant.orders.ttl_s("ess-1") == plant.site.operation.setpoint_ttl_s
         assert front.registers.read("holding", 40_299, 2) == [1, 1]  # 704.WSetEna, 704.WSetMod in watts
         assert driver.describe()["manufacturer"] == "Flexergy"
-        assert driver.describe()["models"] == [1, 701, 702, 704, 713]
+        assert driver.describe()["models"] == [1, 701, 702, 704, 713, 802]
 
     on_the_wire("esc-1", "sunspec_storage", tmp_path, talk)
 

@@ -86,7 +86,9 @@ def test_every_protocol_is_served_and_stopped() -> None:
 def test_what_cannot_fail_so_is_refused() -> None:
     site = sample_site("microgrid")
     field = Field([(site, ReplayedSite(site, ReplayRule.for_now(NOW, site.zone)))], SimulatedClock(NOW))
-    with pytest.raises(UnknownTargetError, match="microgrid/ess-1 cannot have 'down'; possible: bms_trip, hot_cells"):
+    with pytest.raises(
+        UnknownTargetError, match="microgrid/ess-1 cannot have 'down'; possible: bms_trip, bms_alarm, hot_cells"
+    ):
         field.fail(FaultRequest(target="microgrid/ess-1", kind="down"))
 
 

@@ -86,7 +86,7 @@ def test_a_round_trip_of_values_and_setpoints() -> None:
         assert await it.value(SETPOINT) == -75.25
         it.run(3)
         assert await it.value("active_power_kw") == pytest.approx(-75.25)
-        assert it.server.writes == 1
+        assert it.server.unit.writes == 1
 
     on_the_wire(check)
 

@@ -5,7 +5,8 @@ register of its own. Offsets, types and names come from the models that pysunspe
 
 References
 ----------
-SunSpec Alliance, "SunSpec Device Information Model Specification" 1.2 and the models 1, 101-103, 120, 123, 701-713.
+SunSpec Alliance, "SunSpec Device Information Model Specification" 1.2 and the models 1, 101-103, 120, 123,
+701-713, 802.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ NO_FACTOR = -32_768
 _TYPES: dict[str, RegisterType] = {
     "int16": "int16", "uint16": "uint16", "acc16": "uint16", "enum16": "uint16", "count": "uint16", "sunssf": "int16",
     "int32": "int32", "uint32": "uint32", "acc32": "uint32", "enum32": "uint32", "float32": "float32",
-    "int64": "int64", "uint64": "uint64", "acc64": "uint64", "float64": "float64",
+    "bitfield32": "uint32", "int64": "int64", "uint64": "uint64", "acc64": "uint64", "float64": "float64",
 }  # fmt: skip
 
 
