@@ -35,6 +35,13 @@ def run(  # noqa: PLR0917 - command-line options are named
         int, typer.Option(help="Port of weather, market, state and faults; next free if taken.")
     ] = 15010,
     seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 1,
+    soc: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[SITE/BATTERY=]FRACTION[@TIME]",
+            help="State of charge to begin with; with the time of a reading only if nothing newer is remembered.",
+        ),
+    ] = None,
 ) -> None:
     """Run the plant simulator until it is stopped (what `flexergy simulate SITE` does)."""
     if not 0 < speed <= MAX_SPEED:
@@ -56,9 +63,11 @@ def run(  # noqa: PLR0917 - command-line options are named
     from plant_simulator.field import Field
     from plant_simulator.ports import NoFreePortError
     from plant_simulator.service import serve
+    from plant_simulator.start import parse_soc
 
     settings = load_settings()
     try:
+        known_soc = [parse_soc(text) for text in soc or []]
         models = _load_sites(sites or [], demo=demo)
         configure_logging("simulate")
         clock = SystemClock() if speed == 1.0 else AcceleratedClock(speed)
@@ -68,8 +77,8 @@ def run(  # noqa: PLR0917 - command-line options are named
     except (ValueError, KeyError, OSError) as error:
         _refuse(str(error.args[0]) if isinstance(error, KeyError) else str(error))
     try:
-        asyncio.run(serve(field, settings, host=host, http_port=http_port))
-    except NoFreePortError as error:
+        asyncio.run(serve(field, settings, host=host, http_port=http_port, known_soc=known_soc))
+    except (NoFreePortError, ValueError) as error:
         _refuse(str(error))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,41 +33,53 @@ _KEPT: dict[type, tuple[str, ...]] = {
 }
 
 
+WRITTEN_AT = "written_at"
+
+
 def remember(plants: Mapping[str, Plant], path: Path) -> None:
-    """Write what the plants must not forget, atomically.
+    """Write what the plants must not forget with the time of it, atomically.
 
     Raises
     ------
     OSError
         If the file cannot be written.
     """
-    content = {
+    content: dict[str, Any] = {
         site_id: {part_id: {name: getattr(part, name) for name in _KEPT[type(part)]} for part_id, part in _parts(plant)}
         for site_id, plant in plants.items()
     }
+    content[WRITTEN_AT] = max(plant.clock.now() for plant in plants.values()).isoformat()
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
     scratch.write_text(json.dumps(content, indent=1))
     scratch.replace(path)
 
 
-def recall(plants: Mapping[str, Plant], path: Path) -> int:
-    """Give the plants back what an earlier run remembered; returns how many parts it found.
+def recall(plants: Mapping[str, Plant], path: Path) -> tuple[int, datetime | None]:
+    """Give the plants back what an earlier run remembered; returns how many parts it found, and how old it is.
 
     A file that cannot be read is no reason not to start: it is logged and the plants begin afresh.
     """
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
-        return 0
+        return 0, None
     except (OSError, ValueError) as error:
         log.warning("the plants' memory cannot be read, they begin afresh", file=str(path), reason=str(error))
-        return 0
+        return 0, None
     found = 0
     for site_id, plant in plants.items():
         for part_id, part in _parts(plant):
             found += _give_back(part, _section(content, site_id, part_id))
-    return found
+    return found, _time_of(content) if found else None
+
+
+def _time_of(content: Any) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(content[WRITTEN_AT])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return time if time.tzinfo is not None else None
 
 
 def _parts(plant: Plant) -> list[tuple[str, Part]]:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 
@@ -17,6 +17,7 @@ from plant_simulator import memory
 from plant_simulator.field import Field
 from plant_simulator.http_app import build_app
 from plant_simulator.ports import NoFreePortError, free_ports
+from plant_simulator.start import KnownSoc, begin_at
 
 log = get_logger(__name__)
 
@@ -33,7 +34,14 @@ class _HttpServer(uvicorn.Server):
         yield
 
 
-async def serve(field: Field, settings: Settings, *, host: str = "127.0.0.1", http_port: int = HTTP_PORT) -> None:
+async def serve(
+    field: Field,
+    settings: Settings,
+    *,
+    host: str = "127.0.0.1",
+    http_port: int = HTTP_PORT,
+    known_soc: Sequence[KnownSoc] = (),
+) -> None:
     """Run the field until the process is asked to stop (SIGTERM, SIGINT).
 
     Parameters
@@ -46,15 +54,21 @@ async def serve(field: Field, settings: Settings, *, host: str = "127.0.0.1", ht
         Address to listen on.
     http_port : int
         First port to try for HTTP; 0 takes any.
+    known_soc : sequence of KnownSoc
+        Where the batteries begin, unless the plants remember something newer.
 
     Raises
     ------
+    ValueError
+        If a state of charge is known of a battery that is not there.
     NoFreePortError
         If no port is free.
     """
     # The library logs a refused bind and every time-out of a failing line; this service tells its own story.
     for chatty in ("pymodbus", "httpx", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    recalled, remembered_at = memory.recall(field.plants, settings.home / MEMORY_FILE)
+    begun = begin_at(field.plants, known_soc, remembered_at)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,13 +79,14 @@ async def serve(field: Field, settings: Settings, *, host: str = "127.0.0.1", ht
                 build_app(field), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
             )
         )
-        recalled = memory.recall(field.plants, settings.home / MEMORY_FILE)
         try:
+            await field.step(0.0)  # nobody must see what the devices were built with
             addresses = await field.open(host)
             http = asyncio.create_task(server.serve(sockets=[listener]))
             url = f"http://{host}:{listener.getsockname()[1]}"
             publish_endpoints(settings, addresses | {"weather": url, "market": url, "simulator": url})
-            log.info("simulator ready", sites=list(field.plants), devices=len(addresses), http=url, recalled=recalled)
+            told = {"devices": len(addresses), "http": url, "recalled": recalled, "soc_given": begun}
+            log.info("simulator ready", sites=list(field.plants), **told)
             keeper = asyncio.create_task(_keep_memory(field, settings))
             await field.run(stopped)
             keeper.cancel()

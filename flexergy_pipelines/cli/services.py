@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,11 +38,14 @@ def flexergy(*words: str) -> list[str]:
     return [sys.executable, "-m", "flexergy_pipelines.cli", *words]
 
 
-def simulator(settings: Settings) -> ServiceSpec:
+def simulator(settings: Settings, known_soc: Sequence[str] = ()) -> ServiceSpec:
+    """The simulated plants, whose batteries begin at what is known of them."""
+
     def published() -> bool:
         return "simulator" in read_endpoints(settings)
 
-    return ServiceSpec("simulator", flexergy("simulate", "--demo"), ready_when=published)
+    soc = [word for known in known_soc for word in ("--soc", known)]
+    return ServiceSpec("simulator", flexergy("simulate", "--demo", *soc), ready_when=published)
 
 
 def control() -> ServiceSpec:

@@ -18,6 +18,7 @@ import typer
 from flexergy_pipelines.cli import services
 from flexergy_pipelines.cli.chain import ChainFailedError, run_chain
 from flexergy_pipelines.cli.errors import CannotStartError
+from flexergy_pipelines.cli.handover import stored_soc
 from flexergy_pipelines.cli.home_lock import HomeBusyError, acquire, end_leftovers
 from flexergy_pipelines.cli.progress import Progress
 from flexergy_pipelines.cli.samples import import_samples
@@ -81,7 +82,8 @@ def _run(settings: Settings, progress: Progress, *, demo: bool, once: bool, as_j
         supervisor = Supervisor(settings.run_dir, settings.logs_dir, env)
         stack.callback(_stop, supervisor, progress)
         addresses = services.choose_ports()
-        field = [services.simulator(settings), services.control()] if demo else [services.control()]
+        plants = [services.simulator(settings, stored_soc(db))] if demo else []
+        field = [*plants, services.control()]
         screens = [] if once else [services.api(addresses), services.dashboards(addresses)]
         watch = Starting(supervisor, progress)
         watch.start(*field, *screens)

@@ -16,7 +16,7 @@ def test_state_of_charge_and_counters_survive_a_restart(tmp_path: Path) -> None:
         run(plant, clock, 30)
     remember({"microgrid": plant}, path)
     again, _ = make_plant()
-    assert recall({"microgrid": again}, path) == len(again.site.assets())
+    assert recall({"microgrid": again}, path) == (len(again.site.assets()), clock.now())
     assert again.measure("ess-1", "soc") == pytest.approx(plant.measure("ess-1", "soc")) != 0.5
     assert again.measure("ess-1", "soh") == pytest.approx(plant.measure("ess-1", "soh"))
     assert again.measure("pcc", "import_energy_kwh") == pytest.approx(plant.measure("pcc", "import_energy_kwh"))
@@ -29,10 +29,10 @@ def test_a_spoilt_memory_means_a_fresh_start(tmp_path: Path, text: str) -> None:
     path = tmp_path / "plants.json"
     path.write_text(text)
     plant, _ = make_plant()
-    assert recall({"microgrid": plant}, path) == 0
+    assert recall({"microgrid": plant}, path) == (0, None)
     assert plant.measure("ess-1", "soc") == pytest.approx(0.5)
 
 
 def test_no_memory_is_a_first_start(tmp_path: Path) -> None:
     plant, _ = make_plant()
-    assert recall({"microgrid": plant}, tmp_path / "plants.json") == 0
+    assert recall({"microgrid": plant}, tmp_path / "plants.json") == (0, None)

@@ -71,9 +71,9 @@ def test_it_starts_beside_whoever_has_its_port_serves_obeys_and_stops_cleanly(
         site_file = tmp_path / "site.yaml"
         text = (examples_dir() / "sites" / "microgrid.yaml").read_text()
         site_file.write_text(text.replace("port: 15021", f"port: {held}"))
-        with simulator(tmp_path, str(site_file)) as (process, addresses):
+        with simulator(tmp_path, str(site_file), "--soc", "microgrid/ess-1=0.31") as (process, addresses):
             assert addresses["microgrid/esc-1"] != f"127.0.0.1:{held}"
-            assert asyncio.run(read_soc(addresses["microgrid/esc-1"])) == pytest.approx(5000, abs=5)
+            assert asyncio.run(read_soc(addresses["microgrid/esc-1"])) == pytest.approx(3100, abs=5)
             assert httpx.get(f"{addresses['simulator']}/health").json()["sites"] == ["microgrid"]
             assert (tmp_path / "replay.json").exists()
             monkeypatch.setenv("FLEXERGY_HOME", str(tmp_path))
@@ -81,6 +81,14 @@ def test_it_starts_beside_whoever_has_its_port_serves_obeys_and_stops_cleanly(
             assert "microgrid/esc-1 frozen" in command("faults")
             assert "is not simulated" in command("fault", "microgrid/esc-7", "frozen", exit_code=2)
             assert command("heal") == "healed 1\n"
+            dip = command("fault", "microgrid/pcc", "voltage", "--value", "-0.2", "--phase", "2")
+            assert "microgrid/pcc voltage value -0.2 phase 2" in dip
+            command("fault", "weather", "slow", "--delay", "0.5")
+            assert "microgrid/ess-1: bms_trip bms_alarm hot_cells" in command("targets", "microgrid")
+            assert command("heal", "weather") == "healed 1\n"
+            assert "microgrid/pcc voltage" in command("faults")
+            assert "target 'microgrid/moon' is not simulated" in command("heal", "microgrid/moon", exit_code=2)
+            assert command("heal", "microgrid/pcc") == "healed 1\n"
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == 0
             assert (tmp_path / "plants.json").exists()
@@ -93,6 +101,11 @@ def test_it_starts_beside_whoever_has_its_port_serves_obeys_and_stops_cleanly(
         (["atlantis"], "no sample site atlantis"),
         (["microgrid", "--speed", "0"], "--speed 0 is outside"),
         (["nowhere.yaml"], "nowhere.yaml"),
+        (["microgrid", "--soc", "1.2"], "--soc 1.2: must be a fraction 0..1"),
+        (
+            ["microgrid", "--soc", "microgrid/ess-7=0.4"],
+            "no battery microgrid/ess-7 is simulated; known: microgrid/ess-1",
+        ),
         (["faults"], "no simulator has published its address here"),
     ],
 )

@@ -1,0 +1,89 @@
+"""Where the batteries of a plant begin: as somebody says, or where a history that he knows ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from plant_simulator.plant import Plant
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSoc:
+    """A state of charge.
+
+    Attributes
+    ----------
+    target : str
+        ``<site>/<battery>``, or empty for every battery.
+    soc : float
+        Fraction of usable capacity.
+    time : datetime or None
+        When it was read; None is an order that holds whatever the plant remembers.
+    """
+
+    target: str
+    soc: float
+    time: datetime | None
+
+
+def parse_soc(text: str) -> KnownSoc:
+    """A state of charge as the command line gives it: ``0.4``, ``site/ess-1=0.4`` or ``site/ess-1=0.4@<ISO time>``.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or outside 0..1.
+    """
+    target, given, rest = text.rpartition("=")
+    number, at, stamp = rest.partition("@")
+    try:
+        soc = float(number)
+        time = datetime.fromisoformat(stamp) if at else None
+    except ValueError:
+        soc, time = math.nan, None
+    if not 0.0 <= soc <= 1.0 or (given and not target) or (time is not None and time.tzinfo is None):
+        raise ValueError(
+            f"--soc {text}: must be a fraction 0..1, <site>/<battery>=<fraction>, or that with @ and the time of the "
+            "reading (ISO, with its zone)"
+        )
+    return KnownSoc(target, soc, time)
+
+
+def begin_at(plants: Mapping[str, Plant], known: Sequence[KnownSoc], remembered_at: datetime | None) -> list[str]:
+    """Set what is known of the batteries; a reading that is older than what the plants remember is left alone.
+
+    Parameters
+    ----------
+    plants : mapping
+        Plants by site id.
+    known : sequence of KnownSoc
+        Later ones go before earlier ones.
+    remembered_at : datetime or None
+        Time of what the plants remember; None when they begin afresh.
+
+    Returns
+    -------
+    list of str
+        The batteries that were set.
+
+    Raises
+    ------
+    ValueError
+        If one names a battery that is not there while its site is.
+    """
+    batteries = {f"{site_id}/{key}": b for site_id, plant in plants.items() for key, b in plant.batteries.items()}
+    found: list[str] = []
+    for one in known:
+        if one.target and one.target not in batteries:
+            if one.time is None or one.target.partition("/")[0] in plants:
+                raise ValueError(f"--soc: no battery {one.target} is simulated; known: {', '.join(sorted(batteries))}")
+            continue
+        if one.time is not None and remembered_at is not None and one.time <= remembered_at:
+            continue
+        for target in [one.target] if one.target else batteries:
+            batteries[target].energy_kwh = one.soc * batteries[target].usable_capacity_kwh
+            found.append(target)
+    return list(dict.fromkeys(found))
