@@ -35,16 +35,21 @@ def tiles(figures: Sequence[tuple[str, str, str]]) -> None:
         st.html(f'{CSS}<div class="fx-tiles fx-dense">{parts}</div>')
 
 
-def text_table(frame: pl.DataFrame, *, unbroken: Sequence[str] = ()) -> None:
-    """A table of text whose cells wrap instead of hiding their end; columns in `unbroken` stay on one line."""
+def text_table(frame: pl.DataFrame, *, unbroken: Sequence[str] = (), cards: bool = False) -> None:
+    """A table of text whose cells wrap instead of hiding their end; columns in `unbroken` stay on one line.
+
+    With `cards` a phone shows each row as a card, a line a cell: for wide tables whose rows are read one by one.
+    """
     heads = "".join(f"<th>{escape(name)}</th>" for name in frame.columns)
     lines = []
     for row in frame.iter_rows(named=True):
         cells = "".join(
-            f"<td{' class=fx-nw' if name in unbroken else ''}>{escape(str(value))}</td>" for name, value in row.items()
+            f'<td data-of="{escape(name)}"{" class=fx-nw" if name in unbroken else ""}>{escape(str(value))}</td>'
+            for name, value in row.items()
         )
         lines.append(f"<tr>{cells}</tr>")
-    st.html(f'{CSS}<div class="fx-scroll"><table class="fx-table"><tr>{heads}</tr>{"".join(lines)}</table></div>')
+    kind = "fx-table fx-cards" if cards else "fx-table"
+    st.html(f'{CSS}<div class="fx-scroll"><table class="{kind}"><tr>{heads}</tr>{"".join(lines)}</table></div>')
 
 
 def alarm_list(frame: pl.DataFrame, site: Site, now: datetime, *, limit: int = 6) -> None:

@@ -25,6 +25,21 @@ def power(value_kw: float | None) -> str:
     return f"{number(value_kw)} kW"
 
 
+def reactive_power(value_kvar: float | None) -> str:
+    """Reactive power, in Mvar from 10 Mvar on."""
+    if value_kvar is not None and abs(value_kvar) >= 10_000:
+        return f"{number(value_kvar / 1000, 2)} Mvar"
+    return f"{number(value_kvar)} kvar"
+
+
+SETPOINT_WORDS = {
+    "active_power_setpoint_kw": "setpoint",
+    "active_power_limit_kw": "limit",
+    "reactive_power_setpoint_kvar": "reactive",
+}
+"""What a quantity that is sent to a device means to an operator."""
+
+
 def energy(value_kwh: float | None) -> str:
     """Energy, in MWh from 10 MWh on."""
     if value_kwh is not None and abs(value_kwh) >= 10_000:

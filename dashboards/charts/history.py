@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import altair as alt
 import polars as pl
 
-from dashboards.charts.time_axis import time_x, with_epoch, with_local_label
+from dashboards.charts.time_axis import legend_columns, time_x, with_epoch, with_local_label
 
 MOST_GROUPED = 40
 """With more periods than this, bars of one period stand on each other instead of side by side."""
@@ -33,7 +33,7 @@ def lines_chart(series: pl.DataFrame, start: datetime, end: datetime, zone: Zone
             color=alt.Color(
                 "series:N",
                 scale=alt.Scale(domain=names, range=LINE_COLOURS),
-                legend=alt.Legend(title=None, orient="top", columns=3, labelLimit=260),
+                legend=alt.Legend(title=None, orient="top", columns=legend_columns(1, 3), labelLimit=260),
             ),
             tooltip=[
                 alt.Tooltip("local_time:N", title="from"),
@@ -69,7 +69,7 @@ def energy_chart(bars: pl.DataFrame, zone: ZoneInfo, label: str) -> alt.Chart:
             color=alt.Color(
                 "series:N",
                 scale=alt.Scale(domain=names, range=LINE_COLOURS),
-                legend=alt.Legend(title=None, orient="top", columns=3, labelLimit=260),
+                legend=alt.Legend(title=None, orient="top", columns=legend_columns(1, 3), labelLimit=260),
             ),
             tooltip=[
                 alt.Tooltip("period:O", title="from"),

@@ -9,7 +9,7 @@ import altair as alt
 import polars as pl
 
 from dashboards.charts import Layered
-from dashboards.charts.time_axis import time_x, with_epoch, with_local_label
+from dashboards.charts.time_axis import legend_columns, time_x, with_epoch, with_local_label
 from dashboards.theme import KIND_COLOURS, SEVERITY_COLOURS
 
 KIND_NAMES: dict[str, str] = {
@@ -71,7 +71,7 @@ def _part_colour(parts: list[str]) -> alt.Color:
     return alt.Color(
         "part:N",
         scale=alt.Scale(domain=shown, range=[by_name[name] for name in shown]),
-        legend=alt.Legend(title=None, orient="top", columns=4, symbolLimit=0),
+        legend=alt.Legend(title=None, orient="top", columns=legend_columns(2, 4), symbolLimit=0),
     )
 
 

@@ -13,6 +13,11 @@ import altair as alt
 import polars as pl
 
 
+def legend_columns(phone: int, desktop: int) -> alt.ExprRef:
+    """Columns of a legend above a chart, so that a phone's width cuts none of its words."""
+    return alt.ExprRef(expr=f"width < 420 ? {phone} : {desktop}")
+
+
 def epoch_ms(moment: datetime) -> float:
     """Milliseconds since 1970 UTC, as Vega counts time."""
     return moment.timestamp() * 1000

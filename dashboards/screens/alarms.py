@@ -67,4 +67,4 @@ def _history(context: PageContext) -> None:
         }
         for row in frame.sort("first_at", descending=True).head(100).iter_rows(named=True)
     ]
-    text_table(pl.DataFrame(rows), unbroken=("severity", "asset", "first", "cleared"))
+    text_table(pl.DataFrame(rows), unbroken=("severity", "asset", "first", "cleared"), cards=True)

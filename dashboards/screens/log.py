@@ -30,7 +30,7 @@ def page() -> None:
     people = st.multiselect("Only by", table["who"].unique().sort().to_list(), key="log_who")
     if people:
         table = table.filter(pl.col("who").is_in(people))
-    text_table(table.head(SHOWN), unbroken=("when", "who", "did"))
+    text_table(table.head(SHOWN), unbroken=("when", "who", "did"), cards=True)
     if table.height > SHOWN:
         st.caption(f"The newest {SHOWN} of {table.height}; the download has them all.")
     st.download_button(

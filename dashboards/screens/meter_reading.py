@@ -34,11 +34,13 @@ def meter_reading(context: PageContext, period: tuple[date, date]) -> None:
     if statistics.is_empty():
         empty("No meter was read in bulk in these days.", "The first results come with the next job that is due.")
     else:
-        text_table(reading_table(statistics, by, context.site.zone), unbroken=["last success", "mean latency"])
+        text_table(
+            reading_table(statistics, by, context.site.zone), unbroken=["last success", "mean latency"], cards=True
+        )
     sent = context.data.configurations(start, end)
     if not sent.is_empty():
         st.markdown("**Settings sent to meters**")
-        text_table(configuration_table(sent, context.site.zone), unbroken=["at", "outcome"])
+        text_table(configuration_table(sent, context.site.zone), unbroken=["at", "outcome"], cards=True)
     st.markdown("**Jobs**")
     jobs = context.data.bulk_jobs()
     if not jobs:

@@ -23,7 +23,7 @@ from dashboards.views.plan import (
     saving,
 )
 from dashboards.widgets import empty, heading, tiles
-from dashboards.words import duration, euro, local_time, number, percent
+from dashboards.words import SETPOINT_WORDS, duration, euro, local_time, number, percent
 from flexergy_pipelines.store.plans import ActivePlan, PlanRecord, StoredPlan
 
 
@@ -175,9 +175,8 @@ def _plan_title(head: StoredPlan, zone: ZoneInfo) -> str:
 
 def _named(table: pl.DataFrame, times: Sequence[str], context: PageContext) -> pl.DataFrame:
     words = {
-        "active_power_setpoint_kw": "setpoint (kW)",
-        "active_power_limit_kw": "limit (kW)",
-        "reactive_power_setpoint_kvar": "reactive (kvar)",
+        quantity: f"{word} ({'kvar' if quantity.endswith('_kvar') else 'kW'})"
+        for quantity, word in SETPOINT_WORDS.items()
     }
     return table.select(
         pl.col("asset_id").alias("asset"),

@@ -126,7 +126,7 @@ def _checks(context: PageContext) -> None:
     if findings.is_empty():
         st.success("The nightly checks found nothing in these days.", icon=":material/check:")
     else:
-        text_table(findings_table(findings), unbroken=["day", "check"])
+        text_table(findings_table(findings), unbroken=["day", "check"], cards=True)
     st.caption(
         "Checked every night, up to yesterday: registers against integrated power (2 %), the sum of all assets against "
         "the main meter (3 %), phases that look exchanged, clocks that are off, and days like no other."

@@ -16,6 +16,7 @@ from flexergy_pipelines.optimization.errors import ProblemError
 from flexergy_pipelines.optimization.settings import (
     FUNCTION_MEANINGS,
     Function,
+    FunctionName,
     PlanningSettings,
     function_names,
 )
@@ -87,7 +88,7 @@ def function_table(settings: PlanningSettings) -> pl.DataFrame:
     rows = [
         {
             "priority": place + 1,
-            "function": name,
+            "function": function_title(name),
             "on": known[name].enabled if name in known else name != "reserve",
             "weight": known[name].weight if name in known else 1.0,
             "meaning": FUNCTION_MEANINGS[name],
@@ -95,6 +96,11 @@ def function_table(settings: PlanningSettings) -> pl.DataFrame:
         for place, name in enumerate(names)
     ]
     return pl.DataFrame(rows)
+
+
+def function_title(name: str) -> str:
+    """A function as it is named on the screen."""
+    return "EV charging" if name == "ev_charging" else name.replace("_", " ").capitalize()
 
 
 def functions_from(rows: Sequence[Mapping[str, Any]]) -> tuple[Function, ...]:
@@ -108,9 +114,11 @@ def functions_from(rows: Sequence[Mapping[str, Any]]) -> tuple[Function, ...]:
     places = [row["priority"] for row in rows]
     if any(place is None for place in places) or len(set(places)) != len(places):
         raise ProblemError(["priority: give each function a number of its own"])
+    by_title: dict[str, FunctionName] = {function_title(name): name for name in function_names()}
     ordered = sorted(rows, key=lambda row: row["priority"])
     return tuple(
-        Function(name=row["function"], enabled=bool(row["on"]), weight=float(row["weight"])) for row in ordered
+        Function(name=by_title[row["function"]], enabled=bool(row["on"]), weight=float(row["weight"]))
+        for row in ordered
     )
 
 

@@ -8,7 +8,17 @@ from html import escape
 from dashboards.synoptic import synoptic
 from dashboards.theme import GOOD, KIND_COLOURS, SEVERITY_COLOURS
 from dashboards.views.live import Control, LiveImage, Totals, lapsed, layer_word, nodes, totals
-from dashboards.words import NO_VALUE, clock_time, duration, percent, power, zone_label
+from dashboards.words import (
+    NO_VALUE,
+    SETPOINT_WORDS,
+    clock_time,
+    duration,
+    percent,
+    plain,
+    power,
+    reactive_power,
+    zone_label,
+)
 from flexergy_pipelines.grid import Site
 
 CSS = """
@@ -49,7 +59,12 @@ CSS = """
 @keyframes fx-old0{to{opacity:.25;text-decoration:line-through}}
 @keyframes fx-old1{to{opacity:.25;text-decoration:line-through}}
 .fx-narrow{display:none}
-@media(max-width:640px){.fx-wide{display:none}.fx-narrow{display:block}.fx-s{max-height:none}
+@media(max-width:640px){.fx-cards,.fx-cards tbody,.fx-cards tr,.fx-cards td{display:block}
+ .fx-cards tr:first-child{display:none}
+ .fx-cards tr{border-bottom:1px solid color-mix(in srgb,currentColor 22%,transparent);padding:.45rem 0}
+ .fx-cards td{border:0;padding:.08rem 0;white-space:normal}.fx-cards td:empty{display:none}
+ .fx-cards td::before{content:attr(data-of);display:inline-block;min-width:6.8rem;opacity:.7;font-size:.78rem}
+ .fx-wide{display:none}.fx-narrow{display:block}.fx-s{max-height:none}
  .fx-tiles,.fx-dense{grid-template-columns:1fr 1fr;gap:.5rem}.fx-tile{padding:.6rem .65rem}.fx-big{font-size:1.35rem}}
 .st-key-estop button,.st-key-estop_go button[kind="primary"]{
  background:#C9252F!important;border-color:#C9252F!important;color:#fff!important}
@@ -170,10 +185,13 @@ def control_html(rows: list[Control], site: Site, now: datetime) -> str:
     for row in rows:
         over = lapsed(row, now)
         until = clock_time(row.valid_until, site.zone) if row.valid_until else "open"
-        answered = power(row.readback) if row.readback is not None else "no answer"
+        shown = reactive_power if row.quantity.endswith("_kvar") else power
+        answered = shown(row.readback) if row.readback is not None else "no answer"
+        what = SETPOINT_WORDS.get(row.quantity, plain(row.quantity))
         lines.append(
-            f"<tr{' style=opacity:.5' if over else ''}><td class=fx-nw><b>{escape(row.asset_id)}</b></td>"
-            f"<td class=fx-nw>{escape(power(row.sent))}</td><td class=fx-nw>{escape(answered)}</td>"
+            f"<tr{' style=opacity:.5' if over else ''}><td class=fx-nw><b>{escape(row.asset_id)}</b>"
+            f"<br><span class='fx-sub'>{escape(what)}</span></td>"
+            f"<td class=fx-nw>{escape(shown(row.sent))}</td><td class=fx-nw>{escape(answered)}</td>"
             f"<td>{escape(layer_word(row.layer))}<br><span class='fx-sub'>{escape(row.reason)}</span></td>"
             f"<td>{'lapsed ' if over else ''}{until}</td></tr>"
         )

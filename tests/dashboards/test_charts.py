@@ -21,7 +21,7 @@ from dashboards.views.history import by_unit, step_for
 from dashboards.views.kpi import kpi_table
 from dashboards.views.live import Node, in_control, live_image, nodes, totals
 from dashboards.views.live import controls as controls_of
-from dashboards.views.overview_html import CSS, live_html
+from dashboards.views.overview_html import CSS, control_html, live_html
 from dashboards.views.plan import cost_frame, next_hour, saving
 from dashboards.views.quality import completeness, day_bounds, flag_counts
 from dashboards.words import duration, number, percent, plain, power, with_unit
@@ -176,6 +176,29 @@ def test_a_lapsed_setpoint_no_longer_holds_control() -> None:
     rows = controls_of(frame)
     assert in_control(rows, NOON - timedelta(seconds=1)) == ("Operator's command", "test")
     assert in_control(rows, NOON + timedelta(seconds=31)) is None
+
+
+def test_the_control_table_tells_limits_from_setpoints_and_kvar_from_kw() -> None:
+    site = microgrid()
+    frame = pl.DataFrame(
+        {
+            "asset_id": ["ess-1", "ess-1", "pv-1"],
+            "quantity": ["active_power_setpoint_kw", "reactive_power_setpoint_kvar", "active_power_limit_kw"],
+            "requested": [1.0, 20.0, 400.0],
+            "sent": [1.0, 20.0, 400.0],
+            "readback": [1.0, None, 400.0],
+            "layer": ["plan", "grid_operator", "plan"],
+            "reason": ["plan 2", "Q(U)", "plan 2"],
+            "valid_until": [NOON + timedelta(minutes=1)] * 3,
+            "status": ["ok"] * 3,
+        }
+    )
+    rows = re.findall(r"<tr><td.*?</tr>", control_html(controls_of(frame), site, NOON))
+    assert [re.sub(r"<[^>]+>", " ", row).split()[:4] for row in rows] == [
+        ["ess-1", "setpoint", "1.0", "kW"],
+        ["ess-1", "reactive", "20.0", "kvar"],
+        ["pv-1", "limit", "400.0", "kW"],
+    ]
 
 
 def test_next_hour_begins_with_the_interval_that_runs() -> None:
