@@ -18,6 +18,7 @@ ALARM_CODES = frozenset(
         "control_dissent",
         "control_no_majority",
         "control_voters_missing",
+        "device_clock_off",
         "emergency_stop",
         "meter_lost",
         "no_plan",
@@ -108,6 +109,13 @@ def cycle_alarms(
             message = f"{asset_id}: {times} setpoints in a row were not delivered"
             found.append(Alarm("setpoint_not_delivered", asset_id, HIGH, message))
     return {alarm.key: alarm for alarm in [*found, *_out_of_range(context)]}
+
+
+def clock_alarm(device: str, asset_id: str, offset_s: float) -> Alarm:
+    """A device whose own time stamps differ from this machine's time by `offset_s` (positive: ahead)."""
+    side = "ahead of" if offset_s > 0 else "behind"
+    message = f"{device}: its clock is {abs(offset_s):.0f} s {side} this machine's; its time stamps are not used"
+    return Alarm("device_clock_off", asset_id, LOW, message)
 
 
 def _silent(context: Context, asset_id: str) -> Alarm:

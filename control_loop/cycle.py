@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from control_loop.alarms import Alarm, AlarmKey, cycle_alarms
+from control_loop.alarms import Alarm, AlarmKey, clock_alarm, cycle_alarms
 from control_loop.arbitration import Decision
 from control_loop.ballots import MasterVote, keyed
 from control_loop.context import Context, GridOperatorLimit, LoadState, ManualCommand
@@ -28,6 +28,7 @@ from control_loop.protocols.base import Driver
 from control_loop.reactive import ReactiveControl
 from control_loop.requests import Request
 from control_loop.schedule import HourSchedule, next_hour
+from control_loop.source_time import SourceClock, SourceTimes
 from control_loop.supervision import PlanSupervisor
 from control_loop.voting import Round
 from flexergy_pipelines.grid.clock import Clock
@@ -153,6 +154,7 @@ class ControlCycle:
         self._last_monotonic: float | None = None
         self._began = clock.monotonic()
         self._scheduled: dict[str, tuple[int, datetime]] = {}
+        self._clocks: dict[str, SourceClock] = {}
 
     @property
     def drivers(self) -> Mapping[str, Driver]:
@@ -204,6 +206,7 @@ class ControlCycle:
             reactive=reactive,
             sent=sent,
             alarms=({} if self.vote is None else dict(self.vote.alarms))
+            | self._clock_alarms()
             | cycle_alarms(
                 context,
                 outcome.faults,
@@ -281,10 +284,30 @@ class ControlCycle:
             del self._reads[device]
             error = task.exception()
             if error is None:
-                self.image.update(task.result(), now, self._clock.monotonic())
+                self._take(self._drivers[device], task.result(), now)
             else:
                 errors[device] = str(error) or type(error).__name__
+                if device in self._clocks:
+                    self._clocks[device].lost()
         return tuple(self._reads), errors
+
+    def _clock_alarms(self) -> dict[AlarmKey, Alarm]:
+        found = [
+            clock_alarm(device, asset_id, clock.offset_s)
+            for device, clock in self._clocks.items()
+            for asset_id in sorted(self._drivers[device].assets)[:1]
+            if clock.offset_s
+        ]
+        return {alarm.key: alarm for alarm in found}
+
+    def _take(self, driver: Driver, values: Mapping[PointKey, float | None], now: datetime) -> None:
+        monotonic = self._clock.monotonic()
+        times: Mapping[PointKey, datetime] = {}
+        late: frozenset[PointKey] = frozenset()
+        if isinstance(driver, SourceTimes):
+            clock = self._clocks.setdefault(driver.device, SourceClock())
+            times, late = clock.judge(driver.source_times(), now, monotonic)
+        self.image.update(values, now, monotonic, source_times=times, late=late)
 
     def dispatcher_of(self, actuator: Actuator) -> Dispatcher:
         """Who keeps what an actuator was told."""

@@ -6,15 +6,18 @@ Ages are measured on the monotonic clock, so that a jump of the wall clock makes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 PointKey = tuple[str, str]
 """(asset id, quantity)."""
 
 GOOD = 0
+SUSPECT = 1
 MISSING = 3
+_NO_TIMES: Mapping[PointKey, datetime] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +29,20 @@ class Sample:
     value : float or None
         None when the device gave no number.
     quality : int
-        0 good, 3 missing.
+        0 good, 1 suspect (it tells of the past), 3 missing.
     monotonic : float
         When it arrived [s, monotonic].
     time : datetime
         When it arrived, wall clock, UTC.
+    source_time : datetime or None
+        When the device says it became so, UTC, where its stamp is new and can be believed.
     """
 
     value: float | None
     quality: int
     monotonic: float
     time: datetime
+    source_time: datetime | None = None
 
 
 class ProcessImage:
@@ -46,7 +52,15 @@ class ProcessImage:
         self._samples: dict[PointKey, Sample] = {}
         self._distrusted: frozenset[str] = frozenset()
 
-    def update(self, values: Mapping[PointKey, float | None], time: datetime, monotonic: float) -> None:
+    def update(
+        self,
+        values: Mapping[PointKey, float | None],
+        time: datetime,
+        monotonic: float,
+        *,
+        source_times: Mapping[PointKey, datetime] = _NO_TIMES,
+        late: Set[PointKey] = frozenset(),
+    ) -> None:
         """Take over what a device answered.
 
         Parameters
@@ -57,10 +71,17 @@ class ProcessImage:
             Wall-clock time of arrival, UTC.
         monotonic : float
             Monotonic time of arrival [s].
+        source_times : mapping
+            The device's own time of values where it is to be believed.
+        late : set
+            Points whose value tells of the past: it is kept, and nothing is controlled by it.
         """
         for key, value in values.items():
-            usable = value is not None and math.isfinite(value)
-            self._samples[key] = Sample(value if usable else None, GOOD if usable else MISSING, monotonic, time)
+            if value is None or not math.isfinite(value):
+                self._samples[key] = Sample(None, MISSING, monotonic, time)
+            else:
+                quality = SUSPECT if key in late else GOOD
+                self._samples[key] = Sample(value, quality, monotonic, time, source_times.get(key))
 
     def distrust(self, assets: Iterable[str]) -> None:
         """Let no value of these assets count from now on, fresh as it may look; of all others they do."""

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
 from control_loop.context import Context, GridOperatorLimit, LoadState, ManualCommand, SentState
-from control_loop.image import ProcessImage
+from control_loop.image import GOOD, ProcessImage
 from control_loop.mode import Mode
 from control_loop.model import SiteModel
 from control_loop.plan_view import PlanView
@@ -108,11 +108,12 @@ class SharedImage:
 def shared(context: Context, reactive: ReactiveMemory | None = None) -> SharedImage:
     """A cycle's inputs for others: the points of actuators and meter, and the plan's step of now."""
     known = {context.model.pcc_id, *(a.asset_id for a in context.model.actuators)}
+    samples = [(key, sample) for key, sample in context.image.items() if key[0] in known]
     return SharedImage(
         now=context.now,
         monotonic=context.monotonic,
         dt=context.dt,
-        samples=[(*key, s.value, s.monotonic, s.time) for key, s in context.image.items() if key[0] in known],
+        samples=[(*key, s.value if s.quality == GOOD else None, s.monotonic, s.time) for key, s in samples],
         distrusted=sorted(context.image.distrusted),
         plan=_step_of(context),
         commands=list(context.commands),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from control_loop.image import PointKey, ProcessImage
+from control_loop.image import GOOD, PointKey, ProcessImage
 
 ReadingRow = tuple[str, str, datetime, float | None, int]
 """(asset id, quantity, time, value, quality)."""
@@ -60,7 +60,10 @@ class TelemetryFilter:
             if kept is not None and not self._due(key, kept, sample.monotonic, sample.value, sample.quality):
                 continue
             self._kept[key] = (sample.monotonic, sample.value, sample.quality)
-            rows.append((*key, sample.time, sample.value, sample.quality))
+            if sample.source_time is None:
+                rows.append((*key, sample.time, sample.value, sample.quality))
+            else:  # the device says since when it is so, be it late
+                rows.append((*key, sample.source_time, sample.value, GOOD))
         return rows
 
     def _due(

@@ -95,7 +95,7 @@ class Link:
     def __init__(self, client: c104.Client, spec: dict[str, Any]) -> None:
         self.key: str = spec["key"]
         self.common_address: int = max(1, spec["unit_id"])
-        self.news: dict[str, tuple[float | None, bool]] = {}
+        self.news: dict[str, tuple[float | None, bool, float | None]] = {}
         self.lock = threading.Lock()
         self.tracing = False
         self.trouble = ""
@@ -138,7 +138,7 @@ class Link:
             self.synced_at = now
             self.connection.clock_sync(self.common_address, wait_for_response=False)
 
-    def take_news(self) -> dict[str, tuple[float | None, bool]]:
+    def take_news(self) -> dict[str, tuple[float | None, bool, float | None]]:
         """Values that arrived since the last call."""
         with self.lock:
             news, self.news = self.news, {}
@@ -181,8 +181,10 @@ class Link:
             del previous_info, message
             quality = point.quality
             good = not isinstance(quality, c104.Quality) or quality.is_good()
+            stamp = point.recorded_at  # none where the type has no time tag
+            seconds = None if stamp is None else stamp.timestamp()
             with self.lock:
-                self.news[self._names[point.io_address]] = (as_number(point.value), good)
+                self.news[self._names[point.io_address]] = (as_number(point.value), good, seconds)
             return c104.ResponseState.SUCCESS
 
         for name, kind in self._spec["monitored"]:

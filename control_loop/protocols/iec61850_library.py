@@ -16,6 +16,7 @@ from ctypes import (
     c_int,
     c_int32,
     c_int64,
+    c_uint8,
     c_uint32,
     c_uint64,
     c_void_p,
@@ -25,7 +26,7 @@ from typing import Any
 
 # Constants of the library's public headers (iec61850_common.h, iec61850_client.h, mms_value.h).
 FC_ST, FC_MX = 0, 1
-STRUCTURE, BOOLEAN, BIT_STRING, INTEGER, UNSIGNED, FLOAT = 1, 2, 3, 4, 5, 6
+STRUCTURE, BOOLEAN, BIT_STRING, INTEGER, UNSIGNED, FLOAT, UTC_TIME = 1, 2, 3, 4, 5, 6, 14
 DATA_OBJECTS, DATA_SETS, BUFFERED_REPORTS, UNBUFFERED_REPORTS = 0, 1, 2, 3
 STATUS_ONLY, DIRECT, SELECT, DIRECT_ENHANCED, SELECT_ENHANCED = 0, 1, 2, 3, 4
 RPT_ENA, DATA_SET, OPT_FLDS, TRG_OPS, INTG_PD, GI, PURGE = 2, 8, 32, 256, 512, 1024, 2048
@@ -34,6 +35,8 @@ WITH_SEQUENCE, WITH_TIME, WITH_REASON, WITH_DATA_SET = 1, 2, 4, 8
 AUTOMATIC_REMOTE = 6
 QUALITY_BITS = 13
 QUALITY_VALIDITY = 3
+CLOCK_FAILURE, CLOCK_NOT_SYNCHRONIZED = 0x40, 0x20
+"""Of the time quality (IEC 61850-8-1, table 12): a stamp with one of them says nothing."""
 
 ReportHandler = CFUNCTYPE(None, c_void_p, c_void_p)
 TerminationHandler = CFUNCTYPE(None, c_void_p, c_void_p)
@@ -128,6 +131,8 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         "MmsValue_toInt64": (c_int64, (c_void_p,)),
         "MmsValue_getBoolean": (c_bool, (c_void_p,)),
         "MmsValue_getBitStringAsInteger": (c_uint32, (c_void_p,)),
+        "MmsValue_getUtcTimeInMs": (c_uint64, (c_void_p,)),
+        "MmsValue_getUtcTimeQuality": (c_uint8, (c_void_p,)),
         "MmsValue_delete": (None, (c_void_p,)),
     }
     for name, (result, arguments) in signatures.items():
@@ -174,6 +179,18 @@ class Values:
         if lib.MmsValue_getType(value) != BIT_STRING or lib.MmsValue_getBitStringSize(value) != QUALITY_BITS:
             return None
         return lib.MmsValue_getBitStringAsInteger(value) & QUALITY_VALIDITY == 0
+
+    def stamp(self, value: int) -> float | None:
+        """The time in a value [s since 1970]; None without one, or where the device's clock was not right."""
+        lib = self._lib
+        kind = lib.MmsValue_getType(value)
+        if kind == STRUCTURE:
+            elements = (lib.MmsValue_getElement(value, i) for i in range(lib.MmsValue_getArraySize(value)))
+            return next((t for e in elements if e and (t := self.stamp(e)) is not None), None)
+        if kind != UTC_TIME or lib.MmsValue_getUtcTimeQuality(value) & (CLOCK_FAILURE | CLOCK_NOT_SYNCHRONIZED):
+            return None
+        milliseconds = lib.MmsValue_getUtcTimeInMs(value)
+        return milliseconds / 1000.0 if milliseconds > 0 else None
 
     def make(self, wanted: int, value: float) -> int:
         """A control value of the type that the device wants; to be deleted by the caller."""

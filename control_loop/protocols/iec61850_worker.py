@@ -71,7 +71,7 @@ class Link(threading.Thread):
         self._connection: int | None = None
         self._controls: Controls | None = None
         self._members: list[tuple[str, str]] = []
-        self._latest: dict[str, tuple[float | None, bool]] = {}
+        self._latest: dict[str, tuple[float | None, bool, float | None]] = {}
         self._handler: Any = None
         self._reported = 0.0
         self._backoff = Backoff(0.25, 8.0)
@@ -213,21 +213,22 @@ class Link(threading.Thread):
             element = lib.MmsValue_getElement(values, index) if values else None
             if not element:
                 continue
-            value, good = self._latest.get(name, (None, True))
-            quality = self._values.quality(element)
+            value, good, stamp = self._latest.get(name, (None, True, None))
+            quality, stamped = self._values.quality(element), self._values.stamp(element)
             if not part or part in VALUE_PARTS:
                 value = self._values.number(element, self._kinds[name])
             good = quality if quality is not None else good
-            self._latest[name] = news[name] = (value, good)
+            stamp = stamped if stamped is not None else stamp
+            self._latest[name] = news[name] = (value, good, stamp)
         if news:
             say({"key": self.key, "values": news})
-            self._trace(f"report of {len(news)} values: {json.dumps({n: v for n, (v, _) in news.items()})}")
+            self._trace(f"report of {len(news)} values: {json.dumps({n: v for n, (v, *_) in news.items()})}")
 
     def _poll(self) -> bool:
         """Read what no report carries, at least one object, so that a dead peer is noticed."""
         carried = {name for name, _ in self._members}
         wanted = [name for name in self._kinds if name not in carried] or list(self._kinds)[:1]
-        values: dict[str, tuple[float | None, bool]] = {}
+        values: dict[str, tuple[float | None, bool, float | None]] = {}
         for name in wanted:
             error, kind = c_int(0), self._kinds[name]
             constraint = library.FC_MX if kind == "analogue" else library.FC_ST
@@ -235,7 +236,7 @@ class Link(threading.Thread):
             if error.value != 0 or not read:
                 return False
             quality = self._values.quality(read)
-            values[name] = (self._values.number(read, kind), quality is not False)
+            values[name] = (self._values.number(read, kind), quality is not False, self._values.stamp(read))
             self._lib.MmsValue_delete(read)
         say({"key": self.key, "values": values})
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from control_loop.image import PointKey
@@ -101,6 +101,8 @@ class ObjectDriver:
         self._heard = float("-inf")
         self._trouble = "no connection"
         self._values: dict[str, float | None] = {}
+        self._stamps: dict[str, float] = {}
+        self._read_stamps: dict[PointKey, datetime] = {}
         self._arrived = asyncio.Event()
         hub.add(self)
 
@@ -122,10 +124,12 @@ class ObjectDriver:
             **self._more,
         }
 
-    def take_values(self, values: Mapping[str, tuple[float | None, bool]]) -> None:
-        """Values that arrived; a bad quality counts as no value."""
-        for name, (value, good) in values.items():
+    def take_values(self, values: Mapping[str, tuple[float | None, bool, float | None]]) -> None:
+        """Values that arrived, with the device's time stamp [s since 1970]; a bad quality counts as no value."""
+        for name, (value, good, stamp) in values.items():
             self._values[name] = value if good else None
+            if stamp is not None:
+                self._stamps[name] = stamp
         self.health.bytes_received += 16 * len(values)
         self._arrived.set()
 
@@ -136,6 +140,7 @@ class ObjectDriver:
             self.health.reconnects += 1
         if not is_open:
             self._values.clear()
+            self._stamps.clear()
             self._greeted = False
         self.health.connected = is_open
 
@@ -158,11 +163,20 @@ class ObjectDriver:
             self.health.failed(f"{self.device}: {self._trouble}")
             raise DriverError(self.health.last_error)
         self.health.counted()
+        self._read_stamps = {
+            key: datetime.fromtimestamp(self._stamps[item.name], UTC)
+            for key, item in self._objects.shown.items()
+            if item.name in self._stamps
+        }
         return {
             key: _scaled(self._values[item.name], item.scale)
             for key, item in self._objects.shown.items()
             if item.name in self._values
         }
+
+    def source_times(self) -> Mapping[PointKey, datetime]:
+        """See `SourceTimes`."""
+        return self._read_stamps
 
     async def write(self, asset_id: str, quantity: str, value: float) -> None:
         """Send a setpoint and move the heartbeat; see `Driver.write`."""

@@ -38,6 +38,7 @@ from control_loop.protocols.ocpp_access import ChargingAccess
 from control_loop.protocols.ocpp_journal import Journal
 from control_loop.protocols.ocpp_session import Post, Session, Stranger
 from control_loop.sharing import share_limit
+from flexergy_pipelines.grid.clock import Clock, SystemClock
 from flexergy_pipelines.grid.tls import TlsError
 
 POWER = "active_power_kw"
@@ -63,6 +64,8 @@ class OcppDriver:
         Who may charge and connect; by default every tag, and known charge points without a key.
     tls : callable, optional
         Makes the server's side of the transport security (security profiles 2 and 3).
+    clock : Clock, optional
+        Time that the charge points' own time stamps are compared with; by default this machine's.
     """
 
     def __init__(
@@ -76,8 +79,10 @@ class OcppDriver:
         journal: Journal,
         access: ChargingAccess | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.device = device
+        self.clock = clock or SystemClock()
         self.health = LinkHealth()
         self.journal = journal
         self.posts = {post.name: post for post in posts}

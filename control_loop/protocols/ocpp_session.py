@@ -16,6 +16,7 @@ from ocpp.v16.enums import AuthorizationStatus, DataTransferStatus, Registration
 from websockets.asyncio.server import ServerConnection
 
 from control_loop.sharing import Claim
+from control_loop.source_time import SourceClock
 
 if TYPE_CHECKING:
     from control_loop.protocols.ocpp16 import OcppDriver
@@ -44,6 +45,8 @@ class Post:
         Limit it has confirmed; None before the first.
     identity : dict
         What it said of itself when it booted.
+    clock : SourceClock
+        What its time stamps say: meter values that it kept back while it was away are not its present power.
     firmware, diagnostics : str
         Last word on a firmware update, and on an upload of diagnostics.
     """
@@ -61,6 +64,7 @@ class Post:
     meters_wh: dict[int, float] = field(default_factory=dict)
     limit_kw: float | None = None
     identity: dict[str, Any] = field(default_factory=dict)
+    clock: SourceClock = field(default_factory=lambda: SourceClock(first_counts=True))
     firmware: str = "Idle"
     diagnostics: str = "Idle"
 
@@ -137,8 +141,10 @@ class Session(OcppChargePoint):
         number = more.get("transaction_id")
         if number is not None:
             self.post.transactions.setdefault(connector_id, number)
-        for sample in meter_value[-1]["sampled_value"] if meter_value else []:
-            self._take(sample, self.post.transactions.get(connector_id))
+        if meter_value:
+            past = self._is_past(connector_id, meter_value[-1].get("timestamp", ""))
+            for sample in meter_value[-1]["sampled_value"]:
+                self._take(sample, self.post.transactions.get(connector_id), past=past)
         return call_result.MeterValues()
 
     @on("DataTransfer")
@@ -155,12 +161,27 @@ class Session(OcppChargePoint):
         self.post.firmware = status
         return call_result.FirmwareStatusNotification()
 
-    def _take(self, sample: Mapping[str, Any], transaction: int | None) -> None:
+    def _is_past(self, connector_id: int, timestamp: str) -> bool:
+        """Whether meter values tell of the past; without a time stamp they count as present."""
+        try:
+            stamp = datetime.fromisoformat(timestamp)
+        except ValueError:
+            return False
+        stamp = stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
+        clock = self.driver.clock
+        key = (self.post.name, str(connector_id))
+        return bool(self.post.clock.judge({key: stamp}, clock.now(), clock.monotonic())[1])
+
+    def _take(self, sample: Mapping[str, Any], transaction: int | None, *, past: bool) -> None:
         try:
             value = float(sample["value"])
         except ValueError:
             return
         measurand = sample.get("measurand", "Energy.Active.Import.Register")
+        if past and measurand in {"Power.Active.Import", "SoC"}:
+            # Who tells of the past only, of that nobody knows what it takes now.
+            self.post.power_lost |= self.post.power_kw is None and measurand == "Power.Active.Import"
+            return
         if not math.isfinite(value):  # a charge point may say "NaN"
             self.post.power_lost |= measurand == "Power.Active.Import"
         elif measurand == "Power.Active.Import" and sample.get("phase") is None:

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ async def bench(journal: Path | None = None) -> AsyncIterator[Bench]:
     device = next(d for d in plant.site.devices() if d.id == "ev-1")
     names = [point.point_id for point in plant.charging["ev-1"].points]
     posts = [Post(name, 50.0 if name == "cp-06" else 11.0) for name in names]
-    driver = OcppDriver("ev-1", "ev-1", host="127.0.0.1", port=0, posts=posts, journal=Journal(journal))
+    driver = OcppDriver("ev-1", "ev-1", host="127.0.0.1", port=0, posts=posts, journal=Journal(journal), clock=clock)
     with pytest.raises(DriverError, match=r"ev-1: none of 6 charge points is connected"):
         await driver.read()
     connection = device.connection.model_copy(update={"protocol": "ocpp16", "port": driver.port})
@@ -351,3 +351,31 @@ def test_a_transaction_that_is_told_twice_is_one(tmp_path: Path) -> None:
     assert (transaction.energy_kwh, transaction.stopped) == (7.0, "2026-03-10T13:00:00Z")
     assert again.start("cp-01", 1, "TAG-1", "2026-03-10T15:00:00Z", 8000) > first
     again.close()
+
+
+@pytest.mark.requirement("com.01.2")
+def test_meter_values_of_the_past_are_not_the_present_power() -> None:
+    async def check() -> None:
+        driver = OcppDriver("ev-1", "ev-1", host="127.0.0.1", port=0, posts=[Post("cp-1", 11.0)], journal=Journal())
+        with pytest.raises(DriverError, match="none of 1"):
+            await driver.read()
+        link = await dialled(f"ws://127.0.0.1:{driver.port}/ocpp/cp-1")
+
+        async def told(power_w: str, age_s: float) -> float | None:
+            stamp = (datetime.now(UTC) - timedelta(seconds=age_s)).isoformat()
+            sample = {"value": power_w, "measurand": "Power.Active.Import", "unit": "W"}
+            values = {"connectorId": 1, "meterValue": [{"timestamp": stamp, "sampledValue": [sample]}]}
+            await link.send(json.dumps([2, f"{age_s}", "MeterValues", values]))
+            assert json.loads(await link.recv())[0] == 3
+            return (await driver.read())["ev-1", POWER]
+
+        try:
+            assert await told("11000", 600.0) is None  # kept back while it was away: nothing is known of now
+            assert await told("9000", 300.0) is None
+            assert await told("7000", 1.0) == 7.0
+            assert await told("11000", 60.0) == 7.0
+        finally:
+            await link.close()
+            await driver.close()
+
+    asyncio.run(check())

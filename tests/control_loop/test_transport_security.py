@@ -147,6 +147,9 @@ def test_double_and_single_commands_reach_a_station_with_tls_of_its_own_library(
             await shown(driver, {"available": 1.0, "running": 1.0, "active_power_kw": 12.5})
             await driver.write("ess-1", "available", 0.0)
             await shown(driver, {"available": 0.0, "running": 1.0, "active_power_kw": 12.5})
+            stamps = driver.source_times()
+            assert set(stamps) == {("ess-1", "active_power_kw")}  # the only one of a type with a time tag
+            assert abs((datetime.now(UTC) - stamps["ess-1", "active_power_kw"]).total_seconds()) < 600
 
     asyncio.run(check())
 
