@@ -35,7 +35,10 @@ ALARM_CODES = frozenset(
 """Every alarm the loop raises and clears."""
 
 START_S = 15.0
-"""Time that links have to come up after a start before their absence is an alarm."""
+"""Time that parts have to find together after a start before what does not work between them is an alarm."""
+
+FIRST_ANSWER_S = 30.0
+"""Time that a device has after a start to answer for the first time before its silence is an alarm."""
 
 CRITICAL, HIGH, MEDIUM, LOW = 1, 2, 3, 4
 
@@ -100,12 +103,13 @@ def cycle_alarms(
         found.append(Alarm("telemetry_frozen", asset_id, CRITICAL if meter else HIGH, message))
     for texts, code in ((without_effect, "setpoint_without_effect"), (not_followed, "setpoint_not_followed")):
         found += [Alarm(code, asset_id, HIGH, message) for asset_id, message in texts.items()]
-    late = running_s > START_S
+    # Only alarms wait: what a blind loop does to be safe, it does from its first cycle on.
     for asset_id in (model.pcc_id, *(a.asset_id for a in model.actuators)):
-        if context.blind(asset_id) and asset_id not in frozen and (late or context.was_fresh(asset_id)):
+        due = running_s > FIRST_ANSWER_S or context.was_fresh(asset_id)
+        if context.blind(asset_id) and asset_id not in frozen and due:
             found.append(_silent(context, asset_id))
     for asset_id, times in undelivered.items():
-        if times >= 3 and late:
+        if times >= 3 and running_s > (START_S if context.was_fresh(asset_id) else FIRST_ANSWER_S):
             message = f"{asset_id}: {times} setpoints in a row were not delivered"
             found.append(Alarm("setpoint_not_delivered", asset_id, HIGH, message))
     return {alarm.key: alarm for alarm in [*found, *_out_of_range(context)]}

@@ -63,7 +63,9 @@ class Outbox:
         self._live: list[Sequence[Any]] = []
         self._pending: list[tuple[str, Sequence[Any]]] = []
         self._alarms: Mapping[AlarmKey, Alarm] | None = None
+        self._settled = True
         self._told: set[AlarmKey] | None = None
+        self._inherited: set[AlarmKey] = set()
         self._replans: list[str] = []
         self._acknowledgements: list[tuple[int, str, str]] = []
         self._refresh = True
@@ -109,10 +111,17 @@ class Outbox:
                 self._pending += [(kind, row) for row in rows]
             self._spooling.set()
 
-    def alarms(self, standing: Mapping[AlarmKey, Alarm]) -> None:
-        """Leave the set of standing alarms."""
+    def alarms(self, standing: Mapping[AlarmKey, Alarm], *, settled: bool = True) -> None:
+        """Leave the set of standing alarms.
+
+        Parameters
+        ----------
+        settled : bool
+            Whether all that stands is known by now. Just after a start it is not: what an earlier run raised is then
+            left standing, so that a lasting condition is not first cleared and then raised anew.
+        """
         with self._lock:
-            self._alarms = standing
+            self._alarms, self._settled = standing, settled
 
     def replan(self, reason: str) -> None:
         """Leave a request for a new plan."""
@@ -185,11 +194,11 @@ class Outbox:
         self._each(self._replans, gateway.request_replan)
         with self._lock:
             live, self._live = self._live, []
-            standing = self._alarms
+            standing, settled = self._alarms, self._settled
         if live:
             gateway.write_live(live)
         if standing is not None:
-            self._tell_alarms(standing)
+            self._tell_alarms(standing, settled=settled)
         self.upload()
 
     def _each(self, waiting: list[Any], send: Callable[[Any], None]) -> None:
@@ -198,15 +207,17 @@ class Outbox:
             with self._lock:
                 waiting.pop(0)
 
-    def _tell_alarms(self, standing: Mapping[AlarmKey, Alarm]) -> None:
+    def _tell_alarms(self, standing: Mapping[AlarmKey, Alarm], *, settled: bool) -> None:
         if self._told is None:
             # What an earlier run of the loop raised and nobody cleared.
-            self._told = self._gateway.standing_alarms()
+            self._inherited = self._gateway.standing_alarms()
+            self._told = set(self._inherited)
+        self._inherited = set() if settled else self._inherited - standing.keys()
         for key, alarm in standing.items():
             if key not in self._told:
                 self._gateway.raise_alarm(alarm)
                 self._told.add(key)
-        for key in [key for key in self._told if key not in standing]:
+        for key in [key for key in self._told if key not in standing and key not in self._inherited]:
             self._gateway.clear_alarm(key)
             self._told.discard(key)
 

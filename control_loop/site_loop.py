@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from control_loop import exchange
+from control_loop.alarms import FIRST_ANSWER_S
 from control_loop.context import ManualCommand
 from control_loop.cycle import ControlCycle, CycleReport
 from control_loop.dispatch import Setpoint
@@ -77,6 +78,7 @@ class SiteLoop:
         self._configured_orders = tuple(frequency_orders)
         cycle.frequency.orders = self._configured_orders
         self._clock = clock
+        self._began = clock.monotonic()
         self._informed = asyncio.Event()
         self._answered: set[int] = set()
         self._unlogged: dict[PointKey, tuple[datetime, Setpoint]] = {}
@@ -157,7 +159,7 @@ class SiteLoop:
         self.outbox.live(live_rows(dict(self.cycle.image.items())))
         self.outbox.keep(READINGS, [*self._telemetry.select(self.cycle.image), *self._frequency_rows()])
         self.outbox.keep(SETPOINTS, [*self._setpoint_rows(report), *self._answer_rows(now)])
-        self.outbox.alarms(report.alarms)
+        self.outbox.alarms(report.alarms, settled=self._clock.monotonic() - self._began > FIRST_ANSWER_S)
         if report.replan_reason is not None:
             self._log.info("operation deviates from plan", reason=report.replan_reason)
             self.outbox.replan(report.replan_reason)
