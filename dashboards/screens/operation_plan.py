@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import streamlit as st
@@ -72,20 +73,10 @@ def _mode_form(context: PageContext) -> None:
         title = kind.parameter_meaning[:1].upper() + kind.parameter_meaning[1:]
         parameters[kind.parameter] = st.number_input(title, 0.0, float(most), float(most), key=f"mode_{mode}_limit")
     local = context.now.astimezone(zone)
-    left, right = st.columns(2)
-    starts = when(
-        left.date_input("From", local.date(), key="mode_from_day"),
-        right.time_input("at", local.replace(second=0, microsecond=0).time(), step=900, key="mode_from_time"),
-        zone,
-    )
+    starts = _moment("From", "at", local, "mode_from", zone)
     ends: datetime | None = None
     if not st.checkbox("Until further notice", key="mode_open"):
-        later = local + timedelta(hours=4)
-        ends = when(
-            left.date_input("To", later.date(), key="mode_to_day"),
-            right.time_input("until", later.replace(second=0, microsecond=0).time(), step=900, key="mode_to_time"),
-            zone,
-        )
+        ends = _moment("To", "until", local + timedelta(hours=4), "mode_to", zone)
     reason = st.text_input("Reason (is logged with your name)", max_chars=500, key="mode_reason")
     sure = True
     if mode in GRAVE_MODES:
@@ -99,6 +90,14 @@ def _mode_form(context: PageContext) -> None:
             ),
             "Scheduled. The control loop takes it up at its time; a new plan is being made.",
         )  # fmt: skip
+
+
+def _moment(day_word: str, clock_word: str, local: datetime, key: str, zone: ZoneInfo) -> datetime:
+    """Ask for a local date and time in one row, which a phone shows one below the other."""
+    left, right = st.columns(2)
+    day = left.date_input(day_word, local.date(), key=f"{key}_day")
+    clock = right.time_input(clock_word, local.replace(second=0, microsecond=0).time(), step=900, key=f"{key}_time")
+    return when(day, clock, zone)
 
 
 def functions(context: PageContext) -> None:
@@ -166,18 +165,8 @@ def interventions(context: PageContext) -> None:
         names = [asset.id for asset in context.site.assets() if asset.id != context.site.grid_connection.id]
         asset = st.selectbox("Asset", names, key="outage_asset")
         local = context.now.astimezone(zone).replace(second=0, microsecond=0)
-        left, right = st.columns(2)
-        later = local + timedelta(hours=4)
-        starts = when(
-            left.date_input("From", local.date(), key="outage_from_day"),
-            right.time_input("at", local.time(), step=900, key="outage_from_time"),
-            zone,
-        )
-        ends = when(
-            left.date_input("To", later.date(), key="outage_to_day"),
-            right.time_input("until", later.time(), step=900, key="outage_to_time"),
-            zone,
-        )
+        starts = _moment("From", "at", local, "outage_from", zone)
+        ends = _moment("To", "until", local + timedelta(hours=4), "outage_to", zone)
         reason = st.text_input("Reason", max_chars=500, key="outage_reason")
         if st.button("Plan it", key="outage_go"):
             act(
