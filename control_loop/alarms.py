@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from control_loop.context import Context
+from control_loop.limits import device_alarms
 from control_loop.pcc import pcc_limits
 
 AlarmKey = tuple[str, str | None]
@@ -32,7 +33,10 @@ ALARM_CODES = frozenset(
         "telemetry_stale",
     }
 )
-"""Every alarm the loop raises and clears."""
+"""Every alarm the loop raises and clears, beside those that devices themselves report."""
+
+OF_DEVICE = "device_"
+"""What the code of a device's own alarm begins with; the name of the bit follows."""
 
 START_S = 15.0
 """Time that parts have to find together after a start before what does not work between them is an alarm."""
@@ -112,7 +116,22 @@ def cycle_alarms(
         if times >= 3 and running_s > (START_S if context.was_fresh(asset_id) else FIRST_ANSWER_S):
             message = f"{asset_id}: {times} setpoints in a row were not delivered"
             found.append(Alarm("setpoint_not_delivered", asset_id, HIGH, message))
-    return {alarm.key: alarm for alarm in [*found, *_out_of_range(context)]}
+    return {alarm.key: alarm for alarm in [*found, *_out_of_range(context), *_of_devices(context)]}
+
+
+def is_own(code: str) -> bool:
+    """Whether an alarm of this code is one that the loop raises and clears."""
+    return code in ALARM_CODES or code.startswith(OF_DEVICE)
+
+
+def _of_devices(context: Context) -> list[Alarm]:
+    """What the devices report as alarms, each bit one of its own."""
+    stopped = {"charge": "; it is not charged", "discharge": "; it is not discharged", "all": "; it is told 0 kW"}
+    return [
+        Alarm(OF_DEVICE + bit.name, a.asset_id, bit.severity, f"{a.asset_id}: {bit.text}{stopped.get(bit.forbids, '')}")
+        for a in context.model.actuators
+        for bit in device_alarms(context, a)
+    ]
 
 
 def clock_alarm(device: str, asset_id: str, offset_s: float) -> Alarm:

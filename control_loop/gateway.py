@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from control_loop.alarms import ALARM_CODES, Alarm, AlarmKey
+from control_loop.alarms import Alarm, AlarmKey, is_own
 from control_loop.droop import Curve
 from control_loop.frequency import FrequencyOrder
 from control_loop.mode import Mode
@@ -199,7 +199,7 @@ class StoreGateway:
         from flexergy_pipelines.store.alarms import list_alarms
 
         rows = list_alarms(self.db, self.site_id).select("code", "asset_id").iter_rows()
-        return {(code, asset_id) for code, asset_id in rows if code in ALARM_CODES}
+        return {(code, asset_id) for code, asset_id in rows if is_own(code)}
 
     def request_replan(self, reason: str) -> None:
         from flexergy_pipelines.store.commands import request_replan

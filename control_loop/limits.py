@@ -5,9 +5,14 @@ from __future__ import annotations
 from control_loop.context import Context
 from control_loop.model import Actuator
 from control_loop.requests import Layer, Request
+from flexergy_pipelines.grid.templates.alarm_words import AlarmBit, standing_bits
 
 SOC_LOOK_AHEAD_S = 60.0
 """Power is limited so that a storage needs at least this long to reach the end of its SoC range."""
+
+DERATING_K = 2.0
+"""Over the last kelvins before an end of its temperature range a storage's power falls to zero, evenly, so that it
+does not switch off and on."""
 
 
 def emergency_stop(context: Context) -> list[Request]:
@@ -41,7 +46,31 @@ def protection(context: Context) -> list[Request]:
             requests += _storage_limits(context, actuator)
         elif actuator.kind == "genset":
             requests += _genset_times(context, actuator)
+        requests += _alarm_limits(context, actuator)
     return requests
+
+
+def _alarm_limits(context: Context, actuator: Actuator) -> list[Request]:
+    """What the device's own alarms forbid."""
+    requests: list[Request] = []
+    for bit in device_alarms(context, actuator):
+        if bit.forbids == "nothing":
+            continue
+        low = 0.0 if bit.forbids in {"charge", "all"} else None
+        high = 0.0 if bit.forbids in {"discharge", "all"} else None
+        reason = f"device's alarm: {bit.text}"
+        requests.append(Request(Layer.PROTECTION, actuator.asset_id, minimum=low, maximum=high, reason=reason))
+    return requests
+
+
+def device_alarms(context: Context, actuator: Actuator) -> list[AlarmBit]:
+    """Bits that stand in the alarm words of an actuator's device; none while they are not read."""
+    found: list[AlarmBit] = []
+    for quantity, bits in actuator.alarm_words:
+        word = context.fresh(actuator.asset_id, quantity)
+        if word is not None:
+            found += standing_bits(bits, word)
+    return found
 
 
 def _storage_limits(context: Context, actuator: Actuator) -> list[Request]:
@@ -69,6 +98,13 @@ def _storage_limits(context: Context, actuator: Actuator) -> list[Request]:
             store_kwh * storage.discharge_efficiency / hours,
         )
     )
+    warm = context.fresh(asset_id, "temperature_c")
+    if warm is not None:
+        room_k = min(storage.temperature_max_c - warm, warm - storage.temperature_min_c)
+        share = min(max(room_k / DERATING_K, 0.0), 1.0)
+        if share < 1.0:
+            reason = f"{warm:.1f} °C of {storage.temperature_min_c:g}..{storage.temperature_max_c:g} °C"
+            requests.append(limit(reason, share * actuator.minimum_kw, share * actuator.maximum_kw))
     charge_kw = context.fresh(asset_id, "max_charge_kw")
     if charge_kw is not None:
         requests.append(limit(f"device allows {charge_kw:g} kW charge", minimum=-max(0.0, charge_kw)))

@@ -5,8 +5,11 @@ Every rule of the loop works on this small model, so that a rule can be tested w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
+
+from flexergy_pipelines.grid.templates.alarm_words import AlarmBit
 
 ActuatorKind = Literal["ess", "pv", "wind", "genset", "controllable_load", "ev"]
 
@@ -28,6 +31,8 @@ class Storage:
         Allowed state of charge, fractions.
     charge_efficiency, discharge_efficiency : float
         Fractions, each for its own direction.
+    temperature_min_c, temperature_max_c : float
+        Temperatures between which it may be used [°C].
     """
 
     energy_capacity_kwh: float
@@ -35,6 +40,8 @@ class Storage:
     soc_max: float
     charge_efficiency: float = 1.0
     discharge_efficiency: float = 1.0
+    temperature_min_c: float = -math.inf
+    temperature_max_c: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,8 @@ class Actuator:
         Limit a consumer is left with unless protection, the grid operator or the PCC need less.
     priority : int
         Of consumers: 1 is curtailed last, 9 first.
+    alarm_words : tuple
+        Quantities of its device whose bits are alarms, each with what the bits mean.
     """
 
     asset_id: str
@@ -96,6 +105,7 @@ class Actuator:
     priority: int = 5
     storage: Storage | None = None
     curtailment: CurtailmentRules | None = None
+    alarm_words: tuple[tuple[str, tuple[AlarmBit, ...]], ...] = ()
 
     @property
     def consumes(self) -> bool:

@@ -18,6 +18,7 @@ from flexergy_pipelines.grid import (
     WindTurbine,
     load_template,
 )
+from flexergy_pipelines.grid.templates.alarm_words import AlarmBit, load_alarm_word
 
 SETPOINT = "active_power_setpoint_kw"
 LIMIT = "active_power_limit_kw"
@@ -38,13 +39,14 @@ def model_of(site: Site) -> SiteModel:
     pcc = site.grid_connection
     source_share = min(1.0, pcc.export_limit_kw / sources_kw) if sources_kw else 1.0
     consumer_share = min(1.0, 0.5 * pcc.import_limit_kw / consumers_kw) if consumers_kw else 1.0
+    words = _alarm_words(site)
     actuators: list[Actuator] = []
     for asset in assets:
         controller = site.controller_of(asset.id)
         if controller is not None:
             actuator = _actuator(asset, controller.id, source_share, consumer_share)
             if actuator is not None:
-                actuators.append(actuator)
+                actuators.append(replace(actuator, alarm_words=words.get(asset.id, ())))
     return SiteModel(
         site_id=site.id,
         actuators=tuple(actuators),
@@ -55,6 +57,16 @@ def model_of(site: Site) -> SiteModel:
         pcc_id=pcc.id,
         setpoint_ttl_s=site.operation.setpoint_ttl_s,
     )
+
+
+def _alarm_words(site: Site) -> dict[str, tuple[tuple[str, tuple[AlarmBit, ...]], ...]]:
+    """Alarm words of each asset, as the template of its device has them."""
+    found: dict[str, tuple[tuple[str, tuple[AlarmBit, ...]], ...]] = {}
+    for device in site.devices():
+        named = load_template(device.connection.template).alarm_words
+        words = tuple((quantity, load_alarm_word(word)) for quantity, word in named.items())
+        found |= {asset.id: words for asset in device.assets}
+    return found
 
 
 def _actuator(asset: Asset, controller: str, source_share: float, consumer_share: float) -> Actuator | None:
@@ -72,6 +84,8 @@ def _actuator(asset: Asset, controller: str, source_share: float, consumer_share
                 asset.soc_max,
                 asset.charge_efficiency,
                 asset.discharge_efficiency,
+                asset.min_temperature_c,
+                asset.max_temperature_c,
             ),
         )
     if isinstance(asset, PVPlant | WindTurbine):

@@ -11,13 +11,18 @@ from control_loop.engine import decide
 from control_loop.image import ProcessImage
 from control_loop.model import Actuator, SiteModel, Storage
 from control_loop.plan_view import PlanView, plan_view
+from flexergy_pipelines.grid.templates.alarm_words import load_alarm_word
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 MONOTONIC = 1_000_000.0
 SETPOINT = "active_power_setpoint_kw"
 LIMIT = "active_power_limit_kw"
 
-ESS = Actuator("ess-1", "ess", SETPOINT, "esc-1", -100.0, 100.0, storage=Storage(200.0, 0.1, 0.9, 0.95, 0.95))
+ALARMS = "bms_alarm_word"
+ESS = Actuator(
+    "ess-1", "ess", SETPOINT, "esc-1", -100.0, 100.0, storage=Storage(200.0, 0.1, 0.9, 0.95, 0.95),
+    alarm_words=((ALARMS, load_alarm_word("battery_events")),),
+)  # fmt: skip
 PV = Actuator("pv-1", "pv", LIMIT, "res-1", 0.0, 120.0, idle_kw=120.0, safe_kw=60.0)
 GENSET = Actuator(
     "genset-1", "genset", SETPOINT, "gen-1", 0.0, 80.0, running_minimum_kw=30.0, min_up_s=600.0, min_down_s=300.0

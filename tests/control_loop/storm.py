@@ -22,7 +22,7 @@ from control_loop.reactive import ReactiveControl
 from control_loop.requests import Layer
 from flexergy_pipelines.grid import ReactiveRule
 from flexergy_pipelines.grid.clock import SimulatedClock
-from tests.control_loop.harness import ESS, EV, GENSET, LIMIT, LOAD, MODEL, NOW, PV, SETPOINT, plan_of
+from tests.control_loop.harness import ALARMS, ESS, EV, GENSET, LIMIT, LOAD, MODEL, NOW, PV, SETPOINT, plan_of
 
 EPS = 1e-6
 S_KVA = 130.0
@@ -37,6 +37,8 @@ MODES = (
     Mode("zero_flow"), Mode("idle"), Mode("manual"), Mode("peak_shaving", {"import_kw": 30.0}),
     Mode("export_cap", {"export_kw": 10.0}),
 )  # fmt: skip
+FORBIDDEN = {"charge": {1, 3, 9}, "discharge": {1, 11}}
+"""Bits of the battery's alarm word that the storm raises, and what they forbid; bit 2 is a warning."""
 FORCING = {Layer.EMERGENCY_STOP, Layer.PROTECTION, Layer.GRID_OPERATOR, Layer.PCC}
 
 
@@ -51,6 +53,8 @@ class Storm:
         self.rng = random.Random(self.seed)  # noqa: S311 - repeatable, not secret
         # What came later draws from a generator of its own, so that a seed that once found a fault goes on doing so.
         self.more = random.Random(self.seed + 1)  # noqa: S311
+        self.later = random.Random(self.seed + 2)  # noqa: S311
+        self.alarms = frozenset[int]()
         self.clock = SimulatedClock(NOW)
         self.frequency_hz = 50.0
         self.soc = 0.5
@@ -122,6 +126,10 @@ class Storm:
             self.cycle.frequency.orders = rng.choice([(), (P_OF_F,), (replace(P_OF_F, rate_kw_per_s=4.0),)])
         if rng.random() < 0.05:
             self.cycle.mode = rng.choice([None, None, *MODES])
+        if self.later.random() < 0.02:
+            self.alarms = frozenset(self.later.sample([1, 2, 3, 9, 11], self.later.choice([1, 1, 2])))
+        elif self.later.random() < 0.15:
+            self.alarms = frozenset()
 
     def _fail(self) -> None:
         rng = self.rng
@@ -184,6 +192,7 @@ class Storm:
             "max_charge_kw": self.limit_kw["charge"],
             "max_discharge_kw": self.limit_kw["discharge"],
             "available": self.available,
+            ALARMS: float(sum(1 << bit for bit in self.alarms)),
         }
         values[PV.asset_id]["available_power_kw"] = self.sun_kw
         values["pcc"] = {"active_power_kw": self.exchange_kw(power), "frequency_hz": self.frequency_hz}
@@ -280,7 +289,9 @@ class Storm:
 
     def _judge_grid_limit(self, limit: GridOperatorLimit, asset: str, value: float) -> None:
         # The storage's own protection outranks the grid operator.
-        protected = asset == "ess-1" and (self.soc <= 0.102 or self.soc >= 0.898 or min(self.limit_kw.values()) < 100)
+        protected = asset == "ess-1" and (
+            self.soc <= 0.102 or self.soc >= 0.898 or min(self.limit_kw.values()) < 100 or self.alarms
+        )
         if protected or not self.available:
             return
         if (limit.maximum is not None and value > limit.maximum + 0.03) or (
@@ -306,6 +317,8 @@ class Storm:
             self._note(f"{value} outside the device's own limits {self.limit_kw}")
         if not self.available and abs(value) > EPS:
             self._note(f"{value} to a device that is not available")
+        if abs(value) > EPS and self.alarms & FORBIDDEN["charge" if value < 0 else "discharge"]:
+            self._note(f"{value} to a device with alarms {sorted(self.alarms)}")
 
     def _judge_reactive(self) -> None:
         for asset, device in self.devices.items():
@@ -332,7 +345,7 @@ class Storm:
             return
         now = self.clock.monotonic()
         own = any(limit.asset_id != "pcc" and (limit.expires or 0.0) > now for limit in self.grid_limits)
-        if own or not 0.11 < self.soc < 0.89 or not self.available:
+        if own or not 0.11 < self.soc < 0.89 or not self.available or self.alarms:
             return
         reaction = self.reaction(self.told)
         if any(abs(reaction[name] - min(self.power[name], self.told[name])) > EPS for name in ("cold", "ev-1")):

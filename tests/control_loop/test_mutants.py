@@ -8,8 +8,15 @@ from types import ModuleType
 
 import pytest
 
-from control_loop import exchange, following, frequency, frozen, image, mode, reactive, voting
-from tests.control_loop import test_frozen, test_grid_orders, test_grid_services, test_modes, test_voting
+from control_loop import exchange, following, frequency, frozen, image, limits, mode, reactive, voting
+from tests.control_loop import (
+    test_device_alarms,
+    test_frozen,
+    test_grid_orders,
+    test_grid_services,
+    test_modes,
+    test_voting,
+)
 from tests.control_loop.harness import decisions, situation
 from tests.control_loop.mutants import MUTANTS, Mutant, broken
 from tests.control_loop.storm import weather
@@ -34,6 +41,13 @@ def orders() -> None:
         test_grid_orders.test_reactive_power(rule, given, value, layer)
     test_grid_orders.test_the_answer_takes_the_time_it_may_and_ends_well_inside()
     test_grid_orders.test_reactive_power_goes_to_the_device_and_is_checked_there()
+
+
+def device_alarms() -> None:
+    for case in test_device_alarms.CASES:
+        test_device_alarms.test_an_alarm_word_is_told_bit_by_bit_and_obeyed(*case)
+    for temperature in test_device_alarms.TEMPERATURES:
+        test_device_alarms.test_cells_near_the_end_of_their_temperature_range_get_less_power(*temperature)
 
 
 def modes() -> None:
@@ -66,11 +80,12 @@ def votes() -> None:
 
 TESTS: dict[ModuleType, list[Callable[[], None]]] = {
     frequency: [orders],
+    limits: [device_alarms],
     reactive: [orders],
     mode: [modes],
     exchange: [modes, zero_flow],
     frozen: [standing_still],
-    image: [standing_still],
+    image: [standing_still, test_source_time.test_nothing_is_controlled_by_the_past_and_history_keeps_its_time],
     voting: [votes],
     following: [test_frozen.test_a_battery_that_takes_a_setpoint_and_does_nothing_raises_an_alarm],
 }

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from flexergy_pipelines.grid.base import Many, Model, Positive
+from flexergy_pipelines.grid.templates.alarm_words import load_alarm_word
 from flexergy_pipelines.grid.templates.point import WIDTH, RegisterType, TemplatePoint, WordOrder
 from flexergy_pipelines.grid.templates.sunspec import SunSpecMap, bind, reference_chain
 
@@ -76,6 +77,8 @@ class DeviceTemplate(Model):
         DLMS/COSEM registers by quantity (``1.0.16.7.0.255``); of several the first less the others counts.
     talq : dict
         TALQ attributes by quantity, each the sum over the gateway's devices that have it.
+    alarm_words : dict
+        Quantities whose bits are alarms, and what each kind of word means (see `alarm_words`).
     available_from_active : bool
         The device does not say what it could give: while its limit does not bind, that is what it gives.
     """
@@ -90,6 +93,7 @@ class DeviceTemplate(Model):
     setpoint_ttl_address: int | None = Field(default=None, ge=0, le=65535)
     sunspec: SunSpecMap | None = None
     available_from_active: bool = False
+    alarm_words: dict[str, str] = Field(default_factory=dict)
     obis: dict[str, Many[Obis]] = Field(default_factory=dict)
     talq: dict[str, TalqAttribute] = Field(default_factory=dict)
 
@@ -109,6 +113,10 @@ class DeviceTemplate(Model):
                     raise ValueError(
                         f"{point.quantity}: register {register} is outside asset_stride {self.asset_stride}"
                     )
+        for quantity, word in self.alarm_words.items():
+            if quantity not in seen:
+                raise ValueError(f"alarm_words: {quantity} is no point of the template")
+            load_alarm_word(word)
         return self
 
     @property
