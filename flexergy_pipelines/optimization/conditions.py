@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from flexergy_pipelines.optimization.blocks.reserve import margin_from_quantiles
+from flexergy_pipelines.optimization.blocks.tariff import peak_already_billed
 from flexergy_pipelines.optimization.problem import Horizon, Problem
 from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.settings import RENEWABLES_PRICE_EUR_PER_KWH, PlanningSettings, ServiceOffer
@@ -89,11 +90,23 @@ def _prices_by_priority(problem: Problem, settings: PlanningSettings) -> dict[st
     return prices
 
 
-def apply_modes(problem: Problem, modes: Sequence[ModeInForce]) -> Problem:
+def paid_peak_kw(problem: Problem) -> FloatArray:
+    """Import that a demand charge bills already, in each step (kW): up to it more power costs nothing more."""
+    charges = () if problem.grid is None else problem.grid.demand_charges
+    return peak_already_billed(charges, problem.horizon.steps)
+
+
+def apply_modes(problem: Problem, modes: Sequence[ModeInForce], paid_kw: FloatArray | float = 0.0) -> Problem:
     """The problem with what the scheduled modes ask for, step by step.
 
     Limits of a mode bind in its steps; a goal (self-consumption, zero flow) holds for the whole plan when its mode
-    covers more than half of it, and zero flow also narrows the exchange in its own steps.
+    covers more than half of it, and zero flow also narrows the exchange in its own steps. Peak shaving holds the
+    import at its own limit or at what is paid for already, whichever is higher, as the control loop does.
+
+    Parameters
+    ----------
+    paid_kw : ndarray or float
+        See :func:`paid_peak_kw`.
     """
     steps = problem.horizon.steps
     inside = {id(mode): _inside(problem.horizon, mode.since, mode.until) for mode in modes}
@@ -112,7 +125,7 @@ def apply_modes(problem: Problem, modes: Sequence[ModeInForce]) -> Problem:
         most = {"import": problem.grid.import_limit_kw, "export": problem.grid.export_limit_kw}
         limits = {name: None if value is None else expand(value, steps).copy() for name, value in most.items()}
         for mode in modes:
-            for direction, limit in _limits_of(mode).items():
+            for direction, limit in _limits_of(mode, paid_kw).items():
                 before = limits[direction]
                 before = np.full(steps, 1e9) if before is None else before
                 limits[direction] = np.where(inside[id(mode)], np.minimum(before, limit), before)
@@ -128,11 +141,11 @@ def apply_modes(problem: Problem, modes: Sequence[ModeInForce]) -> Problem:
     return problem.model_copy(update=changed)
 
 
-def _limits_of(mode: ModeInForce) -> dict[str, float]:
+def _limits_of(mode: ModeInForce, paid_kw: FloatArray | float) -> dict[str, FloatArray | float]:
     if mode.mode in {"zero_flow", "islanded"}:
         return {"import": 0.0, "export": 0.0}
     if mode.mode == "peak_shaving":
-        return {"import": mode.parameters["import_kw"]}
+        return {"import": np.maximum(mode.parameters["import_kw"], paid_kw)}
     if mode.mode == "export_cap":
         return {"export": mode.parameters["export_kw"]}
     return {}

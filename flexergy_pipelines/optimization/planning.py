@@ -20,6 +20,7 @@ from flexergy_pipelines.optimization.conditions import (
     apply_modes,
     apply_outages,
     apply_settings,
+    paid_peak_kw,
     services_of,
     with_reserve,
 )
@@ -173,9 +174,10 @@ def prepare(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> Pre
     inputs = read_inputs(db, site, horizon, now)
     settings = read_settings(db, site.id)
     problem = build_problem(site, horizon, inputs.power_kw, inputs.spot_eur_per_kwh, inputs.state)
+    paid_kw = paid_peak_kw(problem)
     problem = apply_settings(problem, settings)
     modes = modes_between(db, site.id, start, end)
-    problem = apply_modes(problem, modes)
+    problem = apply_modes(problem, modes, paid_kw)
     outages = outages_between(db, site.id, start, end)
     problem = apply_outages(problem, outages)
     news = MarketNews(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from flexergy_pipelines.operation.month_peak import peak_so_far
+from flexergy_pipelines.operation.month_peak import billing_start, peak_so_far
 from flexergy_pipelines.optimization.problem import Horizon
 from flexergy_pipelines.optimization.site_problem import LoadHistory, SiteState
 
@@ -39,7 +39,9 @@ def read_state(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> 
         reported = live.get((ess.id, "soc"))
         soc[ess.id], tags[f"{ess.id}.soc"] = _soc(db, (site.id, ess.id), horizon, now, reported=reported)
     names = [asset.id for asset in site.assets()]
-    peak = peak_so_far(db, site, now)
+    # In a plan that begins in the next billing period nothing is paid for yet.
+    same_bill = billing_start(site, horizon.start) == billing_start(site, now)
+    peak = peak_so_far(db, site, now) if same_bill else 0.0
     running = frozenset(g.id for g in site.gensets() if live.get((g.id, "running"), 0.0) > 0.5)
     # Where the plan begins later, what stands now is taken to last until then.
     ahead = max(int((horizon.start.astimezone(UTC) - now).total_seconds() // 60), 0)

@@ -63,7 +63,8 @@ class Objective(Spec):
     goal : {"cost", "self_consumption", "zero_flow", "peak_shaving", "profile"}
         ``cost``: least money. ``self_consumption``: first the least renewable energy lost to export and curtailment,
         then, among those plans, the least money. ``zero_flow``: first the least energy exchanged with the grid, then
-        the least money. ``peak_shaving``: first the lowest highest import. ``profile``: first the least energy beside
+        the least money. ``peak_shaving``: first the lowest highest import
+        beyond what a demand charge bills already. ``profile``: first the least energy beside
         the declared profile of the grid connection. Keeping the limits always comes first.
     wear_weight : float
         How much of the battery's replacement cost a cycle is charged: 0 ignores wear, 1 charges it in full.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flexergy_pipelines.operation.month_peak import billing_start
 from flexergy_pipelines.optimization.network_of_site import network_of_site
 from flexergy_pipelines.optimization.problem import Horizon, Objective, Problem
 from flexergy_pipelines.optimization.series import FloatArray
@@ -114,9 +115,9 @@ def build_problem(
             goal="self_consumption" if operation.mode == "self_consumption" else "cost",
             wear_weight=operation.wear_weight,
         ),
-        grid=_grid_connection(site, spot_eur_per_kwh, state),
+        grid=_grid_connection(site, horizon, spot_eur_per_kwh, state),
         network=network_of_site(site),
-        batteries=_batteries(site, state),
+        batteries=_batteries(site, horizon, state),
         renewables=tuple(
             Renewable(
                 id=source.id,
@@ -175,31 +176,49 @@ def _present(power_kw: FloatArray, asset_id: str, state: SiteState) -> FloatArra
     return np.zeros_like(power_kw) if asset_id in state.unavailable else np.maximum(power_kw, 0.0)
 
 
-def _grid_connection(site: Site, spot_eur_per_kwh: FloatArray, state: SiteState) -> GridConnection:
+def _demand_charges(site: Site, horizon: Horizon, state: SiteState) -> tuple[DemandCharge, ...]:
+    """The month's demand charge, and that of the next month where the plan reaches into it."""
+    price = site.tariff.demand_charge_eur_per_kw_month
+    if price <= 0:
+        return ()
+    first = billing_start(site, horizon.start)
+    later = np.array([billing_start(site, at) > first for at in horizon.times()], dtype=np.float64)
+    charges = (
+        DemandCharge(
+            id="month-peak",
+            price_eur_per_kw=price,
+            applies=1.0 - later,
+            peak_so_far_kw=max(state.peak_so_far_kw, 0.0),
+        ),
+    )
+    return (
+        (*charges, DemandCharge(id="next-month-peak", price_eur_per_kw=price, applies=later))
+        if later.any()
+        else charges
+    )
+
+
+def _grid_connection(site: Site, horizon: Horizon, spot_eur_per_kwh: FloatArray, state: SiteState) -> GridConnection:
     connection, tariff = site.grid_connection, site.tariff
-    charges: tuple[DemandCharge, ...] = ()
-    if tariff.demand_charge_eur_per_kw_month > 0:
-        charges = (
-            DemandCharge(
-                id="month-peak",
-                price_eur_per_kw=tariff.demand_charge_eur_per_kw_month,
-                peak_so_far_kw=max(state.peak_so_far_kw, 0.0),
-            ),
-        )
     return GridConnection(
         id=connection.id,
         import_price_eur_per_kwh=np.array([tariff.import_price(price) for price in spot_eur_per_kwh.tolist()]),
         export_price_eur_per_kwh=np.array([tariff.export_price(price) for price in spot_eur_per_kwh.tolist()]),
         import_limit_kw=connection.import_limit_kw,
         export_limit_kw=connection.export_limit_kw,
-        demand_charges=charges,
+        demand_charges=_demand_charges(site, horizon, state),
         emission_kg_per_kwh=site.emissions.grid_kg_per_kwh,
     )
 
 
-def _batteries(site: Site, state: SiteState) -> tuple[Battery, ...]:
+def _batteries(site: Site, horizon: Horizon, state: SiteState) -> tuple[Battery, ...]:
+    """The batteries; each is to end with what it would hold at rest, so that a plan never costs more than resting."""
     batteries = []
+    days = horizon.steps * horizon.hours / 24
     for ess in site.ess():
+        soc_start = min(max(state.soc[ess.id], 0.0), 1.0)
+        self_discharge = min(ess.self_discharge_per_day, 0.999)
+        at_rest = soc_start * (1 - self_discharge) ** days
         usable = ess.id not in state.unavailable
         charge = min(ess.max_charge_kw, state.max_charge_kw.get(ess.id, ess.max_charge_kw))
         discharge = min(ess.max_discharge_kw, state.max_discharge_kw.get(ess.id, ess.max_discharge_kw))
@@ -213,9 +232,10 @@ def _batteries(site: Site, state: SiteState) -> tuple[Battery, ...]:
                 soc_max=ess.soc_max,
                 charge_efficiency=ess.charge_efficiency,
                 discharge_efficiency=ess.discharge_efficiency,
-                self_discharge_per_day=min(ess.self_discharge_per_day, 0.999),
-                soc_start=min(max(state.soc[ess.id], 0.0), 1.0),
+                self_discharge_per_day=self_discharge,
+                soc_start=soc_start,
                 terminal="at_least",
+                terminal_soc=min(max(at_rest, ess.soc_min), ess.soc_max),
                 wear_cost_eur_per_kwh=ess.wear_cost_eur_per_kwh,
                 depth_wear=DepthWear(
                     replacement_cost_eur_per_kwh=ess.replacement_cost_eur_per_kwh,

@@ -13,6 +13,7 @@ from flexergy_pipelines.operation.modes import schedule_mode
 from flexergy_pipelines.operation.outages import plan_outage
 from flexergy_pipelines.optimization import ProblemError, SolveError, planning
 from flexergy_pipelines.optimization.planning import PlanningError, plan_site, prepare
+from flexergy_pipelines.optimization.planning_state import read_state
 from flexergy_pipelines.optimization.problem import Horizon
 from flexergy_pipelines.optimization.settings import (
     Function,
@@ -25,12 +26,13 @@ from flexergy_pipelines.optimization.settings import (
 from flexergy_pipelines.store import TenantStore
 from flexergy_pipelines.store.alarms import list_alarms
 from flexergy_pipelines.store.ancillary import Transaction, write_ancillary_prices, write_transactions
+from flexergy_pipelines.store.clean import write_clean
 from flexergy_pipelines.store.commands import pending_replans
 from flexergy_pipelines.store.forecasts import ForecastRun, write_forecast
 from flexergy_pipelines.store.plans import list_plans, read_active_plan
 from flexergy_pipelines.store.readings import write_readings
 from flexergy_pipelines.store.setpoints import write_setpoints
-from flexergy_pipelines.store.sites import save_site
+from flexergy_pipelines.store.sites import load_site, save_site
 from tests.optimization.test_planning import NOW, give_inputs, sample
 
 START = datetime(2026, 6, 10, 9, 0, tzinfo=UTC)
@@ -80,6 +82,27 @@ def test_scheduled_modes_and_interventions_bind_in_their_hours(db: TenantStore, 
     schedule_mode(db, site.id, "self_consumption", starts_at=at(6), reason="r.r", user="o")
     schedule_mode(db, site.id, "self_consumption", starts_at=at(1.5), ends_at=at(4), reason="r.r", user="o")
     assert prepare(db, site, HORIZON, NOW).problem.objective.goal == "self_consumption"
+
+
+@pytest.mark.requirement("energy.14.5")
+def test_peak_shaving_plans_up_to_the_peak_that_is_paid_for_already(db: TenantStore, site: Site) -> None:
+    tariff = site.tariff.model_copy(update={"demand_charge_eur_per_kw_month": 4.0, "billing_day": 1})
+    save_site(db, site.model_copy(update={"tariff": tariff}))
+    rows = [("pcc", "active_power_kw", NOW - timedelta(days=ago), kw, None) for ago, kw in ((2, 140.0), (20, 300.0))]
+    write_clean(db, site.id, pl.DataFrame(rows, schema=["asset_id", "quantity", "time", "value", "flag"], orient="row"))
+    until = {"ends_at": at(3), "reason": "r.r", "user": "o"}
+    schedule_mode(db, site.id, "peak_shaving", starts_at=at(1), parameters={"import_kw": 90.0}, **until)
+    made = load_site(db, site.id)
+    for settings in (PlanningSettings(), PlanningSettings(functions=(Function(name="peak_shaving", enabled=False),))):
+        save_settings(db, site.id, settings, user="olga")
+        problem = prepare(db, made, HORIZON, NOW).problem
+        assert problem.grid is not None
+        assert problem.grid.import_limit_kw is not None
+        assert problem.grid.import_limit_kw.tolist() == [400.0, 140.0, 140.0] + [400.0] * 5
+    # A plan of the next billing period starts from nothing.
+    july = Horizon(start=datetime(2026, 7, 1, 3, 0, tzinfo=UTC), step_minutes=60, steps=8)
+    state, _ = read_state(db, made, july, NOW)
+    assert state.peak_so_far_kw == 0.0
 
 
 @pytest.mark.requirement("energy.13.1", "energy.16.1", "energy.04.1")

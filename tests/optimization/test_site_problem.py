@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 
 from flexergy_pipelines.grid import Site, load_site_file, parse_site, site_to_dict
 from flexergy_pipelines.grid.samples import examples_dir
-from flexergy_pipelines.optimization import Problem, solve
+from flexergy_pipelines.optimization import Horizon, Problem, solve
+from flexergy_pipelines.optimization.conditions import paid_peak_kw
 from flexergy_pipelines.optimization.site_problem import SiteState, build_problem
 from tests.optimization.support import assert_physical, hours
 
@@ -76,3 +79,45 @@ def test_reported_limits_and_health_hold_over_the_nameplate():
     assert problem.gensets[0].running_at_start
     # It starts above its window and returns into it instead of failing.
     assert solve(problem).column("ess-1", "soc")[-1] <= 0.95 + 1e-6
+
+
+@pytest.mark.requirement("uc.3", "energy.04.1")
+@pytest.mark.parametrize("steps", [1, 5, 48])
+@pytest.mark.parametrize("soc", [0.2, 0.55, 0.9])
+def test_a_plan_costs_no_more_than_a_battery_at_rest(steps: int, soc: float):
+    tree = site_to_dict(microgrid())
+    for controller in tree["controllers"]:
+        for ess in controller.get("ess", ()):
+            ess["self_discharge_per_day"] = 0.05
+    site = parse_site(tree)
+    names = [a.id for a in (*site.sources(), *site.controllable_loads(), *site.ev_blocks())]
+    power = {name: np.zeros(steps) for name in names} | {load.id: np.full(steps, 60.0) for load in site.loads}
+    # A flat price: storage can earn nothing, and refilling what it loses by itself would cost.
+    problem = build_problem(site, hours(steps, 30), power, np.full(steps, 0.08), SiteState(soc={"ess-1": soc}))
+    plan = solve(problem)
+    assert plan.objective_eur <= solve(problem.without_storage()).objective_eur + 1e-6
+    assert not plan.violations
+    assert plan.column("ess-1", "soc")[-1] >= site.ess()[0].soc_min - 1e-9
+
+
+@pytest.mark.requirement("energy.14.5")
+def test_the_peak_of_each_billing_period_counts_for_itself():
+    tree = site_to_dict(microgrid())
+    tree["tariff"] |= {"demand_charge_eur_per_kw_month": 5.0, "billing_day": 1}
+    site = parse_site(tree)
+    power = {a.id: np.full(48, 10.0) for a in (*site.sources(), *site.loads, *site.controllable_loads())}
+    power |= {block.id: np.zeros(48) for block in site.ev_blocks()}
+    state = SiteState(soc={"ess-1": 0.5}, peak_so_far_kw=120.0)
+    first = datetime(2026, 6, 30, 22, 0, tzinfo=site.zone)
+    horizon = Horizon(start=first, step_minutes=30, steps=48)
+    problem = build_problem(site, horizon, power, np.full(48, 0.1), state)
+    assert problem.grid is not None
+    this, following = problem.grid.demand_charges
+    assert (this.peak_so_far_kw, following.peak_so_far_kw) == (120.0, 0.0)
+    assert this.applies.tolist() == [1.0] * 4 + [0.0] * 44  # until local midnight
+    assert (this.applies + following.applies).tolist() == [1.0] * 48
+    assert paid_peak_kw(problem).tolist() == [120.0] * 4 + [0.0] * 44
+    alone = build_problem(site, horizon.model_copy(update={"steps": 4}), {k: v[:4] for k, v in power.items()},
+                          np.full(4, 0.1), state)  # fmt: skip
+    assert alone.grid is not None
+    assert [charge.id for charge in alone.grid.demand_charges] == ["month-peak"]

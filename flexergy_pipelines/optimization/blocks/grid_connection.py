@@ -9,7 +9,7 @@ import numpy as np
 
 from flexergy_pipelines.optimization.blocks.profile import add_profile
 from flexergy_pipelines.optimization.blocks.ramp import add_ramp
-from flexergy_pipelines.optimization.blocks.tariff import add_demand_charge, add_tiers
+from flexergy_pipelines.optimization.blocks.tariff import add_demand_charge, add_tiers, peak_already_billed
 from flexergy_pipelines.optimization.board import Board, Variable
 from flexergy_pipelines.optimization.problem import Goal
 from flexergy_pipelines.optimization.series import FloatArray, expand
@@ -98,10 +98,11 @@ def add_grid_connection(
 
 
 def _lower_peak(board: Board, grid: GridConnection, imports: list[Variable]) -> None:
-    """Make the highest import (kW) the plan's dominating goal."""
+    """Make the highest import (kW), as far as no demand charge bills it already, the plan's dominating goal."""
     peak = board.variable(grid.id, "import_peak_kw", f"highest import at {grid.id}", size=1)
+    billed = peak_already_billed(grid.demand_charges, board.steps)
     terms = [(1.0, np.repeat(peak.columns, board.steps)), *((-1.0, flow.columns) for flow in imports)]
-    board.constrain(grid.id, "import_peak", f"the peak of {grid.id} covers every import", terms, lower=0.0)
+    board.constrain(grid.id, "import_peak", f"the peak of {grid.id} covers every import", terms, lower=-billed)
     board.goal.append((peak.columns, np.ones(1)))
 
 

@@ -8,8 +8,18 @@ import numpy as np
 
 from flexergy_pipelines.optimization.blocks.pieces import add_pieces, rising
 from flexergy_pipelines.optimization.board import Board, IndexArray
-from flexergy_pipelines.optimization.series import expand
+from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs import DemandCharge, TieredTariff
+
+
+def peak_already_billed(charges: Sequence[DemandCharge], steps: int) -> FloatArray:
+    """Import that some charge bills already, in each step (kW); what every charge of the step bills counts."""
+    billed = np.full(steps, np.inf)
+    for charge in charges:
+        if charge.direction == "import" and charge.price_eur_per_kw > 0:
+            counts = expand(charge.applies, steps) > 0.5
+            billed[counts] = np.minimum(billed[counts], charge.peak_so_far_kw)
+    return np.where(np.isfinite(billed), billed, 0.0)
 
 
 def add_demand_charge(board: Board, charge: DemandCharge, flows: Sequence[IndexArray], *, vat: float) -> None:
