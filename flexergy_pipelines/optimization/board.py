@@ -6,7 +6,7 @@ compiled matrix. :mod:`formulation` turns a board into a Pyomo model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -132,6 +132,11 @@ class Output:
     compute: Callable[[FloatArray], FloatArray]
 
 
+Suggestion = Callable[[FloatArray, FloatArray], Iterable[tuple[IndexArray, FloatArray]]]
+"""From whole-number decisions that are taken (all columns) and the price of raising each, others that keep the block's
+own rules: the columns that change and their values."""
+
+
 @dataclass(slots=True)
 class Board:
     """Collects what the blocks contribute.
@@ -157,6 +162,7 @@ class Board:
     outputs: list[Output] = field(default_factory=list)
     goal: list[tuple[IndexArray, FloatArray]] = field(default_factory=list)
     preferences: list[tuple[IndexArray, FloatArray]] = field(default_factory=list)
+    suggestions: list[Suggestion] = field(default_factory=list)
     largest_price_eur_per_kwh: float = 0.0
     column_count: int = 0
     constant_costs: dict[str, float] = field(default_factory=dict)
@@ -283,6 +289,10 @@ class Board:
     def prefer(self, columns: IndexArray, weight: Numbers) -> None:
         """Among plans of the same cost, prefer those in which the weighted sum of these columns is small."""
         self.preferences.append((columns, self.full(weight, columns.size)))
+
+    def suggest(self, moves: Suggestion) -> None:
+        """Declare how decisions of a block may be changed, one move at a time."""
+        self.suggestions.append(moves)
 
     def dominant(self, eur_per_kwh: float) -> float:
         """Price of a soft limit (EUR/kWh): `eur_per_kwh`, or more where the problem's own prices are higher."""

@@ -59,6 +59,7 @@ class Solver:
 
     def __init__(self, board: Board, compiled: Compiled, *, deadline: float, mip_gap: float) -> None:
         self.deadline = deadline
+        self.mip_gap = mip_gap
         # A search that uses all its time would leave none for the linear run that gives exact values and prices.
         self._kept_back_s = min(1.0, 0.1 * max(deadline - time.monotonic(), 0.0))
         self._integers = board.integers()
@@ -67,6 +68,7 @@ class Solver:
         self.run_s = 0.0
         self.runs = 0
         self.is_mip = False
+        self._begun = False
         self.integers_required = False
         self.separated: list[np.ndarray] = []
         self.relaxed: FloatArray | None = None
@@ -85,7 +87,7 @@ class Solver:
     def _pass(self, board: Board, compiled: Compiled) -> None:
         model = highspy.HighsLp()
         model.num_col_, model.num_row_ = board.column_count, compiled.row_lower.size
-        lower, upper = board.bounds()
+        lower, upper = self._own_bounds = board.bounds()
         model.col_cost_ = np.zeros(board.column_count)
         model.col_lower_, model.col_upper_ = lower, upper
         model.row_lower_, model.row_upper_ = compiled.row_lower, compiled.row_upper
@@ -169,10 +171,10 @@ class Solver:
         first_bound = -np.inf
         if self.is_mip:
             # Searches in sub-problems find plans where nothing else does, but take most of the time where the tree
-            # alone would have been enough: without them first.
+            # alone would have been enough: without them first, and at all where a good plan is known already.
             self._search_sub_problems(False)
-            self._run_for(SHARE_WITHOUT_SUB_PROBLEMS * left)
-            if self._highs.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
+            self._run_for(left if self._begun else SHARE_WITHOUT_SUB_PROBLEMS * left)
+            if not self._begun and self._highs.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
                 first_bound = self._highs.getInfo().mip_dual_bound
                 self._search_sub_problems(True)
                 self._keep_incumbent()
@@ -217,6 +219,34 @@ class Solver:
         """Start the next run from the best plan found so far, where there is one."""
         if self._highs.getInfo().primal_solution_status == _FEASIBLE:
             self._highs.setSolution(self._highs.getSolution())
+
+    def dispatch(self, columns: IndexArray, values: FloatArray, *, deadline: float) -> Answer | None:
+        """The best of the linear problem with these columns held at their whole values; None where there is none.
+
+        The columns stay held until :meth:`release`.
+        """
+        whole = np.round(values[columns])
+        self._highs.changeColsBounds(columns.size, columns.astype(np.int32), whole, whole)
+        self._run_for(max(deadline - time.monotonic(), LAST_CHANCE_S))
+        if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            return None
+        found = np.array(self._highs.getSolution().col_value)
+        found[columns] = whole
+        objective = self._highs.getInfo().objective_function_value / self._scale - self._constant
+        return Answer(found, objective, -np.inf, optimal=False)
+
+    def release(self, columns: IndexArray) -> None:
+        """Let columns that were held move between their own bounds again."""
+        lower, upper = self._own_bounds
+        self._highs.changeColsBounds(columns.size, columns.astype(np.int32), lower[columns], upper[columns])
+
+    def begin_at(self, values: FloatArray) -> None:
+        """Let the next search begin with a plan that is known."""
+        known = highspy.HighsSolution()
+        known.col_value = values.tolist()
+        known.value_valid = True
+        self._highs.setSolution(known)
+        self._begun = True
 
     def hold_at_zero(self, columns: IndexArray) -> None:
         """Let these columns, which are zero in the last solution, not rise again."""

@@ -11,6 +11,7 @@ from flexergy_pipelines.optimization.board import Board
 from flexergy_pipelines.optimization.errors import SolveError
 from flexergy_pipelines.optimization.formulation import Compiled, compile_board, load_libraries
 from flexergy_pipelines.optimization.highs import Answer, Solver
+from flexergy_pipelines.optimization.improvement import improved
 from flexergy_pipelines.optimization.last_resort import last_resort
 from flexergy_pipelines.optimization.plan import Plan, read_costs, read_schedule, read_violations
 from flexergy_pipelines.optimization.problem import Problem
@@ -162,6 +163,7 @@ def solve_exactly(solver: Solver, board: Board) -> Answer:
     solver.separated = separated
     answer = solver.run()
     solver.relaxed = answer.values
+    known: Answer | None = None
     for attempt in range(ROUNDS):
         fractional = not solver.integers_required and solver.fractional(answer.values)
         clashes = [_clashes(board, index, answer.values) & ~separated[index] for index in range(len(board.pairs))]
@@ -170,7 +172,13 @@ def solve_exactly(solver: Solver, board: Board) -> Answer:
         # After some rounds the complete formulation ends the search.
         everything = attempt >= ROUNDS - 2
         if fractional:
+            if not solver.is_mip and board.suggestions:
+                known = improved(solver, board, answer, mip_gap=solver.mip_gap)
             solver.require_integers()
+            if known is not None and known.optimal:
+                solver.proven = known.bound
+                answer = known
+                continue
         for index, pair in enumerate(board.pairs):
             possible = (pair.first_max > 0) & (pair.second_max > 0) & ~separated[index]
             # Pieces that fill in the wrong order once do so wherever they are used.
@@ -181,10 +189,14 @@ def solve_exactly(solver: Solver, board: Board) -> Answer:
                     pair.first.columns[steps], pair.second.columns[steps], pair.first_max[steps], pair.second_max[steps]
                 )
                 separated[index][steps] = True
+        if known is not None:
+            solver.begin_at(solver.extended(known.values))
         try:
             answer = solver.run()
         except SolveError:
-            if fractional:
+            if known is not None:
+                answer = known
+            elif fractional:
                 raise
             # Out of time: the last answer, made to obey its rules.
             return _repaired(solver, board, answer)

@@ -114,6 +114,7 @@ def out_of_time(monkeypatch: pytest.MonkeyPatch, problem: Problem) -> Plan:
         return run(solver)
 
     monkeypatch.setattr(Solver, "run", without_search)
+    monkeypatch.setattr(Solver, "dispatch", lambda *_, **__: None)
     return solve(problem)
 
 

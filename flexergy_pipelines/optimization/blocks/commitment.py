@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
+import numpy.typing as npt
 
 from flexergy_pipelines.optimization.board import Board, IndexArray, Variable
 from flexergy_pipelines.optimization.series import FloatArray
 
 ROUND_UP_FROM = 0.05
+EDGE_MOVES = (-4, -2, -1, 1, 2, 4)
+NEW_RUNS = 4
 
 
 def add_starts(board: Board, on: Variable, *, on_before: bool) -> tuple[Variable, Variable]:
@@ -65,6 +71,60 @@ def settled(wanted: FloatArray, *, on_before: bool, up_steps: int, down_steps: i
         since += 1
         kept[step] = float(state)
     return kept
+
+
+def other_states(
+    current: FloatArray, price: FloatArray, *, on_before: bool, up_steps: int, down_steps: int
+) -> Iterator[FloatArray]:
+    """States that differ from `current` in one run: longer, shorter, moved, dropped, or one more; rests are kept.
+
+    Parameters
+    ----------
+    current : ndarray
+        State of each step, 0 or 1.
+    price : ndarray
+        What a step more costs, in the money of the objective; below zero where running would pay.
+    """
+    on = current > 0.5
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]]).astype(np.int8)))
+    runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+    made: list[FloatArray] = []
+    for first, after in runs:
+        bare = current.copy()
+        bare[first:after] = 0.0
+        made.append(bare)
+        for begins, ends in {
+            *((first + by, after) for by in EDGE_MOVES),
+            *((first, after + by) for by in EDGE_MOVES),
+            *((first + by, after + by) for by in EDGE_MOVES),
+        }:
+            if ends > begins:
+                other = bare.copy()
+                other[max(begins, 0) : max(ends, 0)] = 1.0
+                made.append(other)
+    for (_, ends), (begins, _) in pairwise(runs):
+        joined = current.copy()
+        joined[ends:begins] = 1.0
+        made.append(joined)
+    length = max(up_steps, 1)
+    for size in {length, 2 * length, 4 * length}:
+        total = np.convolve(np.where(on, 0.0, price), np.ones(size), mode="valid")
+        for begins in np.argsort(total, kind="stable")[:NEW_RUNS].tolist():
+            if total[begins] < 0:
+                other = current.copy()
+                other[begins : begins + size] = 1.0
+                made.append(other)
+    for other in made:
+        if _long_enough(other > 0.5, on_before=on_before, up_steps=up_steps, down_steps=down_steps):
+            yield other
+
+
+def _long_enough(on: npt.NDArray[np.bool_], *, on_before: bool, up_steps: int, down_steps: int) -> bool:
+    """Whether every run and rest that begins and ends inside lasts as long as it must."""
+    changes = np.flatnonzero(np.diff(np.concatenate([[on_before], on])))
+    lengths = np.diff(changes)
+    least = np.where(on[changes[:-1]], up_steps, down_steps)
+    return bool((lengths >= least).all())
 
 
 def within(event: Variable, steps: int) -> list[tuple[float, IndexArray]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from flexergy_pipelines.optimization.blocks.pieces import Terms
-from flexergy_pipelines.optimization.board import Board, Variable
+from flexergy_pipelines.optimization.board import Board, IndexArray, Variable
 from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs_ev import EvGroup, EvSession
 
@@ -56,8 +56,9 @@ def add_ev_session(board: Board, session: EvSession) -> EvVariables | None:
             upper=plugged,
             integer=True,
             safe=_at_once(session, plugged, largest, board.hours),
-            rounded=lambda x: (x[charge.columns] >= session.smallest_kw - 1e-6).astype(np.float64),
+            rounded=lambda x: _charged(session, plugged, x[charge.columns], board.hours),
         )
+        _suggest_steps(board, on, plugged)
         meaning = f"{name} charges at no less than its smallest power, or not at all"
         least: Terms = [(1.0, charge.columns), (-session.smallest_kw, on.columns)]
         board.constrain(name, "min_power", meaning, least, lower=0.0)
@@ -86,6 +87,38 @@ def _at_once(session: EvSession, plugged: FloatArray, largest_kw: FloatArray | f
     chosen = np.zeros(plugged.size)
     chosen[np.flatnonzero(plugged)[:steps]] = 1.0
     return chosen
+
+
+def _charged(session: EvSession, plugged: FloatArray, wanted_kw: FloatArray, hours: float) -> FloatArray:
+    """The steps in which a vehicle charges that is to get the energy of `wanted_kw` at no less than its smallest power.
+
+    Those with the most power come first; as many as can hold the energy, and no more than the smallest power allows.
+    """
+    energy, gained = float(wanted_kw.sum()), session.efficiency * hours
+    room = max(1.0 - session.soc_start, 0.0) * session.capacity_kwh / gained
+    least = int(np.ceil(round(energy / session.largest_kw, 6))) if session.largest_kw > 0 else 0
+    most = int(room / session.smallest_kw + 1e-9)
+    count = int((wanted_kw >= session.smallest_kw / 2).sum())
+    count = min(max(count, least), most, int(plugged.sum()))
+    chosen = np.zeros(plugged.size)
+    chosen[np.argsort(-(wanted_kw + plugged), kind="stable")[:count]] = 1.0
+    return chosen * plugged
+
+
+def _suggest_steps(board: Board, on: Variable, plugged: FloatArray) -> None:
+    """A vehicle may charge in one step more, one fewer, or one for another."""
+
+    def moves(x: FloatArray, price: FloatArray) -> Iterator[tuple[IndexArray, FloatArray]]:
+        charging = x[on.columns] > 0.5
+        ends, begins = np.flatnonzero(charging), np.flatnonzero(~charging & (plugged > 0.5))
+        dearest = ends[np.argsort(-price[on.columns[ends]], kind="stable")][:1]
+        cheapest = begins[np.argsort(price[on.columns[begins]], kind="stable")][:1]
+        for stopped, started in ((dearest, cheapest), (dearest, cheapest[:0]), (dearest[:0], cheapest)):
+            changed = np.concatenate([stopped, started])
+            if changed.size:
+                yield on.columns[changed], np.repeat([0.0, 1.0], [stopped.size, started.size])
+
+    board.suggest(moves)
 
 
 def _add_sum(board: Board, session: EvSession, charge: Variable) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from flexergy_pipelines.optimization.blocks.commitment import add_min_down, add_min_up, add_starts, settled, steps_of
+from flexergy_pipelines.optimization.blocks.commitment import (
+    add_min_down,
+    add_min_up,
+    add_starts,
+    other_states,
+    settled,
+    steps_of,
+)
 from flexergy_pipelines.optimization.blocks.pieces import Terms, add_pieces, rising, slopes
-from flexergy_pipelines.optimization.board import Board, Variable
+from flexergy_pipelines.optimization.board import Board, IndexArray, Variable
 from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs import Genset
 
@@ -95,9 +103,20 @@ def _add_state(board: Board, genset: Genset, available: FloatArray, lower: Float
         wanted = np.clip(x[own], lower, upper)
         return settled(wanted, on_before=genset.running_at_start, up_steps=up, down_steps=down)
 
-    return board.variable(
+    on = board.variable(
         genset.id, "on", f"{genset.id} runs", lower=lower, upper=upper, integer=True, safe=stays, rounded=rounded
     )
+
+    def moves(x: FloatArray, price: FloatArray) -> Iterator[tuple[IndexArray, FloatArray]]:
+        others = other_states(
+            x[on.columns], price[on.columns], on_before=genset.running_at_start, up_steps=up, down_steps=down
+        )
+        for other in others:
+            if (other >= lower).all() and (other <= upper).all():
+                yield on.columns, other
+
+    board.suggest(moves)
+    return on
 
 
 def _needs_commitment(genset: Genset) -> bool:

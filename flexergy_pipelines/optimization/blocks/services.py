@@ -7,15 +7,17 @@ battery: the sums of their parts must fit beside what it does anyway.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from flexergy_pipelines.optimization.blocks.battery import BatteryVariables
 from flexergy_pipelines.optimization.board import Board, IndexArray, Numbers, Variable
-from flexergy_pipelines.optimization.series import expand
+from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs_market import Service
+
+BID_MOVES = (-4, -2, -1, 1, 2, 4)
 
 Terms = list[tuple[Numbers, IndexArray]]
 
@@ -190,7 +192,8 @@ def _add_bids(
     if service.max_bid_kw is not None:
         ceiling = np.minimum(ceiling, service.max_bid_kw)
     closed = np.array([(expand(service.closed, board.steps) > 0.5)[block_of == b].any() for b in range(blocks)])
-    bids = []
+    bids: list[Variable] = []
+    sizes: list[_Size] = []
     directions = (
         ("up", service.up, service.up_price_eur_per_kw_h, "up_less_charge", "up_more_discharge"),
         ("down", service.down, service.down_price_eur_per_kw_h, "down_more_charge", "down_less_discharge"),
@@ -218,9 +221,10 @@ def _add_bids(
             upper=0.0,
         )
         _add_revenue(board, service, direction, bid.columns[block_of], expand(price, board.steps))
-        _add_bid_size(board, service, direction, bid, np.where(closed, 0.0, ceiling))
+        sizes.append(_add_bid_size(board, service, direction, bid, np.where(closed, 0.0, ceiling)))
         board.output(name, f"{direction}_bid_kw", lambda x, bid=bid: x[bid.columns[block_of]])
         bids.append(bid)
+    _suggest_bids(board, service, sizes)
     if service.symmetric:
         board.constrain(
             name,
@@ -258,9 +262,63 @@ def _add_revenue(
         board.cost(f"service_{service.id}_energy", columns, share * settled)
 
 
-def _add_bid_size(board: Board, service: Service, direction: str, bid: Variable, ceiling: np.ndarray) -> None:
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """Whole-number decisions of the bids of one direction: how many steps, and whether anything at all."""
+
+    most_kw: np.ndarray
+    count: Variable | None
+    offered: Variable | None
+
+
+def _suggest_bids(board: Board, service: Service, sizes: list[_Size]) -> None:
+    """A block's bid may rise or fall by some steps, to nothing, or to its smallest."""
+    step, least = service.bid_step_kw, service.min_bid_kw
+    sides = [[size] for size in sizes]
+    if service.symmetric:
+        sides = [sizes]
+
+    def moves(x: FloatArray, _: FloatArray) -> Iterator[tuple[IndexArray, FloatArray]]:
+        for side in sides:
+            for block, most in enumerate(np.min([size.most_kw for size in side], axis=0).tolist()):
+                if most <= 0:
+                    continue
+                for bid_kw in _other_bids(x, side[0], block, step, least):
+                    if 0 <= bid_kw <= most + 1e-9:
+                        yield _bid_moved(side, block, bid_kw, step)
+
+    if any(size.count is not None or size.offered is not None for size in sizes):
+        board.suggest(moves)
+
+
+def _other_bids(x: FloatArray, size: _Size, block: int, step: float, least_kw: float) -> list[float]:
+    """Bids (kW) beside the one that is decided; without steps only whether there is one can be decided."""
+    if size.count is None:
+        offered = size.offered is not None and x[size.offered.columns[block]] > 0.5
+        return [0.0 if offered else least_kw]
+    now = float(np.round(x[size.count.columns[block]])) * step
+    smallest = float(np.ceil(least_kw / step - 1e-9)) * step
+    others = {now + by * step for by in BID_MOVES} | {0.0, max(smallest, step)}
+    return sorted(bid for bid in others if bid != now and (bid == 0 or bid >= least_kw - 1e-9))
+
+
+def _bid_moved(side: list[_Size], block: int, bid_kw: float, step: float) -> tuple[IndexArray, FloatArray]:
+    columns: list[int] = []
+    values: list[float] = []
+    for size in side:
+        if size.count is not None:
+            columns.append(int(size.count.columns[block]))
+            values.append(round(bid_kw / step))
+        if size.offered is not None:
+            columns.append(int(size.offered.columns[block]))
+            values.append(float(bid_kw > 0))
+    return np.array(columns, dtype=np.int64), np.array(values)
+
+
+def _add_bid_size(board: Board, service: Service, direction: str, bid: Variable, ceiling: np.ndarray) -> _Size:
     """Smallest bid and step of bids, as whole numbers."""
     name = service.id
+    count = offered = None
     if service.bid_step_kw > 0:
         count = board.variable(
             name,
@@ -290,6 +348,7 @@ def _add_bid_size(board: Board, service: Service, direction: str, bid: Variable,
             [(1.0, bid.columns), (-service.min_bid_kw, offered.columns)],
             lower=0.0,
         )
+    return _Size(ceiling, count, offered)
 
 
 def _whole_bid(service: Service, bid_kw: np.ndarray) -> np.ndarray:
