@@ -12,7 +12,7 @@ import numpy as np
 from flexergy_pipelines.forecasting.bounds import bounds_of
 from flexergy_pipelines.forecasting.calibration import adapted_width, calibrate, uncalibrated
 from flexergy_pipelines.forecasting.combine import ENSEMBLE, WINDOW_DAYS, Mix, mix_of
-from flexergy_pipelines.forecasting.members import fit_members, fit_one, new_members, spread, squared_loss
+from flexergy_pipelines.forecasting.members import ON_AND_OFF, fit_members, fit_one, new_members, spread, squared_loss
 from flexergy_pipelines.forecasting.models.linear import LinearByHour
 from flexergy_pipelines.forecasting.scores import coverage
 from flexergy_pipelines.forecasting.timegrid import DAY, Series, known_until
@@ -141,6 +141,9 @@ def rolling(
             result.forecasts[name][chosen] = bounds.clip(values, part.rows.valid, inputs.target)
             result.predict_s[name] = result.predict_s.get(name, 0.0) + time.perf_counter() - began
         median, offsets = spread(fitted, part, levels, naive_sigma(known.series))
+        if inputs.target.kind == "pv":
+            # at night there is nothing to be unsure of, and nothing to calibrate on
+            offsets[bounds.night(part.rows.valid, inputs.target)] = 0.0
         result.median[chosen], result.offsets[chosen] = median, offsets
         result.failures |= fitted.failures
         for name, seconds in fitted.fit_s.items():
@@ -172,6 +175,26 @@ def centre_of(value: Floats, median: Floats, kind: str) -> Floats:
     return np.where(np.isfinite(median), share * value + (1 - share) * median, value)
 
 
+def grounded(band: Floats, median: Floats, offsets: Floats, sigma: float, kind: str) -> Floats:
+    """Quantiles of consumers that are often off: nothing where the raw quantile is nothing, wherever the mean lies.
+
+    Parameters
+    ----------
+    band, offsets : ndarray, shape (n, levels)
+        Calibrated quantiles, and the raw ones as offsets from their `median`.
+    median : ndarray, shape (n,)
+    sigma : float
+        Typical error of the naive; a twentieth of it counts as nothing.
+    kind : str
+        Other kinds are left alone.
+    """
+    if kind not in ON_AND_OFF:
+        return band
+    raw = median[:, None] + offsets
+    off = np.abs(raw) <= 0.05 * sigma
+    return np.sort(np.where(off, np.minimum(band, np.maximum(raw, 0.0)), band), axis=1)
+
+
 def serve_rolling(inputs: Inputs, predictions: Predictions) -> Served:
     """What would have been served at each issue, from the errors known then.
 
@@ -188,8 +211,9 @@ def serve_rolling(inputs: Inputs, predictions: Predictions) -> Served:
     mix = mix_of(np.empty(0), {k: v[:0] for k, v in predictions.forecasts.items()}, squared=squared_loss(kind))
     incumbent: str | None = None
     band = (levels.index(0.1), levels.index(0.9)) if {0.1, 0.9} <= set(levels) else None
+    sigma = naive_sigma(inputs.known_at(int(rows.issue[0])).series) if n else 0.0
     width, judged = 1.0, np.zeros(n, dtype=bool)
-    days = rows.issue // DAY
+    days, days_valid = rows.issue // DAY, rows.valid // DAY
     for day in np.unique(days):
         now = np.flatnonzero(days == day)
         issue = int(rows.issue[now].min())
@@ -209,7 +233,7 @@ def serve_rolling(inputs: Inputs, predictions: Predictions) -> Served:
         ensemble[now] = mix.combine(here)
         centre[now] = centre_of(value[now], predictions.median[now], kind)
         calibration = (
-            calibrate(truth[past], centre[past], predictions.offsets[past], levels)
+            calibrate(truth[past], centre[past], predictions.offsets[past], levels, np.unique(days_valid[past]).size)
             if past.size
             else uncalibrated(levels)
         )
@@ -220,9 +244,10 @@ def serve_rolling(inputs: Inputs, predictions: Predictions) -> Served:
             if (high > low).sum() >= MIN_JUDGED:
                 width = adapted_width(width, 0.8, coverage(truth[fresh], low, high))
         band_now = calibration.widened(width).apply(centre[now], predictions.offsets[now])
+        band_now = grounded(band_now, predictions.median[now], predictions.offsets[now], sigma, kind)
         quantiles[now] = bounds.clip(band_now, rows.valid[now], inputs.target)
         champions.append(mix.champion)
     return Served(value, quantiles, ensemble, champions, mix, width)
 
 
-__all__ = ["ENSEMBLE", "Predictions", "Served", "centre_of", "naive_sigma", "rolling", "serve_rolling"]
+__all__ = ["ENSEMBLE", "Predictions", "Served", "centre_of", "grounded", "naive_sigma", "rolling", "serve_rolling"]

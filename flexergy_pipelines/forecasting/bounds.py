@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 # the sun's refraction and the half width of an interval let a little light in below the horizon
 NIGHT_ELEVATION_DEG = -4.0
+# of a PV plant's largest power; less cannot be told from the night
+NOTHING = 0.003
+FORTNIGHTS = 27
+SOLSTICE_DAY = 355
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Bounds:
         if target.kind == "pv":
             night = self.night(minutes, target)
             out[night] = np.where(np.isnan(out[night]), out[night], 0.0)
+            if np.isfinite(self.upper):
+                out[out < NOTHING * self.upper] = 0.0
         return out
 
     def night(self, minutes: Minutes, target: Target) -> np.ndarray:
@@ -84,10 +90,14 @@ def bounds_of(inputs: Inputs) -> Bounds:
 
 
 def _dark_hours(inputs: Inputs) -> np.ndarray:
-    """Hours without any production within a month around; never seen at all counts as light."""
+    """Hours without any production within a month around; never seen at all counts as light.
+
+    A season that was never seen has the nights of the one as far on the other side of the solstice, less an hour at
+    either end: the equation of time and daylight saving are not the same.
+    """
     values, minutes = inputs.series.values, inputs.series.minutes
     hour, fortnight = _slots(minutes, inputs.target)
-    light, seen = np.zeros((24, 27), dtype=bool), np.zeros((24, 27), dtype=bool)
+    light, seen = np.zeros((24, FORTNIGHTS), dtype=bool), np.zeros((24, FORTNIGHTS), dtype=bool)
     threshold = 1e-3 * float(np.nanmax(values))
     good = np.isfinite(values)
     seen[hour[good], fortnight[good]] = True
@@ -95,4 +105,8 @@ def _dark_hours(inputs: Inputs) -> np.ndarray:
     light[hour[lit], fortnight[lit]] = True
     around = light | np.roll(light, 1, axis=1) | np.roll(light, -1, axis=1)
     enough = seen & np.roll(seen, 1, axis=1) & np.roll(seen, -1, axis=1)
-    return ~around & enough
+    dark = ~around & enough
+    middle = np.arange(FORTNIGHTS) * 14 + 7
+    mirror = ((2 * SOLSTICE_DAY - middle) % 365) // 14
+    long_dark = dark & np.roll(dark, 1, axis=0) & np.roll(dark, -1, axis=0)
+    return np.where(seen.any(axis=0), dark, long_dark[:, mirror])

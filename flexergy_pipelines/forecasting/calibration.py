@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.timegrid import Floats
 
 MIN_SCORES = 96
+# errors of half a day go together: so many scores of a day count as independent
+SCORES_PER_DAY = 2.0
 ADAPT_RATE = 0.18
 
 
@@ -64,7 +66,9 @@ def uncalibrated(quantiles: tuple[float, ...]) -> Calibration:
     return Calibration(quantiles, (1.0,) * len(quantiles))
 
 
-def calibrate(truth: Floats, centre: Floats, raw: Floats, quantiles: tuple[float, ...]) -> Calibration:
+def calibrate(
+    truth: Floats, centre: Floats, raw: Floats, quantiles: tuple[float, ...], days: int | None = None
+) -> Calibration:
     """Conformalised quantile regression with multiplicative scores [1]_, one factor for each level.
 
     The score of a row is how many times the raw offset had to be taken to reach the truth; the factor of level q is the
@@ -76,6 +80,9 @@ def calibrate(truth: Floats, centre: Floats, raw: Floats, quantiles: tuple[float
     raw : ndarray, shape (n, len(quantiles))
         Raw offsets of the same rows, out of sample.
     quantiles : tuple of float
+    days : int or None
+        Days that the rows come from: their errors go together, so that the correction of the level for a finite sample
+        counts them instead of the rows. None counts rows.
 
     References
     ----------
@@ -85,13 +92,14 @@ def calibrate(truth: Floats, centre: Floats, raw: Floats, quantiles: tuple[float
     factors: list[float] = []
     for j, level in enumerate(quantiles):
         offset = raw[:, j]
-        typical = float(np.nanmedian(np.abs(offset))) if np.isfinite(offset).any() else 0.0
+        some = np.abs(offset[np.isfinite(offset) & (offset != 0)])
+        typical = float(np.median(some)) if some.size else 0.0
         usable = np.isfinite(gap) & np.isfinite(offset) & (np.abs(offset) > max(1e-9, 0.02 * typical))
         if usable.sum() < MIN_SCORES or abs(level - 0.5) < 0.02:
             factors.append(1.0)
             continue
         score = gap[usable] / offset[usable]
-        n = score.size
+        n = score.size if days is None else min(float(score.size), max(1.0, SCORES_PER_DAY * days))
         # below the median the offset is negative, so a truth below the quantile has a score above the factor
         share = level if level > 0.5 else 1.0 - level
         rank = min(1.0, share * (n + 1) / n)

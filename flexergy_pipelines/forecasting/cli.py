@@ -186,7 +186,10 @@ def _weather(
     known = frame.select("time", *(numeric(frame, name, "weather").alias(name) for name in columns))
     if issued is None:
         return known.unique("time", keep="last", maintain_order=True), notes
-    return known.with_columns(stamps(frame[issued], data, time_zone).alias("issued_at")), notes
+    # rows that hold measured values only have no issue time
+    known = known.filter(frame[issued].is_not_null())
+    issued_at = stamps(frame[issued].drop_nulls(), data, time_zone).alias("issued_at")
+    return known.with_columns(issued_at).drop_nulls("issued_at"), notes
 
 
 def _any_number(column: pl.Series) -> bool:

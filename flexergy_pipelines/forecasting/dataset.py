@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from flexergy_pipelines.forecasting.targets import Target
     from flexergy_pipelines.forecasting.timegrid import Floats
 
-REFIT_DAYS = 42
+# a model is refitted after a quarter of the time it learnt from has passed again, within these
+REFIT_DAYS = (7, 42)
 DEFAULT_TEST_DAYS = 182
 MIN_TRAINING_DAYS = 28
 
@@ -116,7 +117,7 @@ def backtest_frame(
         zone=target.time_zone,
     )  # fmt: skip
     table = make_table(inputs, rows)
-    cutoffs = list(range(warm, end, REFIT_DAYS * DAY))
+    cutoffs = refits(series.start, warm, end)
     levels = tuple(sorted({*quantiles, 0.1, 0.5, 0.9}))
     predictions = rolling(inputs, table, cutoffs, levels, seed=seed, quick=False, progress=progress)
     served = serve_rolling(inputs, predictions)
@@ -124,6 +125,16 @@ def backtest_frame(
     if keep.size == 0:
         raise DataError("the test window holds no measured values")
     return Report(_summary(inputs, predictions, served, keep, quantiles), _frame(predictions, served, start))
+
+
+def refits(first: int, warm: int, end: int) -> list[int]:
+    """Instants of fitting from `warm` to `end` for data from `first` on [min]: often while there is little to learn."""
+    cutoffs = [warm]
+    while True:
+        days = int(np.clip((cutoffs[-1] - first) // (4 * DAY), *REFIT_DAYS))
+        if cutoffs[-1] + days * DAY >= end:
+            return cutoffs
+        cutoffs.append(cutoffs[-1] + days * DAY)
 
 
 def _test_window(first: int, last: int, window: Window) -> tuple[int, int, int]:

@@ -14,6 +14,8 @@ import polars as pl
 
 from flexergy_pipelines.forecasting.fallback import fallback_forecast
 from flexergy_pipelines.forecasting.features import Inputs
+from flexergy_pipelines.forecasting.live_width import Covered, covered_days, live_width
+from flexergy_pipelines.forecasting.monitoring import scope_of
 from flexergy_pipelines.forecasting.registered import RegisteredModel
 from flexergy_pipelines.forecasting.registry import (
     CHAMPION,
@@ -76,6 +78,8 @@ def serve_target(
     panel: WeatherPanel,
     now: datetime,
     registry: ModelRegistry,
+    *,
+    covered: Covered | None = None,
 ) -> ServedForecast:
     """Forecast one target from `now` on with the best that works.
 
@@ -89,6 +93,8 @@ def serve_target(
     now : datetime
         Issue time, aware.
     registry : ModelRegistry
+    covered : list of (datetime, float) or None
+        Start of past days and the share of their truths in the bands as served, which widens or narrows the band.
 
     Returns
     -------
@@ -103,7 +109,8 @@ def serve_target(
         if model is None:
             continue
         try:
-            frame = _generation(model.trained.predict(inputs, issue), target)
+            width = live_width(covered or [], model.trained.trained_at)
+            frame = _generation(model.trained.predict(inputs, issue, width=width), target)
         except Exception as error:  # whatever a model fails with, the site needs a forecast
             reasons.append(f"{alias} {model.version} failed: {type(error).__name__}: {error}")
             continue
@@ -232,11 +239,14 @@ def serve_site(
     histories = read_histories(db, site_id, chosen, now)
     weather = read_weather(db, site_id, now, spacing_hours=24)
     panels = {step: build_panel(weather, step, site.time_zone) for step in sorted({t.step_minutes for t in chosen})}
+    covered = covered_days(db, site_id, now)
     stand_in = weather_stand_in(db, site_id, now, site.forecasts.horizon_hours)
     served: list[ServedForecast] = []
     for target in chosen:
         panel = chosen_columns(panels[target.step_minutes], site.forecasts.of(target.asset_id).weather_inputs)
-        forecast = serve_target(target, histories[target.name], panel, now, registry)
+        forecast = serve_target(
+            target, histories[target.name], panel, now, registry, covered=covered.get(scope_of(target))
+        )
         if stand_in and target.kind in WEATHER_KINDS:
             forecast = replace(forecast, reason="; ".join(filter(None, [forecast.reason, stand_in])))
         if target.kind == "ev" and forecast.fallback_level >= 2:

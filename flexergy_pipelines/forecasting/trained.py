@@ -15,13 +15,14 @@ from flexergy_pipelines.forecasting.backtest import (
     Predictions,
     Served,
     centre_of,
+    grounded,
     naive_sigma,
     rolling,
     serve_rolling,
 )
 from flexergy_pipelines.forecasting.bounds import Bounds, bounds_of
 from flexergy_pipelines.forecasting.calibration import Calibration, calibrate
-from flexergy_pipelines.forecasting.combine import ENSEMBLE, Mix, mix_of
+from flexergy_pipelines.forecasting.combine import ENSEMBLE, WINDOW_DAYS, Mix, mix_of
 from flexergy_pipelines.forecasting.features import Inputs, completed
 from flexergy_pipelines.forecasting.members import Fitted, fit_members, spread, squared_loss
 from flexergy_pipelines.forecasting.models.base import make_table
@@ -96,15 +97,18 @@ class TrainedTarget:
             return importance(model.booster, model.names)
         return {}
 
-    def predict(self, inputs: Inputs, issue: int, horizon_hours: int | None = None) -> pl.DataFrame:
-        """Forecast from `issue` on; see `predict`."""
+    def predict(
+        self, inputs: Inputs, issue: int, horizon_hours: int | None = None, *, width: float = 1.0
+    ) -> pl.DataFrame:
+        """Forecast from `issue` on, with bands `width` times as wide as calibrated; see `predict`."""
         rows = issue_rows(issue, horizon_hours or self.target.horizon_hours, inputs.series.step)
         table = make_table(inputs, rows)
         forecasts = {name: model.predict(table, inputs) for name, model in self.fitted.models.items()}
         forecasts = {n: self.bounds.clip(f, rows.valid, self.target) for n, f in forecasts.items()}
         value = self.bounds.clip(self.mix.served(forecasts), rows.valid, self.target)
         median, offsets = spread(self.fitted, table, self.calibration.quantiles, self.sigma)
-        band = self.calibration.apply(centre_of(value, median, self.target.kind), offsets)
+        band = self.calibration.widened(width).apply(centre_of(value, median, self.target.kind), offsets)
+        band = grounded(band, median, offsets, self.sigma, self.target.kind)
         band = self.bounds.clip(band, rows.valid, self.target)
         return forecast_frame(rows.valid, value, band, self.calibration.quantiles)
 
@@ -181,6 +185,8 @@ def train_models(
     fold_days, folds = (28, 1) if quick else (28, 3)
     fold_days = min(fold_days, max(4, int(days / 4 / folds)))
     cutoffs = [series.end - (folds - k) * fold_days * DAY for k in range(folds)]
+    scored = cutoffs[0]
+    cutoffs = [*warm_up(series.start, scored), *cutoffs]
     predictions = rolling(inputs, table, cutoffs, DEFAULT_QUANTILES, seed=seed, quick=quick, tuned=tuned)
     served = serve_rolling(inputs, predictions)
     truth = predictions.table.y
@@ -189,7 +195,11 @@ def train_models(
     mix = _pruned(mix, wanted)
     value = mix.served(predictions.forecasts)
     centre = centre_of(value, predictions.median, target.kind)
-    calibration = calibrate(truth, centre, predictions.offsets, DEFAULT_QUANTILES).widened(served.width)
+    recent = np.flatnonzero(predictions.table.rows.valid >= series.end - WINDOW_DAYS * DAY)
+    calibration = calibrate(
+        truth[recent], centre[recent], predictions.offsets[recent], DEFAULT_QUANTILES,
+        np.unique(predictions.table.rows.valid[recent] // DAY).size,
+    ).widened(served.width)  # fmt: skip
     fitted = fit_members(table, inputs, now, seed=seed, quick=quick, only=wanted | {"lightgbm"}, tuned=tuned)
     return TrainedTarget(
         target=target,
@@ -200,7 +210,7 @@ def train_models(
         bounds=bounds_of(inputs),
         sigma=naive_sigma(series),
         features=table.names,
-        metrics=_metrics(predictions, served, mix),
+        metrics=_metrics(predictions, served, mix, scored),
         trained_at=cutoff,
         seed=seed,
         data_version=hashlib.sha256(series.values.tobytes() + inputs.weather.values.tobytes()).hexdigest()[:16],
@@ -210,14 +220,23 @@ def train_models(
     )
 
 
+def warm_up(begin: int, scored: int) -> list[int]:
+    """Cutoffs before the scored folds, whose errors the first of them is calibrated on [min since epoch]."""
+    first = begin + max(10 * DAY, (scored - begin) * 4 // 9)
+    first = max(first, scored - 56 * DAY)
+    if first >= scored - 4 * DAY:
+        return []
+    return [first, (first + scored) // 2]
+
+
 def _pruned(mix: Mix, wanted: set[str]) -> Mix:
     kept = {name: weight for name, weight in mix.weights.items() if name in wanted}
     total = sum(kept.values()) or 1.0
     return Mix({name: weight / total for name, weight in kept.items()}, mix.champion, mix.best_naive, mix.errors)
 
 
-def _metrics(predictions: Predictions, served: Served, mix: Mix) -> dict[str, float]:
-    truth, levels = predictions.table.y, predictions.levels
+def _metrics(predictions: Predictions, served: Served, mix: Mix, scored: int) -> dict[str, float]:
+    truth, levels = np.where(predictions.table.rows.issue >= scored, predictions.table.y, np.nan), predictions.levels
     low, high = levels.index(0.1), levels.index(0.9)
     naive = predictions.forecasts[mix.best_naive]
     metrics = {

@@ -17,6 +17,7 @@ from flexergy_pipelines.forecasting.timegrid import frame_minutes, to_datetimes
 from flexergy_pipelines.forecasting.weather_columns import (
     added_up,
     amounts,
+    at_start,
     in_watts,
     light_column,
     usual_name,
@@ -29,6 +30,11 @@ ALWAYS = np.int64(0)
 _SHIFT = np.int64(2**32)
 
 TEMPERATURE = re.compile(r"temp|t2m|(^|_)t($|_)|drybulb|dry_bulb", re.IGNORECASE)
+# pressure, humidity, temperature, wind and its components hold at an instant; other columns are means of intervals
+INSTANT = re.compile(
+    r"temp|t2m|d2m|(^|_)t($|_)|dry.?bulb|dew|wind|(^|_)w[sd]\d*|(^|_)[uv](10|100)?m?($|_)|press|(^|_)(sp|msl|rh|r)($|_)|humid",
+    re.IGNORECASE,
+)
 WIND_ANY = re.compile(r"wind.?speed|(^|_)ws|^wind$", re.IGNORECASE)
 
 
@@ -128,6 +134,7 @@ def _upsampled(frame: pl.DataFrame, columns: list[str], step: int) -> pl.DataFra
     minutes_all = frame_minutes(frame["time"])
     issued_all = np.asarray(frame["issued_at"].to_numpy(), dtype=np.int64)
     values_all = frame.select(pl.col(columns).fill_null(float("nan"))).to_numpy()
+    instants = [INSTANT.search(name) is not None for name in columns]
     edges = np.flatnonzero(np.diff(issued_all)) + 1
     grids: list[Minutes] = []
     issues: list[Minutes] = []
@@ -135,7 +142,7 @@ def _upsampled(frame: pl.DataFrame, columns: list[str], step: int) -> pl.DataFra
     for part in np.split(np.arange(issued_all.size), edges):
         if part.size < 2:
             continue
-        grid, block = _one_issue(minutes_all[part], values_all[part], step)
+        grid, block = _one_issue(minutes_all[part], values_all[part], step, instants)
         grids.append(grid)
         blocks.append(block)
         issues.append(np.full(grid.size, issued_all[part[0]], dtype=np.int64))
@@ -148,8 +155,11 @@ def _upsampled(frame: pl.DataFrame, columns: list[str], step: int) -> pl.DataFra
     )
 
 
-def _one_issue(minutes: Minutes, values: Floats, step: int) -> tuple[Minutes, Floats]:
-    """One issue's values on the step; NaN where it had a gap of three intervals or more."""
+def _one_issue(minutes: Minutes, values: Floats, step: int, instants: list[bool]) -> tuple[Minutes, Floats]:
+    """One issue's values on the step; NaN where it had a gap of three intervals or more.
+
+    What holds at the stamps of a source of more than an hour (`instants`) is no mean of the hours after them.
+    """
     source = int(np.median(np.diff(minutes)))
     width = max(source, step)
     grid = np.arange(minutes[0] // step * step, minutes[-1] + source, step, dtype=np.int64)
@@ -162,7 +172,8 @@ def _one_issue(minutes: Minutes, values: Floats, step: int) -> tuple[Minutes, Fl
     for k in range(values.shape[1]):
         good = np.isfinite(values[:, k])
         if good.any():
-            out[:, k] = np.interp(grid + step / 2, minutes[good] + source / 2, values[good, k])
+            middle = 0.0 if instants[k] and source > 60 else source / 2
+            out[:, k] = np.interp(grid + step / 2, minutes[good] + middle, values[good, k])
     out[gap] = np.nan
     return grid, out
 
@@ -226,12 +237,17 @@ def _as_amounts(frame: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, 
     minutes, issued = frame_minutes(frame["time"]), np.asarray(frame["issued_at"].to_numpy(), dtype=np.int64)
     out = frame.select("time", "issued_at")
     names: list[str] = []
+    gap = np.diff(minutes)[issued[1:] == issued[:-1]]
+    # within an hour it is not known whether the target's own stamps are starts or ends
+    coarse = bool(gap.size) and float(np.median(gap)) > 60
     for column in columns:
         name = usual_name(column)
         name = column if name in columns or name in names else name
         values = np.asarray(frame[column].fill_null(float("nan")).to_numpy(), dtype=np.float64)
         if added_up(minutes, issued, values):
             values = amounts(minutes, issued, values)
+            if coarse:
+                values = at_start(issued, values)
         out = out.with_columns(pl.Series(name, in_watts(minutes, values, name=name)).fill_nan(None))
         names.append(name)
     return out, names

@@ -101,6 +101,14 @@ def amounts(minutes: Minutes, issued: Minutes, values: Floats) -> Floats:
     return out
 
 
+def at_start(issued: Minutes, values: Floats) -> Floats:
+    """Amounts that stand at the ends of their intervals, at the starts instead; NaN at the last stamp of an issue."""
+    out = np.full(values.shape, np.nan)
+    joined = issued[1:] == issued[:-1]
+    out[:-1][joined] = values[1:][joined]
+    return out
+
+
 def in_watts(minutes: Minutes, values: Floats, *, name: str) -> Floats:
     """Hourly amounts of radiation in J/m2 as its mean in W/m2; anything that is not of that size stays."""
     good = values[np.isfinite(values) & (minutes < minutes.min() + LOOK_DAYS * DAY)]
