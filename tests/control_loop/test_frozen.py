@@ -177,5 +177,5 @@ def test_a_start_raises_no_alarm_until_devices_had_their_chance(answers_from: in
         plant._show = normal
         assert all(alarms(report) == set() for report in plant.run(30))
     else:
-        found = alarms(plant.run(20, slow_start)[-1])
+        found = alarms(plant.run(40, slow_start)[-1])
         assert {("meter_lost", "pcc"), ("telemetry_stale", "ess-1"), ("telemetry_stale", "pv-1")} <= found

@@ -15,6 +15,7 @@ from tests.control_loop import (
     test_grid_orders,
     test_grid_services,
     test_modes,
+    test_source_time,
     test_voting,
 )
 from tests.control_loop.harness import decisions, situation
