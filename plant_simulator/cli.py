@@ -87,7 +87,7 @@ def fault(  # noqa: PLR0917 - command-line options are named
     target: Annotated[str, typer.Argument(help="<site>/<device>, <site>/<asset>, weather or market; see `targets`.")],
     kind: Annotated[str, typer.Argument(help="What fails: `flexergy simulate targets` tells what each can have.")],
     seconds: Annotated[float | None, typer.Option("--for", help="Heal by itself after so many seconds.")] = None,
-    delay: Annotated[float, typer.Option(help="Delay of each answer of a slow target [s].")] = 1.0,
+    delay: Annotated[float, typer.Option(help="Seconds by which a slow target delays each answer.")] = 1.0,
     value: Annotated[
         float | None,
         typer.Option(help="frequency Hz, voltage share, wrong_scale factor, clock_skew s, hot_cells K, bms_alarm bit."),

@@ -120,7 +120,14 @@ class Field:
             raise UnknownTargetError(f"target '{request.target}' is not simulated; known: {', '.join(known)}")
         if request.kind not in kinds:
             raise UnknownTargetError(f"{request.target} cannot have '{request.kind}'; possible: {', '.join(kinds)}")
+        log.info("fault set", target=request.target, kind=request.kind, for_s=request.duration_s, value=request.value)
         return self.faults.set(request)
+
+    def heal(self, fault_id: int | None = None, target: str | None = None) -> int:
+        """Heal one fault, all of a target, or all; returns how many were healed."""
+        healed = self.faults.clear(fault_id, target)
+        log.info("faults healed", count=healed, fault=fault_id, target=target)
+        return healed
 
     def state(self) -> dict[str, Any]:
         """Everything there is to see, for the `/state` page."""

@@ -65,7 +65,7 @@ def build_app(field: Field) -> Starlette:
             target = request.query_params.get("target")
             if target is not None and target not in field.possible_faults():
                 return _refused(f"target '{target}' is not simulated", 422)
-            return JSONResponse({"cleared": field.faults.clear(target=target)})
+            return JSONResponse({"cleared": field.heal(target=target)})
         if request.method == "GET":
             return JSONResponse(field.fault_rows())
         try:
@@ -81,7 +81,7 @@ def build_app(field: Field) -> Starlette:
         return JSONResponse(field.possible_faults())
 
     async def one_fault(request: Request) -> Response:
-        cleared = field.faults.clear(request.path_params["fault_id"])
+        cleared = field.heal(request.path_params["fault_id"])
         return JSONResponse({"cleared": cleared}, status_code=200 if cleared else 404)
 
     return Starlette(

@@ -245,3 +245,66 @@ def test_the_three_phases_add_up_and_a_load_on_one_phase_is_there_alone() -> Non
     single = Plant(site, PlainSeries(site), clock, 1)
     assert single.measure("load-1", "active_power_l1_kw") == 0.0
     assert single.measure("load-1", "active_power_l2_kw") == single.measure("load-1", "active_power_kw") > 0
+
+
+def test_a_dip_on_one_phase_leaves_the_others_alone() -> None:
+    plant, clock = make_plant()
+    run(plant, clock, 2)
+    plant.faults.set(FaultRequest(target="microgrid/pcc", kind="voltage", value=-0.3, phase=2))
+    run(plant, clock, 1)
+    assert plant.measure("pcc", "voltage_l2_v") == pytest.approx(0.7 * 230, abs=8)
+    for phase in (1, 3):
+        assert plant.measure("pcc", f"voltage_l{phase}_v") == pytest.approx(230, abs=12)
+
+
+def test_the_battery_management_says_why_it_takes_back_power() -> None:
+    plant, clock = make_plant()
+    battery = plant.batteries["ess-1"]
+
+    def bits() -> set[int]:
+        run(plant, clock, 1)
+        word = int(plant.measure("ess-1", "bms_alarm_word"))
+        return {bit for bit in range(31) if word >> bit & 1}
+
+    def fail(kind: str, value: float | None = None) -> None:
+        plant.faults.clear()
+        plant.faults.set(FaultRequest.model_validate({"target": "microgrid/ess-1", "kind": kind, "value": value}))
+
+    assert bits() == set()
+    fail("bms_trip")
+    assert bits() == {22}
+    fail("bms_alarm", 21.0)
+    assert bits() == {21}
+    fail("hot_cells", 28.0)
+    assert bits() == {2}
+    fail("hot_cells", 40.0)
+    assert bits() == {1}
+    assert plant.measure("ess-1", "available") == 0.0
+    fail("hot_cells", -21.0)
+    assert bits() == {3}
+    assert plant.measure("ess-1", "max_charge_kw") == 0.0 < plant.measure("ess-1", "max_discharge_kw")
+    plant.faults.clear()
+    battery.energy_kwh = 0.02 * battery.usable_capacity_kwh
+    assert bits() == {14}
+    with pytest.raises(ValueError, match=r"bms_alarm: value 31 is no bit number of 0\.\.30"):
+        fail("bms_alarm", 31.0)
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 2**31), commands)
+def test_the_same_seed_and_orders_give_the_same_day(
+    seed: int, orders: list[tuple[tuple[str, str], float, int]]
+) -> None:
+    days = []
+    for _ in range(2):
+        plant, clock = make_plant(seed=seed)
+        waiting = list(orders)
+        states = []
+        for _ in range(96):
+            if waiting:
+                (asset_id, quantity), value, _ = waiting.pop()
+                plant.command(asset_id, quantity, value)
+            run(plant, clock, 900, dt_s=30.0)
+            states.append(plant.state())
+        days.append(states)
+    assert days[0] == days[1]
