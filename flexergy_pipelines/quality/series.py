@@ -82,7 +82,9 @@ def detect(values: Values, spec: SeriesSpec) -> tuple[Values, Codes]:
         codes[mirrored] = CODE[flags.SIGN_FLIP]
     take_out(negative(values, spec), flags.NEGATIVE)
     take_out(out_of_range(values, spec), flags.OUT_OF_RANGE)
-    sky = clear_sky(values, spec.steps_per_day, spec.first_slot) if spec.kind == "pv" else None
+    sky = None
+    if spec.kind == "pv":
+        sky = clear_sky(np.where(spiky, np.nan, values), spec.steps_per_day, spec.first_slot)
     dark = night_output(values, spec, sky)
     if dark.any():
         values[dark] = 0.0

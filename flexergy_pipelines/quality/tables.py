@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from flexergy_pipelines.quality import flags
 from flexergy_pipelines.quality.axis import DAY_US, Axis, make_axis
 from flexergy_pipelines.quality.files import FileError, Table, to_numbers
+from flexergy_pipelines.quality.kinds import infer_kind
 from flexergy_pipelines.quality.observable import ObservablePeriod, most_observable
 from flexergy_pipelines.quality.profile import by_day
 from flexergy_pipelines.quality.rules.counters import is_counter
@@ -219,25 +220,6 @@ def _unit(known: Values, capacity_kw: float) -> float:
     if size > 10 * capacity_kw:
         return 1000.0
     return 0.001 if robust_size(known) < 0.0015 * capacity_kw else 1.0
-
-
-def infer_kind(name: str, values: Values, axis: Axis) -> SeriesKind:
-    """Kind of a channel by its name or looks: PV is zero at the same hours every day."""
-    lower = name.lower()
-    if "wind" in lower or "turbine" in lower:
-        return "wind"
-    if any(word in lower.replace("-", "_").split("_") for word in ("pv", "solar", "photovoltaic")):
-        return "pv"
-    per_day = max(1, round(1440 / axis.step_minutes))
-    if per_day < 8 or values.size < 7 * per_day:
-        return "meter"
-    days = by_day(values, per_day, axis.first_slot)
-    size = robust_size(values)
-    dark = np.where(np.isfinite(days), np.abs(days) <= 0.005 * size, np.nan)
-    with np.errstate(invalid="ignore"):
-        share = np.nansum(dark, axis=0) / np.maximum(np.isfinite(dark).sum(axis=0), 1)
-    always, never = (share > 0.95).mean(), (share < 0.3).mean()
-    return "pv" if always > 0.2 and never > 0.2 else "meter"
 
 
 def _days(axis: Axis, usable: NDArray[np.bool_], spec: SeriesSpec) -> DayShares:

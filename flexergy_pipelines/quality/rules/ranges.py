@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from flexergy_pipelines.quality.profile import clear_sky
 from flexergy_pipelines.quality.runs import runs_of
 from flexergy_pipelines.quality.spec import SeriesSpec
-from flexergy_pipelines.quality.tails import robust_size
+from flexergy_pipelines.quality.tails import robust_size, thin
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -21,6 +21,9 @@ SENTINELS = np.array(
 NIGHT_SHARE = 0.01  # of the peak: below this an inverter is only awake
 DAWN_HOURS = 0.5  # dawn moves within the weeks of which the sky is told
 NEGATIVE_IS_NATURAL = 0.0005  # share of negative values from which on a meter is taken for one of both directions
+OFTEN_NEGATIVE = 0.05  # share above which it certainly is
+NATURAL_DEPTH = 3.0  # times the depth that one in five of the negative values of a meter exceeds
+SIGN_LEAP = 2.0  # times the steps that one in ten exceeds: what a change of sign must leap by, where both are possible
 MIRRORED = 0.35  # how well a value whose sign was turned must continue its neighbour, as a share of it
 
 
@@ -55,9 +58,29 @@ def negative(values: Values, spec: SeriesSpec) -> Mask:
     allowed = -0.02 * size if spec.kind in ("pv", "wind") else -0.002 * size
     mask = values < allowed
     known = np.isfinite(values).sum()
-    if known == 0 or (spec.minimum is None and mask.sum() > NEGATIVE_IS_NATURAL * known and spec.kind == "meter"):
+    if known == 0:
         return np.zeros(values.size, dtype=bool)
+    if spec.minimum is None and spec.kind == "meter" and _goes_both_ways(values, mask):
+        # A turbine draws a little at every calm; a few values far below that are as wrong as in any other meter.
+        usual = float(np.quantile(-values[mask], 0.8))
+        deep = mask & (-values > max(NATURAL_DEPTH * usual, 0.1 * size))
+        few = deep.sum() <= NEGATIVE_IS_NATURAL * known + 5
+        return deep if few and usual < 0.05 * size else np.zeros(values.size, dtype=bool)
     return mask
+
+
+def _goes_both_ways(values: Values, below: Mask) -> bool:
+    """Whether a meter is negative by itself: often, or by passing through zero without a leap."""
+    known = int(np.isfinite(values).sum())
+    if below.sum() <= NEGATIVE_IS_NATURAL * known:
+        return False
+    if below.sum() > OFTEN_NEGATIVE * known:
+        return True
+    edges = np.array(runs_of(below))
+    inside, last = values[edges - np.array([0, 1])], values.size - 1
+    outside = values[np.clip(edges + np.array([-1, 0]), 0, last)]
+    leaps = np.nan_to_num(np.abs(inside - outside)).min(axis=1)
+    return float(np.median(leaps)) <= float(np.quantile(thin(np.abs(np.diff(values))), 0.95))
 
 
 def turned(values: Values, spec: SeriesSpec) -> Mask:
@@ -66,13 +89,19 @@ def turned(values: Values, spec: SeriesSpec) -> Mask:
     if spec.kind not in ("load", "meter", "pv", "wind", "ev"):
         return mask
     below = values < -0.02 * robust_size(values)
+    # What passes through zero step by step has two signs by itself: temperatures, the exchange of a site with PV.
+    least = 0.0
+    if spec.kind == "meter" and _goes_both_ways(values, below):
+        steps = thin(np.abs(np.diff(values)))
+        least = SIGN_LEAP * float(np.quantile(steps, 0.9)) if steps.size else 0.0
     for start, stop in runs_of(below):
         if stop - start < 2:
             continue  # a single negative value is as likely a spike
         edges = [(values[start - 1], -values[start])] if start else []
         edges += [(values[stop], -values[stop - 1])] if stop < values.size else []
         known = [(a, b) for a, b in edges if np.isfinite(a) and a > 0]
-        if known and all(abs(a - b) <= MIRRORED * max(a, b) for a, b in known):
+        leap = sum(a + b for a, b in known) / max(len(known), 1)
+        if known and leap > least and all(abs(a - b) <= MIRRORED * max(a, b) for a, b in known):
             mask[start:stop] = True
     return mask
 

@@ -15,35 +15,25 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from flexergy_pipelines.quality.profile import by_day, clear_sky, nan_quantile_rows, usual
+from flexergy_pipelines.quality.rules.course import BRIGHT, JUMP, POWERS, RIGHT, SHORTEST, Course
 from flexergy_pipelines.quality.runs import runs_of
 from flexergy_pipelines.quality.spec import SeriesSpec
-from flexergy_pipelines.quality.tails import TINY, natural_limit, thin
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.int64]
 
-POWERS: Final = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
-RIGHT: Final = 3  # index of the power 0
 ENTER: Final = 10.0  # log-likelihood that a change of unit must bring
 LEAVE: Final = 4.0
-LASTING: Final = 0.08  # for each hour in another unit: slips are short
-JUMP: Final = 0.5  # log10; smallest jump at which a unit may change
-# Values within this time [h] tell the same about the level: weather lasts.
-MEMORY_HOURS: Final = {"load": 4.0, "meter": 4.0, "pv": 6.0, "wind": 24.0}
-CALM: Final = 1.2  # log-likelihood that each decade below the highest output costs wind
 INNER: Final = 0.15  # weight of each inner step
-SHORTEST: Final = 3  # values; fewer are spikes
-AROUND_DAYS: Final = 3  # looked at before and after what is suspicious
-LONG_DAYS: Final = 3  # a stretch as long as this must lie where it should, not only begin and end so
-HIGHEST: Final = 3.5  # times the median of the days' highest values: no natural day of a real series was above
-BLANK: Final = 1e-5  # of the size; below it a value tells no unit
 FAINT: Final = 1e-3  # of the size; jumps below it tell nothing
-BRIGHT: Final = 0.05  # of the peak; below it dawn and dusk make any ratio possible
+LEAP: Final = 0.55  # log10; a tenth or tenfold of a load begins or ends with at least such a step of its own,
+LEAST_LEAP: Final = 0.2  # and does not pass evenly into what it is at the other end
+FINE: Final = 0.25  # log10; how near to a power of ten of the sky a whole day must be
+DARKEST: Final = 0.15  # of a fine day; less than that for a whole day is snow
+SHORT_DAYS: Final = 21  # of a file in which a calm week or a few days off look like another unit
 _OFF: Final = POWERS != 0
 _SWITCH: Final = (LEAVE * _OFF[:, None] + ENTER * _OFF) * (1 - np.eye(POWERS.size))
-BINS: Final = 7  # half decades of height, each with its own restlessness
 
 
 def unit_slips(values: Values, calm: Values, spec: SeriesSpec) -> tuple[Mask, Values]:
@@ -64,7 +54,7 @@ def unit_slips(values: Values, calm: Values, spec: SeriesSpec) -> tuple[Mask, Va
     if spec.kind not in ("load", "meter", "pv", "wind") or np.isfinite(calm).sum() < 100:
         return factor != 1, factor
     for _ in range(3):  # slips hide what is usual; the next look is without those already found
-        course = _Course.of(calm, calm / factor if (factor != 1).any() else calm, spec)
+        course = Course.of(calm, calm / factor if (factor != 1).any() else calm, spec)
         found = np.ones(values.size)
         if course is not None:
             for start, stop in course.suspicious():
@@ -87,241 +77,7 @@ def _take_along(values: Values, left_out: Mask, factor: Values) -> None:
                 place += way
 
 
-@dataclass(frozen=True, slots=True)
-class _Course:
-    """What a series is expected to do.
-
-    Attributes
-    ----------
-    logs : ndarray
-        log10 of the values; NaN where they tell no unit.
-    ratio : ndarray
-        log10 of the values over the expected ones, NaN where nothing is expected.
-    size : float
-        log10 of the usual peak of a day.
-    middle, left, right, roof : float
-        Median of the ratio, its spread to either side, and what it cannot exceed.
-    restless : ndarray
-        Spread of the steps of the logs by half decades below the peak.
-    corrected : ndarray
-        The values without the slips that are known already.
-    """
-
-    spec: SeriesSpec
-    logs: Values
-    ratio: Values
-    size: float
-    middle: float
-    left: float
-    right: float
-    roof: float
-    restless: Values
-    corrected: Values
-
-    @classmethod
-    def of(cls, values: Values, corrected: Values, spec: SeriesSpec) -> _Course | None:
-        size, ceiling = _size(corrected, spec)
-        if size < TINY:
-            return None
-        positive = values > BLANK * size
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.log10(np.where(positive, values, np.nan))
-            right_logs = (
-                logs if corrected is values else np.log10(np.where(corrected > BLANK * size, corrected, np.nan))
-            )
-            roof = np.inf
-            if spec.kind == "wind":
-                expected = np.full(1, ceiling)
-                roof = 0.04 if spec.maximum is not None else 0.12
-            elif spec.kind == "pv":
-                sky = clear_sky(np.minimum(corrected, ceiling), spec.steps_per_day, spec.first_slot, 0.8)
-                expected = np.where(sky > BRIGHT * np.nanmax(sky), sky, np.nan)
-                roof = 0.3
-            else:
-                expected = _usual(corrected, spec)
-                expected = np.where(expected > 1e-3 * size, expected, np.nan)
-            base = np.log10(expected)
-        sample = thin(right_logs - base, 5000)
-        if sample.size < 50:
-            return None
-        low, middle, high = _bulk(sample)
-        least = 0.03
-        if spec.kind == "pv":
-            logs = _without_flashes(logs, float(np.log10(size)))
-        return cls(
-            spec=spec,
-            logs=logs,
-            ratio=logs - base,
-            size=float(np.log10(size)),
-            middle=middle,
-            left=max((middle - low) / 0.84, least),
-            right=max((high - middle) / 0.84, least),
-            roof=roof,
-            restless=_restless(right_logs - np.log10(size)),
-            corrected=corrected,
-        )
-
-    @property
-    def long_gap(self) -> int:
-        """Values after whose lack nothing is expected of the next one: the night of PV, a day of others."""
-        return max(3, self.spec.steps(1.0 if self.spec.kind == "pv" else 24.0))
-
-    def suspicious(self) -> list[tuple[int, int]]:
-        """Stretches with values that are out of proportion, or between jumps that are."""
-        with np.errstate(invalid="ignore"):
-            far = self.ratio - self.middle
-            high = self.ratio > self.roof if np.isfinite(self.roof) else far > max(0.6, 3 * self.right)
-            low = np.zeros(far.size, dtype=bool)
-            if self.spec.kind == "pv":
-                low = _lasting(self.ratio < -0.75, self.spec.steps(2.0))
-            elif self.spec.kind != "wind":
-                low = far < -max(0.6, 3 * self.left)
-            step = np.diff(self.logs)
-            steep = np.flatnonzero(np.abs(step) > 0.7)
-        power = 10.0 ** self.logs[np.concatenate((steep, steep + 1))].reshape(2, -1)
-        leap = _leap(self.corrected, 10.0**self.size) if steep.size else 0.0
-        edges = steep[np.abs(power[1] - power[0]) > leap]
-        if self.spec.kind in ("load", "meter"):
-            high, low = _lasting(high, SHORTEST), _lasting(low, SHORTEST)
-        odd = high | low
-        odd[edges] = True
-        places = np.flatnonzero(odd)
-        if places.size < 2:
-            return []
-        around = AROUND_DAYS * self.spec.steps_per_day
-        apart = np.flatnonzero(np.diff(places) > 2 * around)
-        first = np.concatenate(([places[0]], places[apart + 1])) - around
-        last = np.concatenate((places[apart], [places[-1]])) + around + 1
-        many = np.diff(np.concatenate(([0], apart + 1, [places.size]))) > (self.spec.kind in ("load", "meter"))
-        stretches = zip(first[many].tolist(), last[many].tolist(), strict=True)
-        return [(max(a, 0), min(b, self.logs.size)) for a, b in stretches]
-
-    def level(self, ratio: Values) -> Values:
-        """Log-likelihood of ratios (rows) under each state (columns)."""
-        z = ratio[:, None] - POWERS
-        hours = self.spec.step_minutes / 60
-        weight = min(1.0, hours / MEMORY_HOURS[self.spec.kind])
-        if self.spec.kind == "wind":
-            result = weight * CALM * np.minimum(z, 0)
-        else:
-            off = np.where(z < self.middle, (self.middle - z) / self.left, (z - self.middle) / self.right)
-            result = weight * -2 * np.log1p(off**2 / 3)
-        if np.isfinite(self.roof):
-            above = np.maximum(-(z - self.roof) / 0.04, -12.0) * min(1.0, hours)
-            result = np.where(z > self.roof, above, np.where(z > self.middle, 0.0, result))
-        return np.nan_to_num(result, nan=0.0) - LASTING * hours * (POWERS != 0)
-
-    def fits(self, ratio: Values, power: float, *, open_ended: bool) -> bool:
-        """Whether a stretch lies where it should once scaled back; a machine at rest does not.
-
-        Where it is cut off by a gap or the end of the file, a tenth for days may as well be what the load draws then.
-        """
-        if self.spec.kind in ("pv", "wind") or ratio.size < LONG_DAYS * self.spec.steps_per_day:
-            return True
-        if open_ended and abs(power) == 1:
-            return False
-        known = ratio[np.isfinite(ratio)]
-        off = float(np.median(known)) - power - self.middle if known.size else 0.0
-        return -max(0.25, 1.5 * self.left) < off < max(0.25, 1.5 * self.right)
-
-    def spread(self, height: Values) -> Values:
-        """Restlessness at heights (log10 of the value)."""
-        place = np.floor(2 * (height - self.size)) + BINS - 1
-        return self.restless[np.clip(np.nan_to_num(place), 0, BINS - 1).astype(np.int64)]
-
-
-def _without_flashes(logs: Values, size: float) -> Values:
-    """One to three values that leap up and back are spikes, whatever the sky."""
-    for width in (1, 2, 3):
-        inside = logs[1 : logs.size - width]
-        for i in range(1, width):
-            inside = np.fmin(inside, logs[1 + i : logs.size - width + i])
-        beside = np.fmax(np.nan_to_num(logs[: -width - 1], nan=-9.0), np.nan_to_num(logs[width + 1 :], nan=-9.0))
-        flash = np.flatnonzero((inside > beside + JUMP) & (inside > size - JUMP)) + 1
-        if flash.size:
-            logs = logs.copy()
-            for i in range(width):
-                logs[flash + i] = np.nan
-    return logs
-
-
-def _lasting(mask: Mask, least: int) -> Mask:
-    """Whether the last `least` values are all true."""
-    count = np.cumsum(mask)
-    result = np.zeros(mask.size, dtype=bool)
-    result[least:] = count[least:] - count[:-least] == least
-    result[least - 1] = mask[:least].all()
-    return result
-
-
-def _size(values: Values, spec: SeriesSpec) -> tuple[float, float]:
-    """Usual peak of a day, and the highest value that is possible."""
-    days = by_day(np.abs(values), spec.steps_per_day, spec.first_slot)
-    peaks = np.fmax.reduce(days, axis=1)
-    peaks = peaks[np.isfinite(peaks) & (peaks > 0)]
-    if peaks.size == 0:
-        return 0.0, 0.0
-    size = float(np.median(peaks))
-    if spec.maximum is not None:
-        return min(size, spec.maximum), spec.maximum
-    possible = np.sort(peaks[peaks <= HIGHEST * size])
-    return size, float(possible[-1])
-
-
-def _bulk(sample: Values) -> tuple[float, float, float]:
-    """Ends and median of the shortest interval that holds three fifths of a sample, however far the rest is off."""
-    ordered = np.sort(sample)
-    inside = int(0.6 * ordered.size)
-    start = int(np.argmin(ordered[inside:] - ordered[: ordered.size - inside]))
-    return float(ordered[start]), float(ordered[start + inside // 2]), float(ordered[start + inside])
-
-
-def _usual(values: Values, spec: SeriesSpec) -> Values:
-    """Usual course of a load; in a file of weeks of the day or of the week, whichever a value is nearer to.
-
-    Of four weeks two may be wrong at the same hour, of thirty days hardly fifteen; but only weeks know weekends. So
-    the week counts where its hours agree.
-    """
-    daily = usual(values, spec.steps_per_day, spec.first_slot)
-    week = 7 * spec.steps_per_day
-    if not 3 * week <= values.size < 8 * week:
-        return daily
-    rows = by_day(values, week, 0)
-    pooled = np.concatenate((rows, np.roll(rows, 1, axis=1), np.roll(rows, -1, axis=1)))
-    low, middle, high = (nan_quantile_rows(pooled, share) for share in (0.15, 0.5, 0.85))
-    weekly = np.tile(np.where(high < 2.5 * low, middle, np.nan), rows.shape[0])[: values.size]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        off = np.abs(np.log(values / daily)) - np.abs(np.log(values / weekly))
-    return np.where(off > 0, weekly, daily)
-
-
-def _restless(heights: Values) -> Values:
-    """Spread of the steps of log10 by height below the peak, in half decades."""
-    step = np.diff(heights)
-    top = np.fmax(heights[1:], heights[:-1])
-    stride = max(1, step.size // 4000)
-    stride += 1 - stride % 2
-    step, top = np.abs(step[::stride]), top[::stride]
-    known = np.isfinite(step) & (top < 1)
-    step, top = step[known], top[known]
-    place = np.clip(np.floor(2 * top) + BINS - 1, 0, BINS - 1).astype(np.int64)
-    whole = float(np.quantile(step, 0.75)) if step.size else 0.3
-    result = np.full(BINS, whole)
-    for i in range(BINS - 1, -1, -1):
-        inside = step[place == i]
-        if inside.size >= 30:
-            result[i] = float(np.quantile(inside, 0.75))
-        elif i < BINS - 1:
-            result[i] = result[i + 1]
-    return np.maximum(result, 0.01)
-
-
-def _leap(values: Values, size: float) -> float:
-    jump = np.abs(np.diff(values))
-    return float(min(natural_limit(jump, expected=20.0), 0.3 * size))
-
-
-def _judge(course: _Course, start: int, stop: int, factor: Values) -> None:
+def _judge(course: Course, start: int, stop: int, factor: Values) -> None:
     """Write the factors of the slipped values between `start` and `stop` into `factor`."""
     logs = course.logs[start:stop]
     known = np.flatnonzero(np.isfinite(logs))
@@ -352,22 +108,95 @@ def _judge(course: _Course, start: int, stop: int, factor: Values) -> None:
     power = POWERS[np.repeat(states, np.diff(np.concatenate((first, [x.size]))))]
     change = np.concatenate(([0], np.flatnonzero(np.diff(power)) + 1, [power.size]))
     for a, b in zip(change[:-1].tolist(), change[1:].tolist(), strict=True):
-        hour = course.spec.steps(1.0)
-        open_ended = a == 0 or b == power.size or bool(max(apart[a - 1], apart[b - 1]) > hour)
-        fits = course.fits(ratio[a:b], power[a], open_ended=open_ended)
-        if course.spec.kind == "pv" and power[a] == -1 and np.isin([a - 1, b - 1], cuts[free[cuts]]).all():
-            fits = _like_a_fine_day(ratio[a:b])
-        if power[a] != 0 and b - a >= SHORTEST and fits:
-            factor[start + known[a] : start + known[b - 1] + 1] = 10.0 ** power[a]
+        if power[a] == 0 or b - a < SHORTEST:
+            continue
+        stretch = slice(start + int(known[a]), start + int(known[b - 1]) + 1)
+        if _is_believed(course, _Claim(x, ratio, apart, power, a, b), stretch):
+            factor[stretch] = 10.0 ** power[a]
 
 
-def _like_a_fine_day(ratio: Values) -> bool:
-    """Whether whole days of a tenth follow the sky; dark days give a tenth, too, but not evenly."""
-    known = ratio[np.isfinite(ratio)]
-    return bool(known.size > 0 and abs(np.median(known) + 1) < 0.25 and np.std(known) < 0.2)
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Values `first` to `stop` (excluded) of a piece of a series are said to be off by a power of ten.
+
+    Attributes
+    ----------
+    logs, ratio : ndarray
+        The known values of the piece, and what they are of the expected ones [log10].
+    apart : ndarray
+        Places between each known value and the next.
+    powers : ndarray
+        Power of ten that each value of the piece is said to be off by.
+    """
+
+    logs: Values
+    ratio: Values
+    apart: Index
+    powers: Values
+    first: int
+    stop: int
+
+    @property
+    def power(self) -> float:
+        return float(self.powers[self.first])
+
+    def edges(self, longest: int) -> list[tuple[int, int]]:
+        """Places of the outer and inner value at either end, where they are at most `longest` places apart."""
+        pairs = [(self.first - 1, self.first), (self.stop, self.stop - 1)]
+        return [
+            (outer, inner)
+            for outer, inner in pairs
+            if 0 <= outer < self.logs.size and self.apart[min(outer, inner)] <= longest
+        ]
+
+    def leap(self, levels: Values, outer: int, inner: int) -> float:
+        """How far the inner value is off its neighbour, put right, in the way that is claimed [log10]."""
+        return float(np.sign(self.power) * (levels[inner] - levels[outer] + self.powers[outer]))
 
 
-def _edges(course: _Course, x: Values, cuts: Index, apart: Index, expected: Values) -> Values:
+def _is_believed(course: Course, claim: _Claim, stretch: slice) -> bool:
+    """Whether there is no simpler reason for what looks like another unit."""
+    spec, ratio = course.spec, claim.ratio[claim.first : claim.stop]
+    if spec.kind == "pv":
+        return _in_the_light(course, claim) or claim.power > 0 or _like_a_fine_day(ratio, claim.power)
+    if course.goes_below(stretch, claim.power):
+        return False
+    if spec.kind == "wind":
+        return abs(claim.power) == POWERS[-1] or course.values.size >= SHORT_DAYS * spec.steps_per_day
+    hour = spec.steps(1.0)
+    edges = claim.edges(hour)
+    if not course.fits(ratio, claim.power, open_ended=len(edges) < 2):
+        return False
+    if abs(claim.power) > 1:
+        return True
+    leaps = [claim.leap(claim.logs, *edge) for edge in edges]
+    as_usual = [claim.leap(claim.ratio, *edge) for edge in edges]
+    # From a few days it is not told what a load does by itself: then both ends must leap.
+    needed = 2 if course.values.size < SHORT_DAYS * spec.steps_per_day else 1
+    return sum(leap > LEAP for leap in leaps) >= needed and float(np.fmin.reduce(np.fmax(leaps, as_usual))) > LEAST_LEAP
+
+
+def _in_the_light(course: Course, claim: _Claim) -> bool:
+    """Whether one of the ends is a jump by day; at dawn and dusk any ratio is possible."""
+    bright = course.size + np.log10(BRIGHT)
+    right = claim.logs - claim.powers
+    return any(max(right[outer], right[inner]) > bright for outer, inner in claim.edges(course.long_gap))
+
+
+def _like_a_fine_day(ratio: Values, power: float) -> bool:
+    """Whether whole days of a tenth or a hundredth follow the sky; dark days and snow give as little, but not evenly.
+
+    A thousandth is less than dark days give.
+    """
+    known = ratio[np.isfinite(ratio)] - power
+    if known.size == 0:
+        return False
+    if power == POWERS[0]:
+        return bool(np.median(known) > np.log10(DARKEST))
+    return bool(abs(np.median(known)) < FINE and np.std(known) < 0.8 * FINE)
+
+
+def _edges(course: Course, x: Values, cuts: Index, apart: Index, expected: Values) -> Values:
     """Log-likelihood of each cut (first axis) for the states before (second) and after (third)."""
     before, after = x[cuts][:, None, None] - POWERS[:, None], x[cuts + 1][:, None, None] - POWERS
     spread = course.spread(np.maximum(before, after))

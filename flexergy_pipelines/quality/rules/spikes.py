@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from flexergy_pipelines.quality.profile import by_day
 from flexergy_pipelines.quality.spec import SeriesSpec
 from flexergy_pipelines.quality.tails import TINY, natural_limit, thin
 
@@ -21,6 +22,9 @@ COMMON_SHARE = 0.012  # of the values (and one a day) rise above their neighbour
 LARGE_SHARE = 0.7  # of the usual range; what rises this far and some times the common excess is a spike
 LARGE_TIMES = 4.2  # real series reach 1.6 to 3.4 by themselves
 GAP_SHARE = 0.6  # of the usual range; up to which PV may leap through a gap in the clouds
+UNDER_THE_SKY = 1.1  # of what the brightest days gave at the hour; gaps in the clouds reach it
+BEYOND = 1.25  # times the highest output of a bright day; edges of clouds give less
+LEAST_OVER = 0.25  # of that output; by which a value beyond it leaves both its neighbours
 FEW = 300.0  # values that tell so little of the tail that its limit is doubled
 OWN_STEPS = 1.2  # times the steps right before and after: a ramp down and up again is no spike
 CALM_WINDOW = 24  # neighbours on either side whose steps tell how restless the series is there
@@ -48,10 +52,13 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
     days = known.size / spec.steps_per_day
     if spec.kind == "pv":
         if sky is not None:
-            _above_the_sky(values, sky, float(high), mask)
+            _above_the_sky(values, sky, spec.steps_per_day, float(high), mask)
         for width in range(1, WIDEST + 1):
             excess = _excess(known, width, up_only=True)
             place = np.flatnonzero(excess > GAP_SHARE * size)
+            if sky is not None:
+                # Through a gap in the clouds PV gives what the sky allows, and no more.
+                place = place[known[place] > UNDER_THE_SKY * sky[good[place]]]
             for start in place[_far(excess, place, size, days, width)].tolist():
                 mask[good[start : start + width]] = True
         return mask
@@ -128,8 +135,21 @@ def _excess(known: Values, width: int, *, up_only: bool = False) -> Values:
     return result
 
 
-def _above_the_sky(values: Values, sky: Values, high: float, mask: Mask) -> None:
+def _bright_peak(values: Values, per_day: int) -> float:
+    """Highest output of a bright day: what one day in four exceeds."""
+    days = by_day(values, per_day, 0)
+    peaks = np.fmax.reduce(days, axis=1)
+    peaks = peaks[np.isfinite(peaks)]
+    return float(np.quantile(peaks, 0.75)) if peaks.size else np.inf
+
+
+def _above_the_sky(values: Values, sky: Values, per_day: int, high: float, mask: Mask) -> None:
     """PV output beyond what the brightest days around gave at that hour."""
+    top = _bright_peak(values, per_day)
+    for width in (1, 2):
+        excess = _excess(np.nan_to_num(values), width, up_only=True)
+        for start in np.flatnonzero((excess > LEAST_OVER * top) & (values > BEYOND * top)).tolist():
+            mask[start : start + width] = True
     over = values - sky
     limit = natural_limit(np.where(over > 0, over, 0.0)[sky > 0.02 * high], expected=1.0)
     floor = np.maximum(0.25 * sky, 0.12 * high)

@@ -17,6 +17,7 @@ CHANCE = 0.02  # runs of this length that chance may bring in the whole series
 RATED = 0.97  # of the nameplate, or of the highest values: full power
 NEVER_RESTS = 0.03  # share of steps without counting in a register that always counts
 CATCH_UP = 3.0  # times the steps before and after: what was not counted meanwhile
+OFTEN_ZERO = 0.08  # share of zeros in several stretches from which on a load is taken for one that is off at times
 HEADROOM = 1.1  # times the nameplate is the largest value that is possible
 # Shortest time of standing still that is told, for kinds that may rest for a while [h].
 LEAST_HOURS = {"exchange": 3.0}
@@ -50,8 +51,22 @@ def frozen(values: Values, spec: SeriesSpec) -> Mask:
     if spec.kind in ("wind", "pv") and hit.any():
         hit &= ~_is_plateau(level, lengths, size, spec)
     for start, length in zip(starts[hit].tolist(), lengths[hit].tolist(), strict=True):
-        mask[start + 1 : start + length] = True
+        if length >= _natural_here(values, start, length, limit, spec):
+            mask[start + 1 : start + length] = True
     return mask
+
+
+def _natural_here(values: Values, start: int, length: int, limit: int, spec: SeriesSpec) -> float:
+    """Longest run to expect where neighbours repeat as often as in the days around: a standby in coarse steps."""
+    day = spec.steps_per_day
+    around = np.concatenate((values[max(0, start - day) : start], values[start + length : start + length + day]))
+    known = around[np.isfinite(around)]
+    lengths = _runs(known)[1] if known.size > 1 else np.zeros(0, dtype=np.int64)
+    short = lengths[lengths < limit]
+    if short.sum() < day // 4:
+        return 0.0
+    repeat = float(np.clip((short - 1).sum() / short.sum(), 1e-3, 0.9))
+    return np.log(values.size / CHANCE) / np.log(1 / repeat) + 1
 
 
 def stuck(values: Values, spec: SeriesSpec) -> Mask:
@@ -115,7 +130,8 @@ def dead(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
         starts, lengths = _runs(values)
         zero_runs = int((values[starts] == 0).sum())
         days = max(1.0, values.size / spec.steps_per_day)
-        natural = zero_runs > max(12, 0.3 * days) or low < 0.1 * size
+        often = zero_runs > max(12, 0.3 * days) or (zero_runs > 2 and zero.sum() > OFTEN_ZERO * known)
+        natural = often or low < 0.1 * size
         return mask if natural else zero
     if spec.kind == "pv" and sky is not None:
         starts, lengths = _runs(values)
