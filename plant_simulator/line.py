@@ -101,10 +101,10 @@ class FaultyLine:
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            back_writer.transport.abort()  # before anything is awaited: this task may be cancelled a second time
             for task in both:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
-            back_writer.transport.abort()
 
     async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, delayed: bool) -> None:
         while chunk := await source.read(CHUNK):

@@ -305,13 +305,16 @@ class _Link:
     async def close(self, *, released: bool = True) -> None:
         if self._writer is None:
             return
-        if released:
-            with contextlib.suppress(MeterError):
-                await self._exchange(self._protocol.get_rlrq())
-        self._writer.close()
+        writer = self._writer
+        try:
+            if released:
+                with contextlib.suppress(MeterError):
+                    await self._exchange(self._protocol.get_rlrq())
+        finally:
+            self._writer = None
+            writer.close()
         with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
-        self._writer = None
+            await writer.wait_closed()
 
     async def get(self, interface: int, obis: str, attribute: int, selection: Any = None) -> Any:
         from dlms_cosem import cosem, enumerations
