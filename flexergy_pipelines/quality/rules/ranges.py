@@ -23,7 +23,6 @@ DAWN_HOURS = 0.5  # dawn moves within the weeks of which the sky is told
 NEGATIVE_IS_NATURAL = 0.0005  # share of negative values from which on a meter is taken for one of both directions
 OFTEN_NEGATIVE = 0.05  # share above which it certainly is
 NATURAL_DEPTH = 3.0  # times the depth that one in five of the negative values of a meter exceeds
-SIGN_LEAP = 2.0  # times the steps that one in ten exceeds: what a change of sign must leap by, where both are possible
 MIRRORED = 0.35  # how well a value whose sign was turned must continue its neighbour, as a share of it
 
 
@@ -89,19 +88,16 @@ def turned(values: Values, spec: SeriesSpec) -> Mask:
     if spec.kind not in ("load", "meter", "pv", "wind", "ev"):
         return mask
     below = values < -0.02 * robust_size(values)
-    # What passes through zero step by step has two signs by itself: temperatures, the exchange of a site with PV.
-    least = 0.0
+    # What passes through zero by itself has two signs: temperatures, the exchange of a site with PV.
     if spec.kind == "meter" and _goes_both_ways(values, below):
-        steps = thin(np.abs(np.diff(values)))
-        least = SIGN_LEAP * float(np.quantile(steps, 0.9)) if steps.size else 0.0
+        return mask
     for start, stop in runs_of(below):
         if stop - start < 2:
             continue  # a single negative value is as likely a spike
         edges = [(values[start - 1], -values[start])] if start else []
         edges += [(values[stop], -values[stop - 1])] if stop < values.size else []
         known = [(a, b) for a, b in edges if np.isfinite(a) and a > 0]
-        leap = sum(a + b for a, b in known) / max(len(known), 1)
-        if known and leap > least and all(abs(a - b) <= MIRRORED * max(a, b) for a, b in known):
+        if known and all(abs(a - b) <= MIRRORED * max(a, b) for a, b in known):
             mask[start:stop] = True
     return mask
 
