@@ -54,6 +54,10 @@ CASES = {
 }
 
 
+QUICK = {"modbus_tcp", "dlms", "talq"}
+"""Protocols whose faults are tried in every run; the others take a quarter of a minute each and belong to the soak."""
+
+
 class Offered(PlainSeries):
     """Loads that take what the test wants."""
 
@@ -261,8 +265,7 @@ async def orders_without_effect(it: Wire) -> None:
 @pytest.mark.requirement("com.01.3")
 @pytest.mark.parametrize(
     "protocol",
-    # Charge points draw what their cars let them: whether they settle at a power in time depends on who is plugged in.
-    [pytest.param(name, marks=pytest.mark.soak) if name == "ocpp16" else name for name in CASES],
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in CASES],
 )
 def test_every_fault_arrives_over_the_wire_and_heals(
     protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
