@@ -37,6 +37,7 @@ bench: install
 
 soak: install
 	$(BIN)/python -m pytest -m soak --timeout 0
+	$(BIN)/python -m pytest -m "hypothesis and not soak" --hypothesis-profile new --timeout 0
 
 docs: install
 	$(BIN)/mkdocs build --quiet

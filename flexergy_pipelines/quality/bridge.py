@@ -67,6 +67,8 @@ class Bridge:
         known = np.isfinite(values)
         shares = np.linspace(0.002, 0.998, LEVELS)
         levels = np.quantile(thin(values), shares) if known.any() else np.zeros(LEVELS)
+        if np.ptp(levels) < TINY:
+            levels[:] = 0.0  # differences this small overflow when something is divided by them
         # Equal values (such as the zeros of the night) need an order to be interpolated.
         levels = np.maximum.accumulate(levels + 1e-9 * np.ptp(levels) * np.arange(LEVELS))
         plain = np.where(known, values, 0.0)

@@ -25,7 +25,7 @@ from flexergy_pipelines.grid.connection import ObjectPoint, TlsFiles
 from flexergy_pipelines.grid.tls import TlsError, client_context, server_context
 from flexergy_pipelines.settings import Settings, publish_endpoints
 from plant_simulator.fronts import make_front
-from tests.control_loop.wire_bench import Bench, on_the_wire
+from tests.control_loop.wire_bench import Bench, commanded, on_the_wire
 from tests.plant_simulator.fakes import make_plant
 
 SETPOINT = "active_power_setpoint_kw"
@@ -52,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_station_is_read_and_commanded_over_mutual_tls(protocol: str, home: Path) -> None:
     async def talk(bench: Bench) -> None:
         await bench.values(lambda v: v["soc"] is not None)
-        await bench.driver.write("ess-1", SETPOINT, -33.5)
+        await commanded(bench.driver, SETPOINT, -33.5)
         await bench.until(lambda: bench.plant.orders.in_force("ess-1", SETPOINT) == -33.5)
 
     on_the_wire(protocol, home, talk, tls=MUTUAL)
@@ -142,10 +142,10 @@ def test_double_and_single_commands_reach_a_station_with_tls_of_its_own_library(
     async def check() -> None:
         async with beside("iec104_station.py", iec104.WORKER, home, objects) as driver:
             await shown(driver, {"available": 0.0, "running": 0.0, "active_power_kw": 12.5})
-            await driver.write("ess-1", "available", 1.0)
-            await driver.write("ess-1", "running", 1.0)
+            await commanded(driver, "available", 1.0)
+            await commanded(driver, "running", 1.0)
             await shown(driver, {"available": 1.0, "running": 1.0, "active_power_kw": 12.5})
-            await driver.write("ess-1", "available", 0.0)
+            await commanded(driver, "available", 0.0)
             await shown(driver, {"available": 0.0, "running": 1.0, "active_power_kw": 12.5})
             stamps = driver.source_times()
             assert set(stamps) == {("ess-1", "active_power_kw")}  # the only one of a type with a time tag

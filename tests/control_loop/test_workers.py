@@ -12,7 +12,7 @@ import pytest
 from control_loop.protocols import worker
 from control_loop.protocols.base import DriverError
 from plant_simulator.faults import FaultRequest
-from tests.control_loop.wire_bench import Bench, on_the_wire
+from tests.control_loop.wire_bench import Bench, commanded, on_the_wire
 
 SETPOINT, REACTIVE = "active_power_setpoint_kw", "reactive_power_setpoint_kvar"
 START = datetime(2026, 6, 3, 11, 0, tzinfo=UTC)
@@ -27,8 +27,8 @@ def test_values_are_reported_and_setpoints_and_schedules_take_effect(protocol: s
         assert first["soc"] == pytest.approx(0.5, abs=0.01)
         assert first["available"] == 1.0
         assert first["max_charge_kw"] == pytest.approx(250.0)
-        await bench.driver.write("ess-1", SETPOINT, -60.25)
-        await bench.driver.write("ess-1", REACTIVE, 12.5)
+        await commanded(bench.driver, SETPOINT, -60.25)
+        await commanded(bench.driver, REACTIVE, 12.5)
         after = await bench.values(
             lambda v: (
                 v["active_power_kw"] == pytest.approx(-60.25, abs=0.1)

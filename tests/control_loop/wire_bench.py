@@ -10,13 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from control_loop.protocols.backoff import Backoff
-from control_loop.protocols.base import DriverError
+from control_loop.protocols.base import Driver, DriverError
 from control_loop.protocols.factory import CERTIFICATES, Shared, driver_of
 from control_loop.protocols.objects import ObjectDriver
 from control_loop.protocols.worker import Worker
 from flexergy_pipelines.settings import Settings, publish_endpoints
 from plant_simulator.fronts import WorkerFront, make_front
 from tests.plant_simulator.fakes import make_plant, run
+
+
+async def commanded(driver: Driver, quantity: str, value: float, asset_id: str = "ess-1") -> None:
+    """Give a command as the loop does: what was not confirmed in time is sent again in the next cycle."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(DriverError):
+                return await driver.write(asset_id, quantity, value)
+            await asyncio.sleep(0.1)
 
 
 class Bench:

@@ -131,6 +131,13 @@ def test_what_a_battery_did_in_a_long_gap_is_not_made_up() -> None:
     assert found == {flags.INTERPOLATED: [1000, 1001, 1002], flags.OUTAGE: list(range(2000, 2020))}
 
 
+def test_differences_too_small_to_divide_by_are_none() -> None:
+    values = np.zeros(300)
+    values[[1, 50, 51]] = [2.2e-309, np.nan, np.nan]
+    clean = clean_series(frame_of(values), LOAD)
+    assert clean["value"].to_list() == pytest.approx(np.zeros(300), abs=1e-300)
+
+
 arrays = npst.arrays(
     np.float64,
     st.integers(0, 300),
