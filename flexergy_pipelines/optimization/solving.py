@@ -75,7 +75,7 @@ def solve_board(
         solver.set_costs(_grown(costs, solver), scale, constant_eur=constant)
         answer = solve_exactly(solver, board)
         # Whole numbers that are whole only to the solver's tolerance would leave the balance open by as much.
-        linear = solver.fix_integers(answer.values, at_any_time=True) if solver.is_mip else answer
+        linear = _with_whole_numbers(solver, board, answer) if solver.is_mip else answer
     except SolveError:
         solver, answer = _resort(board, compiled, costs, scale, solver)
         linear, resorted = answer, True
@@ -123,6 +123,22 @@ def _resort(board: Board, compiled: Compiled, costs: FloatArray, scale: float, f
     away = answer.objective - max(answer.bound, known)
     money = float(costs @ answer.values[: board.column_count])
     return solver, Answer(answer.values, money, money - max(away, 0.0), optimal=False)
+
+
+def _with_whole_numbers(solver: Solver, board: Board, answer: Answer) -> Answer | None:
+    """The same decisions at exactly whole numbers, with the prices of the linear problem that is left.
+
+    Among its solutions of equal cost are some that use both of a pair which the search had no need to separate.
+    """
+    linear = solver.fix_integers(answer.values, at_any_time=True)
+    pairs = range(len(board.pairs))
+    if linear is None or not any(_clashes(board, index, linear.values).any() for index in pairs):
+        return linear
+    for index, pair in enumerate(board.pairs):
+        clashing = _clashes(board, index, linear.values)
+        first, second = answer.values[pair.first.columns], answer.values[pair.second.columns]
+        solver.hold_at_zero(np.where(first <= second, pair.first.columns, pair.second.columns)[clashing])
+    return solver.fix_integers(answer.values, at_any_time=True)
 
 
 def _preferred(solver: Solver, board: Board, answer: Answer, costs: FloatArray, scale: float) -> FloatArray:

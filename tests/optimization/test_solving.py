@@ -11,6 +11,7 @@ from flexergy_pipelines.optimization import (
     Load,
     Problem,
     Renewable,
+    ShiftableLoad,
     solve,
 )
 from tests.optimization.support import assert_physical, battery, grid, hours
@@ -121,3 +122,20 @@ def test_fault_of_a_running_genset_overrides_its_minimum_run():
     )  # fmt: skip
     plan = solve(Problem(horizon=hours(4), grid=grid(0.1), gensets=(genset,)))
     assert plan.column("g", "running")[:3].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_storage_never_burns_energy_where_a_load_that_cannot_run_decides_the_cost():
+    """Whole numbers were needed for the pump alone; the prices of the rest come from a linear problem without pairs."""
+    problem = Problem(
+        horizon=hours(16, 15),
+        loads=(Load(id="load", power_kw=np.zeros(16)),),
+        renewables=(Renewable(id="pv", available_kw=np.eye(16)[11] * 1e-3, curtailable=False),),
+        shiftable_loads=(ShiftableLoad(id="pump", power_kw=8.0, energy_kwh=20.0),),
+        batteries=(
+            battery(energy_capacity_kwh=5.0, max_charge_kw=10.0, max_discharge_kw=5.0, terminal="at_least",
+                    charge_efficiency=0.8, discharge_efficiency=0.8, soc_max=0.8, terminal_price_eur_per_kwh=10.0),
+        ),
+    )  # fmt: skip
+    plan = solve(problem, mip_gap=1e-6)
+    assert plan.final_state["ess-1.soc"] == pytest.approx(0.001 * 0.25 * 0.8 / 5.0, rel=1e-3)
+    assert_physical(problem, plan)
