@@ -132,8 +132,8 @@ def quality_by_day(clean: pl.DataFrame, time_zone: str, start: datetime, end: da
     Returns
     -------
     pl.DataFrame
-        asset_id, quantity, day, expected, measured, wrong, estimated, empty (quarters of an hour). Quarters before a
-        point's first value count as empty on the day on which it began.
+        asset_id, quantity, day, expected, measured, wrong, estimated, empty (quarters of an hour). Of a point that was
+        never read before nothing is expected until its first value.
     """
     local = pl.col("time").dt.convert_time_zone(time_zone)
     flag = pl.col("flag")
@@ -143,12 +143,14 @@ def quality_by_day(clean: pl.DataFrame, time_zone: str, start: datetime, end: da
     return (
         clean.group_by("asset_id", "quantity", local.dt.date().alias("day"))
         .agg(
-            pl.len().alias("values"),
+            pl.col("time").min().alias("first"),
             flag.is_null().sum().alias("measured"),
             flag.is_in(list(flags.DETECTED)).sum().alias("wrong"),
             flag.is_in(list(flags.IMPUTED)).sum().alias("estimated"),
         )
-        .with_columns(((after - begin).dt.total_minutes() // STEP_MINUTES).alias("expected"), begin.alias("begin"))
+        .with_columns(
+            ((after - pl.col("first")).dt.total_minutes() // STEP_MINUTES).alias("expected"), begin.alias("begin")
+        )
         .filter((pl.col("begin") >= start) & (pl.col("expected") > 0))
         .with_columns((pl.col("expected") - pl.sum_horizontal("measured", "wrong", "estimated")).alias("empty"))
         .select("asset_id", "quantity", "day", "expected", "measured", "wrong", "estimated", "empty")
