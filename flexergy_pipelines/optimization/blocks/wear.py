@@ -80,9 +80,10 @@ def _add_depth(
     retention = (1 - battery.self_discharge_per_day) ** (hours / 24)
     parts: list[tuple[Variable, Variable, Variable]] = []
     for number, slope in enumerate(wear.marginal_damage()):
-        held = board.variable(name, f"segment_{number}_kwh", f"energy of {name} in cycle segment {number}", upper=size)
-        into = board.variable(name, f"segment_{number}_charge_kw", f"charging of cycle segment {number} of {name}")
-        out = board.variable(name, f"segment_{number}_discharge_kw", f"discharging of cycle segment {number} of {name}")
+        depth = f"cycles of {name} {number / wear.segments:.0%} to {(number + 1) / wear.segments:.0%} deep"
+        held = board.variable(name, f"segment_{number}_kwh", f"energy for {depth}", upper=size)
+        into = board.variable(name, f"segment_{number}_charge_kw", f"charging for {depth}")
+        out = board.variable(name, f"segment_{number}_discharge_kw", f"discharging in {depth}")
         # At the start the cheap segments hold what is stored: a first discharge is as shallow as it is.
         start = min(left, size)
         left -= start
@@ -91,7 +92,7 @@ def _add_depth(
         board.constrain(
             name,
             f"segment_{number}",
-            f"energy of {name} in cycle segment {number}",
+            f"energy for {depth}",
             [
                 (1.0, held.columns),
                 (-retention, held.before()),
@@ -109,7 +110,7 @@ def _add_depth(
         board.constrain(
             name,
             f"segments_{quantity}",
-            f"cycle segments of {name} share its {quantity}",
+            f"what cycles of {name} of all depths share in its {quantity}",
             [*whole, *((-1.0, part[place].columns) for part in parts)],
             lower=0.0,
             upper=0.0,
