@@ -62,7 +62,7 @@ async def bench() -> AsyncIterator[Bench]:
     registers = DeviceRegisters(device, plant)
     server = ModbusDevice(1, registers, registers.signals)
     await server.start("127.0.0.1", 0)
-    client = AsyncModbusTcpClient("127.0.0.1", port=server.port, timeout=2.0, retries=0, reconnect_delay=0.05)
+    client = AsyncModbusTcpClient("127.0.0.1", port=server.port, timeout=20.0, retries=0, reconnect_delay=0.05)
     await client.connect()
     try:
         yield Bench(plant, clock, registers, server, client)

@@ -56,7 +56,7 @@ def command(*words: str, exit_code: int = 0) -> str:
 
 async def read_soc(address: str) -> int:
     host, port = address.split(":")
-    client = AsyncModbusTcpClient(host, port=int(port), timeout=5, retries=0)
+    client = AsyncModbusTcpClient(host, port=int(port), timeout=20, retries=0)
     assert await client.connect()
     reply = await client.read_input_registers(2, count=1, device_id=1)
     client.close()

@@ -104,7 +104,7 @@ def kill_all(server: EmbeddedServer) -> None:
     family = [postmaster, *postmaster.children(recursive=True)]
     for process in family:
         process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(family, timeout=10)
+    psutil.wait_procs(family, timeout=60)
 
 
 @pytest.mark.parametrize("victims", ["postmaster", "all"])

@@ -79,7 +79,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         assert process.wait(STOP_PATIENCE_S) == 0, running.log.read_text()[-2000:]
     if process.stdout is not None:
         process.stdout.close()
-    _, alive = psutil.wait_procs(tree, timeout=10)
+    _, alive = psutil.wait_procs(tree, timeout=60)
     assert alive == [], "processes were left running"
 
 

@@ -125,7 +125,7 @@ async def read_setpoint(stack: Stack, site_id: str, device: str, template_name: 
     host, port = stack.endpoint(f"{site_id}/{device}")
     template = load_template(template_name)
     point = next(point for point in template.points if point.quantity == "active_power_setpoint_kw")
-    client = AsyncModbusTcpClient(host, port=port, timeout=3)
+    client = AsyncModbusTcpClient(host, port=port, timeout=20)
     assert await client.connect()
     try:
         width = 2 if point.type.endswith("32") else 1
