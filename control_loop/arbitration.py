@@ -102,4 +102,9 @@ def arbitrate(
 
 
 def _finite(request: Request) -> bool:
-    return all(n is None or math.isfinite(n) for n in (request.value, request.minimum, request.maximum))
+    value, minimum, maximum = request.value, request.minimum, request.maximum
+    return (
+        (value is None or math.isfinite(value))
+        and (minimum is None or math.isfinite(minimum))
+        and (maximum is None or math.isfinite(maximum))
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
@@ -27,7 +27,7 @@ from control_loop.plan_view import PlanView
 from control_loop.protocols.base import Driver
 from control_loop.reactive import ReactiveControl
 from control_loop.requests import Request
-from control_loop.schedule import HourSchedule, next_hour
+from control_loop.schedule import HourSchedule, next_hour, quarter_start
 from control_loop.source_time import SourceClock, SourceTimes
 from control_loop.supervision import PlanSupervisor
 from control_loop.voting import Round
@@ -154,7 +154,9 @@ class ControlCycle:
         self._last_monotonic: float | None = None
         self._began = clock.monotonic()
         self._scheduled: dict[str, tuple[int, datetime]] = {}
-        self._clocks: dict[str, SourceClock] = {}
+        self._hour: tuple[Hashable, list[HourSchedule]] | None = None
+        self._stamped = {driver.device: driver for driver in drivers if isinstance(driver, SourceTimes)}
+        self._clocks = {device: SourceClock() for device in self._stamped}
 
     @property
     def drivers(self) -> Mapping[str, Driver]:
@@ -284,7 +286,7 @@ class ControlCycle:
             del self._reads[device]
             error = task.exception()
             if error is None:
-                self._take(self._drivers[device], task.result(), now)
+                self._take(device, task.result(), now)
             else:
                 errors[device] = str(error) or type(error).__name__
                 if device in self._clocks:
@@ -300,13 +302,13 @@ class ControlCycle:
         ]
         return {alarm.key: alarm for alarm in found}
 
-    def _take(self, driver: Driver, values: Mapping[PointKey, float | None], now: datetime) -> None:
+    def _take(self, device: str, values: Mapping[PointKey, float | None], now: datetime) -> None:
         monotonic = self._clock.monotonic()
         times: Mapping[PointKey, datetime] = {}
         late: frozenset[PointKey] = frozenset()
-        if isinstance(driver, SourceTimes):
-            clock = self._clocks.setdefault(driver.device, SourceClock())
-            times, late = clock.judge(driver.source_times(), now, monotonic)
+        stamped = self._stamped.get(device)
+        if stamped is not None:
+            times, late = self._clocks[device].judge(stamped.source_times(), now, monotonic)
         self.image.update(values, now, monotonic, source_times=times, late=late)
 
     def dispatcher_of(self, actuator: Actuator) -> Dispatcher:
@@ -351,7 +353,7 @@ class ControlCycle:
         version = plan.version if plan is not None and plan.covers(now) else 0
         taken: list[HourSchedule] = []
         by_device: dict[str, list[HourSchedule]] = {}
-        for schedule in next_hour(self.model, plan, now):
+        for schedule in self._next_hour(plan, now):
             device = self._device_of.get(schedule.asset_id)
             if device is None or device in self._writes:
                 continue
@@ -365,6 +367,13 @@ class ControlCycle:
             )
         await self._settle_writes()
         return taken
+
+    def _next_hour(self, plan: PlanView | None, now: datetime) -> list[HourSchedule]:
+        """The schedules of this quarter, made once for each plan."""
+        key = (None if plan is None else (plan.plan_id, plan.version), quarter_start(now))
+        if self._hour is None or self._hour[0] != key:
+            self._hour = key, next_hour(self.model, plan, now)
+        return self._hour[1]
 
     async def _schedule_device(
         self, driver: Driver, schedules: Sequence[HourSchedule], version: int, taken: list[HourSchedule]

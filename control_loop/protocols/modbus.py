@@ -23,6 +23,13 @@ MAX_BLOCK = 120
 MAX_GAP = 8
 """Unused registers read along rather than asking twice."""
 BIT_TABLES = frozenset({"coil", "discrete"})
+READS: dict[str, Callable[..., Awaitable[Any]]] = {
+    "input": ModbusBaseClient.read_input_registers,
+    "holding": ModbusBaseClient.read_holding_registers,
+    "coil": ModbusBaseClient.read_coils,
+    "discrete": ModbusBaseClient.read_discrete_inputs,
+}
+"""The library's request for each table."""
 POWER, LIMIT, AVAILABLE = "active_power_kw", "active_power_limit_kw", "available_power_kw"
 CLEAR_OF_LIMIT = 0.02
 """Share of the limit within which a source may be held back by it."""
@@ -252,13 +259,7 @@ class ModbusDriver:
         """Registers, or bits as 0 and 1, of a table."""
 
         def request(client: ModbusBaseClient) -> Awaitable[Any]:
-            reads = {
-                "input": client.read_input_registers,
-                "holding": client.read_holding_registers,
-                "coil": client.read_coils,
-                "discrete": client.read_discrete_inputs,
-            }
-            return reads[table](address, count=count, device_id=self._unit_id)
+            return READS[table](client, address, count=count, device_id=self._unit_id)
 
         answer = await self._asked(request, f"{table} {address}+{count}", count)
         found = [int(bit) for bit in answer.bits[:count]] if table in BIT_TABLES else list(answer.registers)

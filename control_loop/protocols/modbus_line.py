@@ -25,6 +25,8 @@ TURNAROUND_S = 0.05
 PSEUDO_TERMINALS = "/dev/pts/"
 """Device files of lines that exist in software only, which refuse a parity bit."""
 
+NOTHING_TO_WAIT_FOR = contextlib.nullcontext()
+
 Trace = Callable[[bool, bytes], bytes]
 
 
@@ -154,10 +156,9 @@ class TcpLine:
         client.close()
         raise LineError(explain(problems[-1], name) if problems else "no connection")
 
-    @asynccontextmanager
-    async def turn(self, trace: Trace) -> AsyncIterator[None]:
+    def turn(self, trace: Trace) -> contextlib.AbstractAsyncContextManager[None]:
         del trace
-        yield
+        return NOTHING_TO_WAIT_FOR
 
     def drop(self, client: ModbusBaseClient, *, lost: bool) -> None:
         del lost

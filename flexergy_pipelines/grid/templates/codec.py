@@ -83,7 +83,7 @@ def decode(point: TemplatePoint, registers: Sequence[int]) -> float | None:
     width = WIDTH[point.type]
     if len(registers) != width:
         raise ValueError(f"{point.quantity}: got {len(registers)} registers, expected {width}")
-    raw = _integer(registers, point.word_order)
+    raw = registers[0] if width == 1 else _integer(registers, point.word_order)
     if point.type in _FLOATS:
         number, bits = _FLOATS[point.type]
         value = struct.unpack(number, struct.pack(bits, raw))[0]
