@@ -23,6 +23,7 @@ ALARM_CODES = frozenset(
         "emergency_stop",
         "meter_lost",
         "no_plan",
+        "own_clock_off",
         "pcc_limit_exceeded",
         "rule_failed",
         "setpoint_not_delivered",
@@ -139,6 +140,13 @@ def clock_alarm(device: str, asset_id: str, offset_s: float) -> Alarm:
     side = "ahead of" if offset_s > 0 else "behind"
     message = f"{device}: its clock is {abs(offset_s):.0f} s {side} this machine's; its time stamps are not used"
     return Alarm("device_clock_off", asset_id, LOW, message)
+
+
+def own_clock_alarm(off_s: float) -> Alarm:
+    """This machine's wall clock has jumped by `off_s` (positive: ahead), and the store does not confirm it."""
+    side = "ahead" if off_s > 0 else "back"
+    message = f"this machine's clock has jumped {abs(off_s):.0f} s {side}; the time it had before is counted on"
+    return Alarm("own_clock_off", None, HIGH, message)
 
 
 def _silent(context: Context, asset_id: str) -> Alarm:

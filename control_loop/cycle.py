@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from control_loop.alarms import Alarm, AlarmKey, clock_alarm, cycle_alarms
+from control_loop.alarms import Alarm, AlarmKey, cycle_alarms
 from control_loop.arbitration import Decision
 from control_loop.ballots import MasterVote, keyed
 from control_loop.context import Context, GridOperatorLimit, LoadState, ManualCommand
@@ -16,10 +16,10 @@ from control_loop.dispatch import Dispatcher, Setpoint
 from control_loop.engine import Outcome, decide
 from control_loop.exchange import ExchangeController
 from control_loop.exchange_noise import ExchangeNoise
+from control_loop.field_reader import FieldReader
 from control_loop.following import FollowWatch
 from control_loop.frequency import FrequencyService
 from control_loop.frozen import FrozenWatch
-from control_loop.image import PointKey, ProcessImage
 from control_loop.load_rules import next_load_states
 from control_loop.mode import Mode
 from control_loop.model import REACTIVE_SETPOINT, Actuator, SiteModel
@@ -28,7 +28,6 @@ from control_loop.protocols.base import Driver
 from control_loop.reactive import ReactiveControl
 from control_loop.requests import Request
 from control_loop.schedule import HourSchedule, next_hour, quarter_start
-from control_loop.source_time import SourceClock, SourceTimes
 from control_loop.supervision import PlanSupervisor
 from control_loop.voting import Round
 from flexergy_pipelines.grid.clock import Clock
@@ -70,6 +69,10 @@ class CycleReport:
     schedules: list[HourSchedule] = field(default_factory=list)
 
 
+READ_SHARE, WRITE_SHARE = 0.35, 0.25
+"""Shares of a cycle in which it waits for readings, and for acknowledgements."""
+
+
 class Controller(Protocol):
     """A rule with a memory of its own."""
 
@@ -101,6 +104,8 @@ class ControlCycle:
         Puts each cycle's decisions to a vote of several instances; without it this one decides alone.
     decide : callable
         The engine.
+    reader : FieldReader, optional
+        One that has watched some of the devices before; by default a new one.
     read_deadline_s, write_deadline_s : float, optional
         How long a cycle waits for readings and for acknowledgements [s, real time]; by default 35 % and 25 % of the
         cycle.
@@ -119,11 +124,16 @@ class ControlCycle:
         controllers: Sequence[Controller] | None = None,
         vote: MasterVote | None = None,
         decide: Callable[[Context], Outcome] = decide,
+        reader: FieldReader | None = None,
         read_deadline_s: float | None = None,
         write_deadline_s: float | None = None,
     ) -> None:
         self.model = model
-        self.image = ProcessImage()
+        if reader is None:
+            reader = FieldReader(clock, READ_SHARE * model.cycle_s if read_deadline_s is None else read_deadline_s)
+        reader.serve(drivers)
+        self.reader = reader
+        self.image = reader.image
         self.dispatcher = Dispatcher(model, epoch)
         self.supervisor = supervisor or PlanSupervisor()
         self.frequency = FrequencyService()
@@ -142,9 +152,7 @@ class ControlCycle:
         self._may_command = may_command
         self._drivers = {driver.device: driver for driver in drivers}
         self._device_of = {asset: driver.device for driver in drivers for asset in driver.assets}
-        self._read_deadline_s = read_deadline_s if read_deadline_s is not None else 0.35 * model.cycle_s
-        self._write_deadline_s = write_deadline_s if write_deadline_s is not None else 0.25 * model.cycle_s
-        self._reads: dict[str, asyncio.Task[Mapping[PointKey, float | None]]] = {}
+        self._write_deadline_s = write_deadline_s if write_deadline_s is not None else WRITE_SHARE * model.cycle_s
         self._writes: dict[str, asyncio.Task[None]] = {}
         self._last_fresh: dict[str, float] = {}
         self._loads: dict[str, LoadState] = {}
@@ -155,8 +163,6 @@ class ControlCycle:
         self._began = clock.monotonic()
         self._scheduled: dict[str, tuple[int, datetime]] = {}
         self._hour: tuple[Hashable, list[HourSchedule]] | None = None
-        self._stamped = {driver.device: driver for driver in drivers if isinstance(driver, SourceTimes)}
-        self._clocks = {device: SourceClock() for device in self._stamped}
 
     @property
     def drivers(self) -> Mapping[str, Driver]:
@@ -172,7 +178,7 @@ class ControlCycle:
             Wall-clock time, aware; it selects the plan's step. All ages and deadlines are monotonic.
         """
         self.cycle += 1
-        late, errors = await self._read(now)
+        late, errors = await self.reader.look(now)
         frozen = self._look_for_frozen()
         context = self._context(now)
         without_effect: dict[str, str] = {}
@@ -208,7 +214,7 @@ class ControlCycle:
             reactive=reactive,
             sent=sent,
             alarms=({} if self.vote is None else dict(self.vote.alarms))
-            | self._clock_alarms()
+            | self.reader.clock_alarms()
             | cycle_alarms(
                 context,
                 outcome.faults,
@@ -226,7 +232,8 @@ class ControlCycle:
 
     async def close(self) -> None:
         """Stop what is under way and end all links."""
-        pending = [*self._reads.values(), *self._writes.values()]
+        await self.reader.stop()
+        pending = list(self._writes.values())
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
@@ -272,44 +279,6 @@ class ControlCycle:
         frozen = self._frozen.update(self.image, told, self._clock.monotonic())
         self.image.distrust(frozen)
         return frozen
-
-    async def _read(self, now: datetime) -> tuple[tuple[str, ...], dict[str, str]]:
-        for device, driver in self._drivers.items():
-            if device not in self._reads:
-                self._reads[device] = asyncio.create_task(driver.read(), name=f"read {device}")
-        if self._reads:
-            await asyncio.wait(self._reads.values(), timeout=self._read_deadline_s)
-        errors: dict[str, str] = {}
-        for device, task in list(self._reads.items()):
-            if not task.done():
-                continue
-            del self._reads[device]
-            error = task.exception()
-            if error is None:
-                self._take(device, task.result(), now)
-            else:
-                errors[device] = str(error) or type(error).__name__
-                if device in self._clocks:
-                    self._clocks[device].lost()
-        return tuple(self._reads), errors
-
-    def _clock_alarms(self) -> dict[AlarmKey, Alarm]:
-        found = [
-            clock_alarm(device, asset_id, clock.offset_s)
-            for device, clock in self._clocks.items()
-            for asset_id in sorted(self._drivers[device].assets)[:1]
-            if clock.offset_s
-        ]
-        return {alarm.key: alarm for alarm in found}
-
-    def _take(self, device: str, values: Mapping[PointKey, float | None], now: datetime) -> None:
-        monotonic = self._clock.monotonic()
-        times: Mapping[PointKey, datetime] = {}
-        late: frozenset[PointKey] = frozenset()
-        stamped = self._stamped.get(device)
-        if stamped is not None:
-            times, late = self._clocks[device].judge(stamped.source_times(), now, monotonic)
-        self.image.update(values, now, monotonic, source_times=times, late=late)
 
     def dispatcher_of(self, actuator: Actuator) -> Dispatcher:
         """Who keeps what an actuator was told."""

@@ -6,6 +6,7 @@ Everything here may block for as long as the store does, so it is only ever call
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -108,7 +109,10 @@ class StoreGateway:
         return load_site(self.db, self.site_id)
 
     def news(self, at: datetime) -> News:
-        return News(self._plan(at), self._commands(), self._frequency_orders(at), self._mode(at))
+        from flexergy_pipelines.store.clock import read_clock
+
+        told = News(self._plan(at), self._commands(), self._frequency_orders(at), self._mode(at))
+        return replace(told, store_time=read_clock(self.db))
 
     def _plan(self, at: datetime) -> PlanView | None:
         from flexergy_pipelines.store.plans import read_active_plan

@@ -91,6 +91,13 @@ class CounterLease:
         This instance's monotonic clock [s].
     ttl_s : float
         Time the counter must stand still before another takes over [s].
+
+    Attributes
+    ----------
+    epoch : int
+        Number of the takeover that gave the lease to this instance; 0 before.
+    silent_since : float
+        When the holder before was last seen to count, once this instance has taken over [s, monotonic].
     """
 
     def __init__(self, store: LeaseStore, holder: str, monotonic: Callable[[], float], ttl_s: float = TTL_S) -> None:
@@ -103,6 +110,7 @@ class CounterLease:
         self._own: LeaseRow | None = None
         self._seen: LeaseRow | None = None
         self._seen_at = float("-inf")
+        self.silent_since = float("inf")
 
     @property
     def held(self) -> bool:
@@ -154,4 +162,5 @@ class CounterLease:
         epoch = 1 if row is None else row.epoch + 1
         if self._store.compare_and_set(row, LeaseRow(self._holder, epoch, 0)):
             self.epoch, self._renewed = epoch, now
+            self.silent_since = self._seen_at if self._seen is not None else now
         self._seen = None

@@ -38,9 +38,12 @@ class News:
         P(f) curves of the grid operator that hold now.
     mode : Mode or None
         The operation mode in force; None: the site's own.
+    store_time : datetime or None
+        What the store's clock said when this was read, UTC.
     """
 
     plan: PlanView | None = None
     commands: Sequence[StoredCommand] = field(default_factory=tuple)
     frequency_orders: Sequence[FrequencyOrder] = field(default_factory=tuple)
     mode: Mode | None = None
+    store_time: datetime | None = None

@@ -9,17 +9,18 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from control_loop.ballots import BallotBox, MasterVote, Voter
-from control_loop.cycle import ControlCycle
+from control_loop.cycle import READ_SHARE, ControlCycle
+from control_loop.field_reader import FieldReader
 from control_loop.frequency import frequency_orders
 from control_loop.gateway import Gateway, StoreGateway
 from control_loop.lease import CounterLease, FileLeaseStore, LeaseStore
 from control_loop.news import News
-from control_loop.outbox import Outbox
+from control_loop.outbox import READINGS, Outbox
 from control_loop.pauses import LongLived
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.base import Driver
@@ -28,6 +29,8 @@ from control_loop.protocols.factory import drivers_of
 from control_loop.site_loop import SiteLoop
 from control_loop.site_model import model_of, reactive_of, telemetry_filter
 from control_loop.spool import Spool
+from control_loop.standby import Standby
+from control_loop.trusted_clock import TrustedClock
 from control_loop.voting import majority_of
 from flexergy_pipelines.grid import Site, SystemClock
 from flexergy_pipelines.logs import get_logger
@@ -217,15 +220,21 @@ class ControlService:
 
     async def _run_site(self, running: RunningSite, gateway: Gateway, store: LeaseStore) -> None:
         """Stand by until the lease is ours, then run the site's loop until it is told to stop or loses the lease."""
-        site, clock = running.site, SystemClock()
+        site, clock = running.site, TrustedClock(SystemClock())
         event_loop = asyncio.get_running_loop()
         name = f"{self.settings.tenant}-{site.id}"
         lease = CounterLease(store, self._instance, clock.monotonic)
-        if not await self._hold(lease, running.stop, site, gateway, store):
-            return
-        with contextlib.closing(Spool(self.settings.spool_dir / f"{name}.sqlite")) as spool:
-            drivers = drivers_of(site, self.settings)
-            model, reactive, box = model_of(site), reactive_of(site, lease.epoch), self._ballots(store)
+        model, telemetry = model_of(site), telemetry_filter(site)
+        drivers = drivers_of(site, self.settings)
+        reader = FieldReader(clock, READ_SHARE * model.cycle_s)
+        watched = [device.id for device in site.devices() if device.connection.standby_link]
+        standby = Standby(drivers, watched, reader=reader, telemetry=telemetry, clock=clock, cycle_s=model.cycle_s)
+        async with contextlib.AsyncExitStack() as links:
+            links.push_async_callback(standby.close)
+            if not await self._hold(lease, running, gateway, store, standby):
+                return
+            spool = links.enter_context(contextlib.closing(Spool(self.settings.spool_dir / f"{name}.sqlite")))
+            reactive, box = reactive_of(site, lease.epoch), self._ballots(store)
             vote = None
             if box is not None and self._vote is not None:
                 vote = MasterVote(box, self._instance, self._vote, model, reactive)
@@ -237,14 +246,19 @@ class ControlService:
                 may_command=lambda: lease.held,
                 reactive=reactive,
                 vote=vote,
+                reader=reader,
             )
 
             def news(told: News) -> None:
+                if told.store_time is not None:
+                    clock.heard(told.store_time)
                 event_loop.call_soon_threadsafe(loop.take_news, told)
 
             outbox = Outbox(gateway, spool, clock, news, site_id=site.id)
             orders = frequency_orders(site.grid_code.frequency, site.grid_connection.nominal_frequency_hz)
-            loop = SiteLoop(cycle, outbox, telemetry_filter(site), clock, frequency_orders=orders)
+            # What the other instance read last may not have left it.
+            outbox.keep(READINGS, standby.readings_since(lease.silent_since - 2 * model.cycle_s))
+            loop = SiteLoop(cycle, outbox, telemetry, clock, frequency_orders=orders, own_off_s=lambda: clock.off_s)
             renewing = asyncio.create_task(self._renew(lease, running.stop, site.id))
             keeping = asyncio.create_task(self._keep_records(site, drivers, gateway, running.stop))
             running.outbox = outbox
@@ -290,18 +304,20 @@ class ControlService:
                         self._log.warning("left readings wait on", site=site_id, error=str(problem))
 
     async def _hold(
-        self, lease: CounterLease, stop: asyncio.Event, site: Site, gateway: Gateway, store: LeaseStore
+        self, lease: CounterLease, running: RunningSite, gateway: Gateway, store: LeaseStore, standby: Standby
     ) -> bool:
         """Take the lease, or stand by (and vote) until it is ours; false when told to stop."""
-        site_id = site.id
+        site, stop, site_id = running.site, running.stop, running.site.id
         with contextlib.suppress(OSError, StoreError):
             if await asyncio.to_thread(lease.step):
                 self._log.info("holds the lease", site=site_id, epoch=lease.epoch)
                 return True
-        if self._lease_in == "file":
-            # On one machine the instances share the spool: whoever commands brings it in.
-            return await self._watch(lease, stop, site_id)
-        async with self._voting(site, store), self._bringing_in(gateway, site_id):
+        async with contextlib.AsyncExitStack() as meanwhile:
+            if self._lease_in == "store":
+                # On one machine the instances share the spool: whoever commands brings it in.
+                await meanwhile.enter_async_context(self._voting(site, store))
+                await meanwhile.enter_async_context(self._bringing_in(gateway, site_id))
+            await meanwhile.enter_async_context(_meanwhile(standby.run()))
             return await self._watch(lease, stop, site_id)
 
     async def _watch(self, lease: CounterLease, stop: asyncio.Event, site_id: str) -> bool:
@@ -373,6 +389,17 @@ class ControlService:
             outbox = running.outbox
             if outbox is not None and (site_id is None or name == site_id):
                 outbox.look()
+
+
+@contextlib.asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have a task run meanwhile."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

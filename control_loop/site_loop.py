@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from control_loop import exchange
-from control_loop.alarms import FIRST_ANSWER_S
+from control_loop.alarms import FIRST_ANSWER_S, Alarm, AlarmKey, own_clock_alarm
 from control_loop.context import ManualCommand
 from control_loop.cycle import ControlCycle, CycleReport
 from control_loop.dispatch import Setpoint
@@ -24,7 +25,8 @@ from flexergy_pipelines.logs import get_logger
 
 SETPOINT_LOG_S = 45.0
 """Standing setpoints are logged anew at least so often, and well before the last row of theirs ends."""
-FIRST_NEWS_S = 5.0
+FIRST_NEWS_S = 2.0
+"""How long the first cycle waits for plan and commands; a store that is away must not keep the loop from being safe."""
 STATISTICS_S = 60.0
 
 
@@ -60,6 +62,8 @@ class SiteLoop:
         Time.
     frequency_orders : sequence of FrequencyOrder
         P(f) orders of the site's configuration; one in the store for the same asset wins.
+    own_off_s : callable
+        How far this machine's wall clock is ahead of `clock` [s].
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class SiteLoop:
         clock: Clock,
         *,
         frequency_orders: Sequence[FrequencyOrder] = (),
+        own_off_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.cycle = cycle
         self.outbox = outbox
@@ -78,6 +83,7 @@ class SiteLoop:
         self._configured_orders = tuple(frequency_orders)
         cycle.frequency.orders = self._configured_orders
         self._clock = clock
+        self._own_off_s = own_off_s
         self._began = clock.monotonic()
         self._informed = asyncio.Event()
         self._answered: set[int] = set()
@@ -126,6 +132,7 @@ class SiteLoop:
     async def run(self, stop: asyncio.Event) -> None:
         """Run cycles until `stop` is set, one each period; a cycle that overruns makes the next one wait its turn."""
         period = self.cycle.model.cycle_s
+        await self._first_look(stop)
         due = self._clock.monotonic()
         reported = due
         try:
@@ -153,17 +160,33 @@ class SiteLoop:
         finally:
             await self.cycle.close()
 
+    async def _first_look(self, stop: asyncio.Event) -> None:
+        """Connect, and wait a moment for plan and commands: a start must not idle what is wanted to run on."""
+        until = self._clock.monotonic() + FIRST_NEWS_S
+        while not (self._informed.is_set() or stop.is_set()) and self._clock.monotonic() < until:
+            await self.cycle.reader.look(self._clock.now())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._informed.wait(), 0.05)
+
     async def step(self, now: datetime) -> CycleReport:
         """One cycle, and everything that leaves it."""
         report = await self.cycle.run_once(now)
         self.outbox.live(live_rows(dict(self.cycle.image.items())))
         self.outbox.keep(READINGS, [*self._telemetry.select(self.cycle.image), *self._frequency_rows()])
         self.outbox.keep(SETPOINTS, [*self._setpoint_rows(report), *self._answer_rows(now)])
-        self.outbox.alarms(report.alarms, settled=self._clock.monotonic() - self._began > FIRST_ANSWER_S)
+        self.outbox.alarms(self._alarms(report), settled=self._clock.monotonic() - self._began > FIRST_ANSWER_S)
         if report.replan_reason is not None:
             self._log.info("operation deviates from plan", reason=report.replan_reason)
             self.outbox.replan(report.replan_reason)
         return report
+
+    def _alarms(self, report: CycleReport) -> dict[AlarmKey, Alarm]:
+        """What the cycle found, and what is wrong with this machine itself."""
+        alarms, off_s = dict(report.alarms), self._own_off_s()
+        if off_s:
+            own = own_clock_alarm(off_s)
+            alarms[own.key] = own
+        return alarms
 
     def _frequency_rows(self) -> list[ReadingRow]:
         """Frequency and power in each cycle of each asset that answers by a P(f) curve."""

@@ -52,9 +52,12 @@ def drivers_of(site: Site, settings: Settings) -> list[Driver]:
 
 @dataclass
 class Shared:
-    """What the drivers of one site share: workers of protocols by name, and serial lines by device file."""
+    """What the drivers of one site share: workers of protocols, and serial lines by device file.
 
-    hubs: dict[str, ObjectHub] = field(default_factory=dict)
+    Devices that a standby reads have a worker of their own, for a worker dials all it is told of.
+    """
+
+    hubs: dict[tuple[str, bool], ObjectHub] = field(default_factory=dict)
     lines: dict[str, SerialBus] = field(default_factory=dict)
 
 
@@ -119,11 +122,11 @@ def _objects(site: Site, device: Device, settings: Settings, shared: Shared) -> 
     assets, quantities = [asset.id for asset in device.assets], _quantities(device)
     more: dict[str, Any] = {"tls": tls_of(device, settings), "report": connection.report}
     if connection.protocol == "iec104":
-        hub = shared.hubs.setdefault("iec104", ObjectHub(iec104.WORKER))
+        hub = shared.hubs.setdefault(("iec104", connection.standby_link), ObjectHub(iec104.WORKER))
         names = iec104.Iec104Addressing(template.asset_stride, connection.control)
         objects = by_rule(names, template, assets, quantities, select=connection.control.startswith("select"))
     else:
-        hub = shared.hubs.setdefault("iec61850", ObjectHub(iec61850.WORKER))
+        hub = shared.hubs.setdefault(("iec61850", False), ObjectHub(iec61850.WORKER))
         names = iec61850.Iec61850Addressing(device.id, template, connection.control)
         objects = by_rule(names, template, assets, quantities)
         if not connection.objects:

@@ -124,6 +124,7 @@ class ModbusDriver:
         self._ttl_s = setpoint_ttl_s
         self._backoff = backoff or Backoff()
         self._client: ModbusBaseClient | None = None
+        self._greeted = False
         self._heartbeat = 0
         self._ratings = dict(ratings or {})
         self._quantities = quantities
@@ -200,7 +201,7 @@ class ModbusDriver:
             registers = encode(point, value)
         except ValueError as error:
             raise DriverError(f"{self.device}: {error}") from None
-        await self._connected()
+        await self._ready_for_orders()
         await self._write_registers(point.address, registers, point.table)
         if self._template.heartbeat_address is not None:
             self._heartbeat = (self._heartbeat + 1) % 0x10000
@@ -224,7 +225,7 @@ class ModbusDriver:
                 registers += encode(schedule.point(slot), value)
             except ValueError as error:
                 raise DriverError(f"{self.device}: {error}") from None
-        await self._connected()
+        await self._ready_for_orders()
         await self._write_registers(base + schedule.address, registers)
         began = encode_unsigned32(int(start.timestamp()), schedule.word_order)
         await self._write_registers(base + schedule.start_address, began)
@@ -248,10 +249,22 @@ class ModbusDriver:
             raise DriverError(self.health.last_error) from None
         self.health.connected = True
         self.health.reconnects += 1
-        await self._greet()
+        await self._look_around()
+
+    async def _ready_for_orders(self) -> None:
+        await self._connected()
+        if not self._greeted:
+            await self._greet()
+            self._greeted = True
+
+    async def _look_around(self) -> None:
+        """What must be read once after connecting."""
 
     async def _greet(self) -> None:
-        """What a device is told once after connecting: when it shall leave our setpoints by itself."""
+        """What a device is told before its first order of a connection: when it shall leave our orders by itself.
+
+        Who only reads, as an instance that stands by, tells it nothing.
+        """
         if self._template.setpoint_ttl_address is not None:
             await self._write_registers(self._template.setpoint_ttl_address, [min(0xFFFE, round(self._ttl_s))])
 
@@ -310,6 +323,7 @@ class ModbusDriver:
         if self._client is not None:
             self._line.drop(self._client, lost=lost)
             self._client = None
+        self._greeted = False
         self.health.connected = False
 
     def _traced(self, sending: bool, data: bytes) -> bytes:

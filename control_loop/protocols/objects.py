@@ -152,6 +152,10 @@ class ObjectDriver:
         """Something that went over the line, in words."""
         self.health.note(frame)
 
+    async def prepare(self) -> None:
+        """Have the worker ready, without a word to the device."""
+        await self._hub.worker.prepare()
+
     async def read(self) -> Mapping[PointKey, float | None]:
         """The last word on every point, while the connection stands; see `Driver.read`.
 

@@ -46,6 +46,7 @@ class SunSpecDriver(ModbusDriver):
     """Link to a SunSpec device; see `ModbusDriver` and `Driver`."""
 
     _also: Mapping[str, tuple[tuple[TemplatePoint, int], ...]] = {}
+    _reverts: tuple[TemplatePoint, ...] = ()
     found: SunSpecDevice | None = None
 
     async def scan(self) -> SunSpecDevice:
@@ -119,8 +120,8 @@ class SunSpecDriver(ModbusDriver):
                     factors[name] = factor
         return factors
 
-    async def _greet(self) -> None:
-        """Find the template's points, and tell the device when to leave our orders by itself."""
+    async def _look_around(self) -> None:
+        """Find the template's points."""
         spec = self._template.sunspec
         if spec is None:
             raise DriverError(f"{self.device}: template {self._template.name} names no SunSpec models")
@@ -132,8 +133,11 @@ class SunSpecDriver(ModbusDriver):
             models = ", ".join(str(place.model) for place in device.chain)
             raise DriverError(f"{self.device}: template {self._template.name} does not fit a device of models {models}")
         self._place(bound.points)
-        self._also, self.found = bound.also, device
-        for point in bound.reverts:
+        self._also, self._reverts, self.found = bound.also, bound.reverts, device
+
+    async def _greet(self) -> None:
+        """Tell the device when to leave our orders by itself."""
+        for point in self._reverts:
             await self._write_registers(point.address, encode(point, float(round(self._ttl_s))))
 
     async def _rating_kw(self, device: SunSpecDevice, factors: Mapping[str, int]) -> float | None:

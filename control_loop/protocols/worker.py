@@ -50,6 +50,7 @@ class Worker:
         self._answers: dict[int, asyncio.Future[bool]] = {}
         self._next_id = 1
         self._starting = asyncio.Lock()
+        self._idle = False
         self._log = get_logger(__name__).bind(worker=module)
 
     @property
@@ -57,8 +58,15 @@ class Worker:
         """Process id, None when it does not run."""
         return None if self._process is None or self._process.returncode is not None else self._process.pid
 
+    async def prepare(self) -> None:
+        """Have a worker wait that has loaded its library and been told nothing yet; one that runs stays as it is."""
+        async with self._starting:
+            if self._process is None:
+                await self._launch()
+                self._idle = True
+
     async def ensure(self) -> None:
-        """Start the worker where it does not run, or hangs.
+        """Start the worker where it does not run, or hangs; one that waits is told what it must know.
 
         Raises
         ------
@@ -66,27 +74,38 @@ class Worker:
             While it waits for its next start.
         """
         async with self._starting:
-            if self.pid is not None and time.monotonic() - self._heard < SILENCE_S:
+            if self.pid is not None and not self._idle and time.monotonic() - self._heard < SILENCE_S:
                 return
             now = time.monotonic()
+            if self._idle and self._process is not None and self.pid is not None:
+                self._begin(self._process)
+                return
             if self._process is not None:
                 self._log.warning("worker died or hangs; it is started again", returncode=self._process.returncode)
                 self._backoff.failed(now)
                 await self.stop()
             if not self._backoff.ready(now):
                 raise DriverError(f"{self.module}: down, next start in {self._backoff.wait_s(now):.1f} s")
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                self.module,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=2**22,
-            )
-            self.starts += 1
-            self._heard = now + 10.0  # imports take their time
-            self._send(self._first_line())
-            self._reader = asyncio.create_task(self._read(self._process))
+            self._begin(await self._launch())
+
+    async def _launch(self) -> asyncio.subprocess.Process:
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            self.module,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=2**22,
+        )
+        self.starts += 1
+        return process
+
+    def _begin(self, process: asyncio.subprocess.Process) -> None:
+        """Tell a new worker what it must know, and listen to it."""
+        self._idle = False
+        self._heard = time.monotonic() + 10.0  # imports take their time
+        self._send(self._first_line())
+        self._reader = asyncio.create_task(self._read(process))
 
     async def ask(self, command: dict[str, Any], timeout_s: float) -> bool:
         """Send a command and wait for its answer.
@@ -116,6 +135,7 @@ class Worker:
     async def stop(self) -> None:
         """End the worker: its input is closed, and it is killed when that is not enough."""
         process, self._process = self._process, None
+        self._idle = False
         if self._reader is not None:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):

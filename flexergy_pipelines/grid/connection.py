@@ -11,6 +11,7 @@ from flexergy_pipelines.grid.base import Many, Model, Positive, Slug
 NetworkType = Literal["GPRS", "UMTS", "LTE", "IoT", "NB-IoT", "RF", "PLC", "serial", "ethernet"]
 TLS_PROTOCOLS = frozenset({"modbus_tcp", "iec104", "iec61850", "ocpp16", "talq"})
 OBJECT_PROTOCOLS = frozenset({"iec104", "iec61850"})
+SHARED_PROTOCOLS = frozenset({"iec104", "modbus_tcp"})
 
 
 class TlsFiles(Model):
@@ -122,6 +123,9 @@ class Connection(Model):
         TALQ: port on which reports of the gateway are taken, on every address of this machine; None: it is polled.
     network_type : str
         What the link runs over, for the statistics of links.
+    standby_link : bool
+        Modbus TCP and IEC 60870-5-104: instances of the control loop that stand by read the device over links of their
+        own. Only for devices that serve several masters at a time.
     """
 
     protocol: Literal["modbus_tcp", "modbus_rtu", "iec104", "iec61850", "ocpp16", "dlms", "talq"] = "modbus_tcp"
@@ -138,6 +142,7 @@ class Connection(Model):
     basic_auth: bool = False
     listen_port: int | None = Field(default=None, ge=1, le=65535)
     network_type: NetworkType | None = None
+    standby_link: bool = False
 
     @model_validator(mode="after")
     def _fits_protocol(self) -> Connection:
@@ -150,6 +155,9 @@ class Connection(Model):
         if self.objects and self.protocol not in OBJECT_PROTOCOLS:
             allowed = " and ".join(sorted(OBJECT_PROTOCOLS))
             raise ValueError(f"connection: objects are for {allowed}, not {self.protocol}")
+        if self.standby_link and self.protocol not in SHARED_PROTOCOLS:
+            allowed = " and ".join(sorted(SHARED_PROTOCOLS))
+            raise ValueError(f"connection: standby_link is for {allowed}, not {self.protocol}")
         if self.basic_auth and self.protocol != "ocpp16":
             raise ValueError(f"connection: basic_auth is for ocpp16, not {self.protocol}")
         return self

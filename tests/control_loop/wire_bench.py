@@ -58,7 +58,7 @@ class Bench:
         driver = driver_of(self.plant.site, device, self.settings, shared)
         assert isinstance(driver, ObjectDriver)
         self.driver = driver
-        self.hub = shared.hubs[protocol]
+        self.hub = shared.hubs[protocol, False]
         module = self.hub.worker.module
         self.hub.worker = Worker(module, lambda: [self.driver.spec()], self.hub.take, backoff=Backoff(0.05, 0.2))
 
