@@ -26,7 +26,21 @@ from typing import Any
 
 import httpx
 
-from benchmarks.fault_world import DISK_MB, SETPOINT, SITE_ID, TTL_S, Loop, Row, World, build, missing, until
+from benchmarks.fault_world import (
+    BALLAST,
+    DISK_MB,
+    SETPOINT,
+    SITE_ID,
+    STORE_DISK_MB,
+    TTL_S,
+    Loop,
+    Row,
+    World,
+    build,
+    fill_disk,
+    missing,
+    until,
+)
 from flexergy_pipelines.store.commands import write_command
 
 Scenario = Callable[[World], Awaitable[Row]]
@@ -73,6 +87,8 @@ device("esc-1", "down", "telemetry_stale ess-1")
 device("esc-1", "silent", "telemetry_stale ess-1", within_s=40.0)
 device("esc-1", "ack_without_effect", "setpoint_without_effect ess-1", within_s=40.0, command=True)
 device("esc-1", "stuck_output", "setpoint_not_followed ess-1", within_s=40.0, command=True)
+device("esc-1", "slow", "none expected", within_s=8.0, delay_s=0.5)
+device("esc-1", "nan", "telemetry_stale ess-1", within_s=40.0)
 device("esc-1", "clock_skew", "none expected", within_s=8.0, value=3600.0)
 
 
@@ -161,27 +177,62 @@ calm("loop", "wall clock +1 h for 12 s", clock(3600.0), clock(0.0))
 calm("loop", "wall clock -1 h for 12 s", clock(-3600.0), clock(0.0))
 
 
+def spool_of(loop: Loop) -> Path:
+    """Its spool, seen from outside."""
+    return Path(f"/proc/{loop.pid}/root{loop.home}/spool")
+
+
 def fill(world: World, loop: Loop) -> None:
     del world
-    spool = Path(f"/proc/{loop.pid}/root{loop.home}/spool")
-    room = os.statvfs(spool)
-    if room.f_blocks * room.f_frsize > 2 * DISK_MB * 2**20:
-        raise RuntimeError(f"{loop.name} has no small disk of its own (root only); the machine's is not filled")
-    with (spool / "ballast").open("wb", buffering=0) as file:
-        for _ in range(2 * DISK_MB * 256):
-            try:
-                if file.write(b"0" * 4096) < 4096:
-                    return
-            except OSError:
-                return
+    fill_disk(spool_of(loop), DISK_MB, loop.name)
 
 
 def empty(world: World, loop: Loop) -> None:
     del world
-    Path(f"/proc/{loop.pid}/root{loop.home}/spool/ballast").unlink()
+    (spool_of(loop) / BALLAST).unlink()
+
+
+def fill_store(world: World, loop: Loop) -> None:
+    del loop
+    fill_disk(world.folder / "home", STORE_DISK_MB, "the store")
+
+
+def empty_store(world: World, loop: Loop) -> None:
+    del loop
+    (world.folder / "home" / BALLAST).unlink()
 
 
 calm("loop", "disk of its spool full for 12 s", fill, empty)
+
+
+def to_devices(mode: str) -> Callable[[World, Loop], None]:
+    """The links of the commanding instance to all Modbus devices."""
+
+    def change(world: World, loop: Loop) -> None:
+        del world
+        for link in loop.links.values():
+            link.fail(mode)
+
+    return change
+
+
+calm("loop", "its links to the Modbus devices are cut once (reset)", to_devices("reset"), to_devices("pass"), 1.0)
+calm("loop", "its links to the Modbus devices answer 0.2 s late for 12 s", to_devices("slow"), to_devices("pass"))
+calm("loop", "its links to the Modbus devices swallow all for 12 s", to_devices("black_hole"), to_devices("pass"))
+calm("loop", "its link to the store is slow (0.5 s) for 12 s", cut("slow"), cut("pass"))
+
+
+def of_standby(act: Act) -> Act:
+    return lambda world, loop: act(world, world.other(loop))
+
+
+calm("standby", "cut off from the store for 12 s", of_standby(cut("black_hole")), of_standby(cut("pass")))
+calm("standby", "its connections to the store are reset for 12 s", of_standby(cut("reset")), of_standby(cut("pass")))
+calm("standby", "its link to the store is slow (0.5 s) for 12 s", of_standby(cut("slow")), of_standby(cut("pass")))
+calm("standby", "wall clock +1 h for 12 s", of_standby(clock(3600.0)), of_standby(clock(0.0)))
+calm("standby", "wall clock -1 h for 12 s", of_standby(clock(-3600.0)), of_standby(clock(0.0)))
+calm("standby", "disk of its spool full for 12 s", of_standby(fill), of_standby(empty))
+calm("store", "its disk is full for 12 s", fill_store, empty_store)
 
 
 def everywhere(mode: str) -> Callable[[World, Loop], None]:
@@ -232,6 +283,8 @@ async def run(wanted: list[str]) -> None:
             loop.kill()
         os.killpg(world.plant.pid, signal.SIGKILL)
         world.store.close()
+        if os.geteuid() == 0:
+            subprocess.run(["umount", "-l", str(folder / "home")], check=False)
         if os.environ.get("KEEP") != "1":
             shutil.rmtree(folder, ignore_errors=True)
 

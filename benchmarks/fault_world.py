@@ -1,4 +1,4 @@
-"""What the fault matrix is run on: a store, a simulated plant, and two instances of the loop with links that can fail."""
+"""What the fault matrix is run on: store, simulated plant, and two instances of the loop with links that can fail."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ SITE_ID = "microgrid"
 TTL_S = 8.0
 DISK_MB = 24
 """Size of the disk that an instance's spool has to itself, where this runs as root."""
+BALLAST = "ballast"
+STORE_DISK_MB = 400
+"""The same for the store's."""
 
 
 def matrix_site() -> Site:
@@ -132,6 +135,26 @@ class World:
         return {f"{code} {asset}" if asset else code for code, asset in rows} - {"no_plan"}
 
 
+def fill_disk(folder: Path, size_mb: int, what: str) -> None:
+    """Write until nothing more goes in.
+
+    Raises
+    ------
+    RuntimeError
+        If it is no small disk made for this.
+    """
+    room = os.statvfs(folder)
+    if room.f_blocks * room.f_frsize > 2 * size_mb * 2**20:
+        raise RuntimeError(f"{what} has no small disk of its own (root only); the machine's is not filled")
+    with (folder / BALLAST).open("wb", buffering=0) as file:
+        for _ in range(2 * size_mb * 256):
+            try:
+                if file.write(b"0" * 4096) < 4096:
+                    return
+            except OSError:
+                return
+
+
 def find(state: Any, asset: str) -> float:
     """Active power of an asset in the simulator's state, wherever it stands there."""
     if isinstance(state, dict):
@@ -180,6 +203,9 @@ async def build(folder: Path) -> World:
     """Start everything; returns when one instance commands."""
     home = folder / "home"
     settings = Settings(home, None, "demo")
+    if os.geteuid() == 0:  # a small disk of its own, that may be filled
+        home.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={STORE_DISK_MB}m", "tmpfs", str(home)], check=True)
     store = open_store(settings)
     store.migrate()
     store.create_tenant("demo")
@@ -227,7 +253,7 @@ async def make_loop(name: str, folder: Path, endpoints: dict[str, str], home: Pa
             addresses[key] = address
             continue
         host, _, port = address.rpartition(":")
-        links[key] = Proxy((host, int(port)))
+        links[key] = Proxy((host, int(port)), delay_s=0.1)
         addresses[key] = f"127.0.0.1:{await links[key].listen()}"
     publish_endpoints(Settings(own, None, "demo"), addresses)
     sockets = own / "pg"

@@ -65,7 +65,8 @@ class Proxy:
             return
         self._open |= {writer, there[1]}
         ways = self._carry(reader, there[1], note=True), self._carry(there[0], writer, note=False)
-        await asyncio.gather(*ways, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):  # the run is over
+            await asyncio.gather(*ways, return_exceptions=True)
         self._open -= {writer, there[1]}
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, note: bool) -> None:

@@ -25,7 +25,7 @@ from flexergy_pipelines.logs import get_logger
 
 SETPOINT_LOG_S = 45.0
 """Standing setpoints are logged anew at least so often, and well before the last row of theirs ends."""
-FIRST_NEWS_S = 2.0
+FIRST_NEWS_S = 1.0
 """How long the first cycle waits for plan and commands; a store that is away must not keep the loop from being safe."""
 STATISTICS_S = 60.0
 

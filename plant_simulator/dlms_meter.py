@@ -47,7 +47,9 @@ INTERVAL_IMPORT_OBIS, INTERVAL_EXPORT_OBIS = "1.0.1.29.0.255", "1.0.2.29.0.255"
 STATUS_OBIS = "0.0.96.10.1.255"
 PUBLIC = {CLOCK_OBIS, COUNTER_OBIS, LOGICAL_NAME_OBIS}
 """Objects that anybody may read."""
-SINGLE_VALUE, SCALER_UNIT, CAPTURE_PERIOD = 2, 3, 4
+LOGICAL_NAME, SINGLE_VALUE, SCALER_UNIT, CAPTURE_PERIOD = 1, 2, 3, 4
+SUMMER_TIME = 0x80
+"""Bit of the clock's status."""
 CAPTURE_MINUTES = (1, 5, 10, 15, 30, 60)
 
 
@@ -111,6 +113,11 @@ class DlmsMeter:
         The plant it measures.
     seed : int
         Seed of the spikes.
+
+    Attributes
+    ----------
+    general_protection : bool
+        Whether it takes messages that are enciphered under the general tag; older meters want one for each service.
     """
 
     def __init__(self, device: Device, plant: Plant, seed: int = 0) -> None:
@@ -118,6 +125,7 @@ class DlmsMeter:
         self.plant = plant
         self.signals = DeviceSignals(device, plant, seed)
         self.client_counter = 0
+        self.general_protection = True
         meter = next((meter for meter in plant.site.meters if meter.id == device.id), None)
         self.period = timedelta(minutes=15 if meter is None else meter.integration_period_minutes)
         self.profile: deque[Interval] = deque(maxlen=timedelta(days=PROFILE_DAYS) // self.period)
@@ -146,8 +154,13 @@ class DlmsMeter:
             self.profile.append(Interval(begun, round(1000 * moved[0]), round(1000 * moved[1])))
             self._begun, self._counters_kwh = begun, counters
 
-    def read(self, obis: str, attribute: int, selection: RangeDescriptor | None = None) -> bytes:
+    def read(self, obis: str, attribute: int, selection: RangeDescriptor | tuple[int, int] | None = None) -> bytes:
         """Value of an attribute in the protocol's encoding.
+
+        Parameters
+        ----------
+        selection : RangeDescriptor or (int, int), optional
+            Entries of the profile by their stamps, or by first and last number from 1 on (last 0: all).
 
         Raises
         ------
@@ -156,6 +169,10 @@ class DlmsMeter:
         NoValueError
             It has no value now.
         """
+        if attribute == LOGICAL_NAME and self._has(obis):
+            return _octets(bytes(int(group) for group in obis.split(".")))
+        if obis == CLOCK_OBIS and attribute != SINGLE_VALUE:
+            return self._read_clock(attribute)
         if obis in REGISTERS:
             return self._read_register(REGISTERS[obis], attribute)
         if obis == PROFILE_OBIS:
@@ -193,8 +210,8 @@ class DlmsMeter:
         if not isinstance(value, bytes | bytearray) or len(value) != 12:
             raise TypeError("a date and time of 12 bytes")
         shown, _ = dlms_time.datetime_from_bytes(bytes(value))
-        if shown.tzinfo is None:
-            raise ValueError("a time without deviation from UTC")
+        if shown.tzinfo is None:  # its deviation from UTC is not given: local time
+            shown = shown.replace(tzinfo=self.plant.site.zone)
         self._clock_set = (self._skew(), shown - self.plant.clock.now())
 
     def _set_period(self, value: object) -> None:
@@ -241,9 +258,32 @@ class DlmsMeter:
             value = max(0.0, value if register.part == "positive" else -value)
         return dlms_data.DoubleLongData(round(register.factor * value)).to_bytes()
 
-    def _read_profile(self, attribute: int, selection: RangeDescriptor | None) -> bytes:
+    def _has(self, obis: str) -> bool:
+        return obis in {*REGISTERS, PROFILE_OBIS, CLOCK_OBIS, LOGICAL_NAME_OBIS, SERIAL_OBIS, ASSOCIATION_OBIS,
+                        COUNTER_OBIS}  # fmt: skip
+
+    def _read_clock(self, attribute: int) -> bytes:
+        """Deviation of the zone from UTC [min, positive to the west], status, whether summer time is kept."""
+        local = (self.plant.clock.now() + self._clock_offset()).astimezone(self.plant.site.zone)
+        summer = local.dst() or timedelta()
+        match attribute:
+            case 3:
+                standard = (local.utcoffset() or timedelta()) - summer
+                return dlms_data.LongData(-int(standard.total_seconds() // 60)).to_bytes()
+            case 4:
+                return dlms_data.UnsignedIntegerData(SUMMER_TIME if summer else 0).to_bytes()
+            case 8:
+                return dlms_data.BooleanData(True).to_bytes()
+            case _:
+                raise KeyError(f"{CLOCK_OBIS} attribute {attribute}")
+
+    def _read_profile(self, attribute: int, selection: RangeDescriptor | tuple[int, int] | None) -> bytes:
         if attribute == 2:
-            rows = [row for row in self.profile if selection is None or _within(row.end, selection)]
+            if isinstance(selection, tuple):
+                first, last = selection
+                rows = list(self.profile)[max(0, first - 1) : last or None]
+            else:
+                rows = [row for row in self.profile if selection is None or _within(row.end, selection)]
             return b"\x01" + _length(len(rows)) + b"".join(self._row(row) for row in rows)
         if attribute == 3:
             columns = ((CLOCK, CLOCK_OBIS), (DATA, STATUS_OBIS), (REGISTER, INTERVAL_IMPORT_OBIS),

@@ -32,11 +32,16 @@ PASSWORD = b"00000001"
 BLOCK_BYTES = 400
 WRAPPER_VERSION = 1
 LARGEST_APDU = 2048
+LEAST_CIPHERED = 1 + 4 + 12
+"""Security control, counter and authentication tag [bytes]."""
 HLS_CONTROL = SecurityControlField(security_suite=0, authenticated=True, encrypted=False)
 FULL_CONTROL = SecurityControlField(security_suite=0, authenticated=True, encrypted=True)
 AARQ, RLRQ, GET, SET, ACTION, GENERAL_CIPHER = 0x60, 0x62, 192, 193, 195, 219
 GET_RESPONSE, ACTION_RESPONSE, EXCEPTION_RESPONSE = 196, 199, 216
+SERVICE_CIPHERS = {0xC8: 0xC0, 0xC9: 0xC1, 0xCB: 0xC3}
+"""Requests enciphered under a tag of their own, and the tag of what is in them."""
 NORMAL, WITH_BLOCK = 1, 2
+ENTRY_SELECTION = 2
 ACCEPTED = enumerations.AssociationResult.ACCEPTED
 REJECTED = enumerations.AssociationResult.REJECTED_PERMANENT
 Mechanism = enumerations.AuthenticationMechanism
@@ -64,7 +69,7 @@ class Association:
         self.trusted = False
         self._open = False
         self._pending: tuple[bytes, bytes, bytes] | None = None
-        self._ciphered = False
+        self._ciphered = self._general = False
         self._client_title = b""
         self._blocks: list[bytes] = []
         self._block_number = 0
@@ -79,16 +84,22 @@ class Association:
                 return self._release()
             if not self._open:
                 return _exception(service_not_allowed=True)
-            if apdu[0] == GENERAL_CIPHER:
-                return self._encipher(self._serve(self._decipher(apdu)))
-            return _exception(service_not_allowed=True) if self._ciphered else self._serve(apdu)
+            return self._answer_ciphered(apdu) if self._ciphered else self._serve(apdu)
         except UNREADABLE:
             return _exception(service_not_allowed=False)
+
+    def _answer_ciphered(self, apdu: bytes) -> bytes:
+        if apdu[0] == GENERAL_CIPHER and self.meter.general_protection:  # some clients use it without asking
+            return self._encipher(self._serve(self._decipher(apdu)))
+        if apdu[0] in SERVICE_CIPHERS:
+            return self._encipher(self._serve(self._decipher_service(apdu)), by_service=True)
+        return _exception(service_not_allowed=True)
 
     def _associate(self, request: acse.ApplicationAssociationRequest) -> bytes:
         mechanism = request.authentication or Mechanism.NONE
         self.trusted, self._open, self._pending = False, False, None
         self._ciphered = bool(request.ciphered)
+        self._general = False
         self._client_title = bytes(request.system_title or b"")
         if self._ciphered:
             self._check_initiate(request)
@@ -109,7 +120,9 @@ class Association:
         content = request.user_information.content
         if not isinstance(content, xdlms.GlobalCipherInitiateRequest):
             raise ValueError("a ciphered association needs a ciphered initiate request")
-        self._open_text(content.security_control, content.invocation_counter, bytes(content.ciphered_text))
+        plain = self._open_text(content.security_control, content.invocation_counter, bytes(content.ciphered_text))
+        proposed = xdlms.InitiateRequest.from_bytes(plain).proposed_conformance
+        self._general = proposed.general_protection and self.meter.general_protection
 
     def _verdict(
         self, mechanism: enumerations.AuthenticationMechanism, challenge: bytes | None, *, refused: bool
@@ -121,7 +134,7 @@ class Association:
                 get=True,
                 set=True,
                 action=True,
-                general_protection=self._ciphered,
+                general_protection=self._general,
             ),
             server_max_receive_pdu_size=LARGEST_APDU,
         )
@@ -155,13 +168,14 @@ class Association:
         return _exception(service_not_allowed=True)
 
     def _get(self, apdu: bytes) -> bytes:
-        request = xdlms.GetRequestFactory.from_bytes(apdu)
         invoke = apdu[2:3]
+        apdu, entries = _entries(apdu)
+        request = xdlms.GetRequestFactory.from_bytes(apdu)
         if isinstance(request, xdlms.GetRequestNext):
             return self._next_block(invoke)
         if not isinstance(request, xdlms.GetRequestNormal):
             return _exception(service_not_allowed=True)
-        content = self._content(request)
+        content = self._content(request, entries)
         if isinstance(content, Denied):
             return _denied(invoke, content)
         if len(content) <= BLOCK_BYTES:
@@ -190,7 +204,9 @@ class Association:
             return Denied.OTHER_REASON
         return Denied.SUCCESS
 
-    def _content(self, request: xdlms.GetRequestNormal) -> bytes | enumerations.DataAccessResult:
+    def _content(
+        self, request: xdlms.GetRequestNormal, entries: tuple[int, int] | None
+    ) -> bytes | enumerations.DataAccessResult:
         """What the request asks for, or why it does not get it."""
         obis = ".".join(str(group) for group in request.cosem_attribute.instance.to_bytes())
         selection = request.access_selection
@@ -199,7 +215,7 @@ class Association:
         if selection is not None and not isinstance(selection, RangeDescriptor):
             return Denied.TYPE_UNMATCHED
         try:
-            return self.meter.read(obis, request.cosem_attribute.attribute, selection)
+            return self.meter.read(obis, request.cosem_attribute.attribute, selection or entries)
         except KeyError:
             return Denied.OBJECT_UNDEFINED
         except NoValueError:
@@ -257,11 +273,26 @@ class Association:
         message = xdlms.GeneralGlobalCipher.from_bytes(apdu)
         return self._open_text(message.security_control, message.invocation_counter, bytes(message.ciphered_text))
 
-    def _encipher(self, apdu: bytes) -> bytes:
+    def _decipher_service(self, apdu: bytes) -> bytes:
+        """What is in a request that is enciphered under the tag of its service."""
+        length, content = dlms_data.decode_variable_integer(apdu[1:])
+        if length != len(content) or length < LEAST_CIPHERED:
+            raise ValueError(f"{len(content)} bytes instead of {length}")
+        control = SecurityControlField.from_bytes(content[:1])
+        plain = self._open_text(control, int.from_bytes(content[1:5], "big"), content[5:])
+        if plain[0] != SERVICE_CIPHERS[apdu[0]]:
+            raise ValueError(f"a service {plain[0]} under the tag {apdu[0]}")
+        return plain
+
+    def _encipher(self, apdu: bytes, *, by_service: bool = False) -> bytes:
+        if by_service and apdu[0] == EXCEPTION_RESPONSE:
+            return apdu
         counter = self._next_counter()
         content = FULL_CONTROL.to_bytes() + counter.to_bytes(4, "big") + self._seal(apdu, counter)
         title = self.meter.system_title
         length = bytes(dlms_data.encode_variable_integer(len(content)))
+        if by_service:
+            return bytes([apdu[0] + 8]) + length + content
         return bytes([GENERAL_CIPHER, len(title)]) + title + length + content
 
 
@@ -348,6 +379,17 @@ class DlmsServer:
             parts = (WRAPPER_VERSION, target, source, len(reply))
             writer.write(b"".join(part.to_bytes(2, "big") for part in parts) + reply)
             await writer.drain()
+
+
+def _entries(apdu: bytes) -> tuple[bytes, tuple[int, int] | None]:
+    """A request without its selection by entry numbers, which the library does not read, and the selection."""
+    where = 12  # after service, kind, invoke id, class, name and attribute
+    if apdu[1] != NORMAL or apdu[where : where + 2] != bytes([1, ENTRY_SELECTION]):
+        return apdu, None
+    first, last, *columns = parse_as_dlms_data(apdu[where + 2 :])
+    if list(columns) not in ([1, 0], []):
+        raise ValueError("a choice of columns is not supported")
+    return apdu[:where] + b"\x00", (int(first), int(last))
 
 
 def _denied(invoke: bytes, reason: enumerations.DataAccessResult) -> bytes:

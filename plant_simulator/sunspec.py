@@ -22,7 +22,8 @@ IDENTITY = {"1.Mn": "Flexergy", "1.Md": "Simulated plant", "1.Vr": "1", "1.SN": 
 _ABSENT = {"int16": [0x8000], "uint16": [0xFFFF], "enum16": [0xFFFF], "acc16": [0], "sunssf": [NO_FACTOR & 0xFFFF],
            "int32": [0x8000, 0], "uint32": [0xFFFF, 0xFFFF], "enum32": [0xFFFF, 0xFFFF], "acc32": [0, 0],
            "float32": [0x7FC0, 0], "uint64": [0xFFFF] * 4, "int64": [0x8000, 0, 0, 0], "acc64": [0] * 4,
-           "bitfield32": [0x8000, 0]}  # fmt: skip
+           "bitfield16": [0xFFFF], "bitfield32": [0xFFFF, 0xFFFF],
+           "bitfield64": [0xFFFF] * 4}  # fmt: skip
 
 
 def sunspec_registers(template: DeviceTemplate, assets: Sequence[Asset]) -> dict[int, int]:
@@ -45,6 +46,8 @@ def sunspec_registers(template: DeviceTemplate, assets: Sequence[Asset]) -> dict
         if found is not None:
             factor = spec.factors.get(f"{name.partition('.')[0]}.{found[1].factor}", 0)
             _put(registers, chain, name, [min(0xFFFE, round(rated_w / 10.0**factor))])
+    if template.setpoint_ttl_address is not None:
+        registers[template.setpoint_ttl_address - 1] = 0  # upper half of the revert time
     serial = "-".join(asset.id for asset in assets)
     for name, text in (IDENTITY | {"1.SN": serial}).items():
         found = locate(name, chain)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from flexergy_pipelines.metering.ciphering import to_general, to_service_specific
 from flexergy_pipelines.metering.keys import Credentials
 
 DATA, REGISTER, EXTENDED_REGISTER, PROFILE, CLOCK, ASSOCIATION = 1, 3, 4, 7, 8, 15
@@ -361,12 +362,15 @@ class _Link:
             raise MeterError(f"{place}: the connection is closed")
         try:
             apdu = self._protocol.send(request)
+            if not self._protocol.conformance.general_protection:
+                apdu = to_service_specific(apdu, request.to_bytes())
             source, target = self._credentials.client_address, self._credentials.logical_device
             self._writer.write(_WRAPPER.pack(1, source, target, len(apdu)) + apdu)
             async with asyncio.timeout(self._owner.timeout_s):
                 await self._writer.drain()
                 _version, _source, _target, length = _WRAPPER.unpack(await self._reader.readexactly(_WRAPPER.size))
-                self._protocol.receive_data(await self._reader.readexactly(length))
+                answer = await self._reader.readexactly(length)
+                self._protocol.receive_data(to_general(answer, self._protocol.meter_system_title or b""))
             return self._protocol.next_event()
         except TimeoutError as error:
             raise MeterError(f"{place}: no answer within {self._owner.timeout_s:g} s") from error

@@ -1,4 +1,4 @@
-"""The simulator and the loop's driver beside a Modbus client that nobody here wrote (`mbpoll`, over libmodbus)."""
+"""The simulator and the loop's driver beside clients that nobody here wrote: `mbpoll` (over libmodbus), pysunspec2."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 
 from control_loop.protocols.factory import Shared, driver_of
 from flexergy_pipelines.settings import Settings, publish_endpoints
@@ -63,6 +65,43 @@ def test_mbpoll_and_our_driver_see_and_command_the_same_device(tmp_path: Path) -
             assert (await driver.read())["ess-1", SETPOINT] == 30.0
         finally:
             await driver.close()
+            await front.stop()
+
+    asyncio.run(check())
+
+
+@pytest.mark.requirement("com.01.1")
+def test_the_sunspec_alliances_client_finds_the_models_and_commands_the_battery() -> None:
+    def talk(port: int) -> tuple[set[int], dict[str, Any], float]:
+        client = SunSpecModbusClientDeviceTCP(slave_id=1, ipaddr="127.0.0.1", ipport=port, timeout=20)
+        try:
+            client.scan()
+            models: dict[Any, Any] = client.models
+            shown = {n: models[m][0].points[n].value for m, n in ((701, "Alrm"), (802, "Evt1"), (713, "SoC"))}
+            controls = models[704][0]
+            shown["WSetRvrtTms"] = controls.points["WSetRvrtTms"].value
+            controls.points["WSet"].cvalue = 30_000
+            controls.points["WSetEna"].value = 1
+            controls.write()
+            controls.read()
+            return {key for key in models if isinstance(key, int)}, shown, controls.points["WSet"].cvalue
+        finally:
+            client.close()
+
+    async def check() -> None:
+        plant, clock = make_plant()
+        found = next(d for d in plant.site.devices() if d.id == "esc-1")
+        link = found.connection.model_copy(update={"template": "sunspec_storage"})
+        front = ModbusFront(dataclasses.replace(found, connection=link), plant, 1)
+        await front.start("127.0.0.1")
+        try:
+            models, shown, held_w = await asyncio.to_thread(talk, int(front.address.split(":")[1]))
+            assert models >= {1, 701, 704, 713, 802}
+            assert shown == {"Alrm": None, "Evt1": 0, "SoC": 5000, "WSetRvrtTms": 60}
+            assert held_w == 30_000
+            run(plant, clock, 10)
+            assert plant.measure("ess-1", "active_power_kw") == pytest.approx(30.0, abs=0.5)
+        finally:
             await front.stop()
 
     asyncio.run(check())

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from dlms_cosem.time import datetime_from_bytes
 
 from flexergy_pipelines.metering.dlms import PROFILE_OBIS, DlmsClient, MeterError
 from flexergy_pipelines.metering.keys import Credentials, KeysError, credentials_of
@@ -28,10 +29,18 @@ def with_meter(check: Callable[[MeterBench], Awaitable[None]]) -> None:
     asyncio.run(body())
 
 
+WAYS = pytest.mark.parametrize(
+    ("credentials", "general"),
+    [(BY_PASSWORD, True), (BY_KEYS, True), (BY_KEYS, False)],
+    ids=["password", "keys", "keys, each service enciphered by its own tag"],
+)
+
+
 @pytest.mark.requirement("com.01.2")
-@pytest.mark.parametrize("credentials", [BY_PASSWORD, BY_KEYS], ids=["password", "keys"])
-def test_registers_come_in_the_units_of_the_platform(credentials: Credentials) -> None:
+@WAYS
+def test_registers_come_in_the_units_of_the_platform(credentials: Credentials, general: bool) -> None:  # noqa: FBT001
     async def check(it: MeterBench) -> None:
+        it.front.meter.general_protection = general
         async with DlmsClient("127.0.0.1", it.port, credentials) as meter:
             found = await meter.read_many(["1.0.1.7.0.255", "1.0.32.7.0.255", "1.0.1.8.0.255", "1.0.99.99.0.255"])
         power = it.plant.measure("load-1", "active_power_kw")
@@ -43,10 +52,29 @@ def test_registers_come_in_the_units_of_the_platform(credentials: Credentials) -
     with_meter(check)
 
 
-@pytest.mark.requirement("infra.02.6")
-@pytest.mark.parametrize("credentials", [BY_PASSWORD, BY_KEYS], ids=["password", "keys"])
-def test_a_load_profile_is_read_by_range_in_blocks(credentials: Credentials) -> None:
+@pytest.mark.parametrize("general", [True, False])
+def test_a_ciphered_meter_is_set_whichever_way_it_enciphers(general: bool) -> None:  # noqa: FBT001
     async def check(it: MeterBench) -> None:
+        it.front.meter.general_protection = general
+        async with DlmsClient("127.0.0.1", it.port, BY_KEYS) as meter:
+            await meter.set(7, PROFILE_OBIS, 4, bytes([6]) + (3600).to_bytes(4))
+            assert await meter.get(7, PROFILE_OBIS, 4) == 3600
+            local = it.now.astimezone(it.plant.site.zone) + timedelta(minutes=3)
+            given = local.timetuple()
+            stamp = given.tm_year.to_bytes(2) + bytes([given.tm_mon, given.tm_mday, 0xFF, given.tm_hour, given.tm_min])
+            undated = stamp + bytes([given.tm_sec, 0xFF, 0x80, 0x00, 0xFF])  # without a deviation: local time
+            await meter.set(8, "0.0.1.0.0.255", 2, bytes([9, 12]) + undated)
+            shown, _ = datetime_from_bytes(bytes(await meter.get(8, "0.0.1.0.0.255", 2)))
+            assert abs(shown - it.now - timedelta(minutes=3)) < timedelta(seconds=2)
+
+    with_meter(check)
+
+
+@pytest.mark.requirement("infra.02.6")
+@WAYS
+def test_a_load_profile_is_read_by_range_in_blocks(credentials: Credentials, general: bool) -> None:  # noqa: FBT001
+    async def check(it: MeterBench) -> None:
+        it.front.meter.general_protection = general
         end = it.now.replace(minute=0, second=0, microsecond=0)
         async with DlmsClient("127.0.0.1", it.port, credentials) as meter:
             day = await meter.profile(PROFILE_OBIS, end - timedelta(days=1) + timedelta(seconds=1), end)

@@ -163,6 +163,25 @@ def test_a_load_profile_by_range_and_as_a_whole_in_blocks() -> None:
     on_the_wire(check)
 
 
+def test_entries_of_the_profile_by_number_and_what_objects_say_of_themselves() -> None:
+    plant, clock = make_plant()
+    device = next(d for d in plant.site.devices() if d.id == "load-meter")
+    meter = DlmsMeter(device, plant)
+    association = Association(meter)
+    association.trusted = association._open = True  # noqa: SLF001
+    where = bytes([0, 7, 1, 0, 99, 1, 0, 255, 2])
+    numbers = b"\x06\x00\x00\x00\x03\x06\x00\x00\x00\x04\x12\x00\x01\x12\x00\x00"
+    answer = association.answer(b"\xc0\x01\xc1" + where + b"\x01\x02\x02\x04" + numbers)
+    rows = cast("list[list[Any]]", parse_as_dlms_data(answer[4:]))
+    assert [row[2] for row in rows] == [entry.import_wh for entry in list(meter.profile)[2:4]]
+    name = association.answer(b"\xc0\x01\xc1" + bytes([0, 3, 1, 0, 1, 7, 0, 255, 1]) + b"\x00")
+    assert name[4:] == bytes([9, 6, 1, 0, 1, 7, 0, 255])
+    zone = association.answer(b"\xc0\x01\xc1" + bytes([0, 8, 0, 0, 1, 0, 0, 255, 3]) + b"\x00")
+    standard = clock.now().astimezone(plant.site.zone).replace(month=1).utcoffset()
+    assert standard is not None
+    assert int.from_bytes(zone[5:7], signed=True) == -standard.total_seconds() / 60
+
+
 def test_keys_with_gmac_and_a_counter_that_must_grow() -> None:
     def ask(it: Bench, counter: int, key: bytes = ENCRYPTION_KEY) -> Any:
         with session(it.ciphered(counter, key)) as client:
