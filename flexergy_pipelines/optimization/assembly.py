@@ -50,6 +50,7 @@ def assemble(problem: Problem) -> Board:
             battery,
             wear_weight=objective.wear_weight_of.get(battery.id, objective.wear_weight),
             serves=bool(problem.services),
+            holds=bool(problem.services) or problem.reserve is not None,
         )
         for battery in problem.batteries
     ]

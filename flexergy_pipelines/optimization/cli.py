@@ -42,7 +42,7 @@ def study(  # noqa: PLR0917 - every parameter is an option of the command line
         _refuse("CASE is missing: give a case file, see docs/study.md")
     try:
         loaded = load_case(case)
-        with _solver_talk_to_stderr():
+        with _solver_is_silent():
             result = _sweep(loaded, sweep) if sweep else _study(loaded, out, compare=compare, inline=inline)
     except ProblemError as error:
         for line in error.problems:
@@ -64,16 +64,18 @@ def study(  # noqa: PLR0917 - every parameter is an option of the command line
 
 
 @contextmanager
-def _solver_talk_to_stderr() -> Iterator[None]:
+def _solver_is_silent() -> Iterator[None]:
     """Keep standard output for the result: the solver's library prints remarks there, past its own switch."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(2, 1)
+        os.dup2(nowhere, 1)
         yield
     finally:
+        sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
+        os.close(nowhere)
 
 
 def _study(loaded: Study, out: Path | None, *, compare: bool, inline: bool) -> dict[str, Any]:

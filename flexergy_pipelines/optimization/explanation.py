@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from flexergy_pipelines.optimization.blocks.tariff import counted_intervals
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.problem import Problem
-from flexergy_pipelines.optimization.series import FloatArray
+from flexergy_pipelines.optimization.series import FloatArray, expand
+from flexergy_pipelines.optimization.specs import Genset
+from flexergy_pipelines.optimization.specs_grid import DemandCharge
 
 MOVES_KW = 1e-2
 SMALL_SHARE = 0.02
@@ -121,13 +124,15 @@ def explain(problem: Problem, plan: Plan, zone: tzinfo) -> list[Reason]:
     for battery in problem.batteries:
         reasons += teller.battery(battery.id)
     for genset in problem.gensets:
-        reasons += teller.genset(genset.id, genset.fuel_cost_eur_per_kwh)
+        reasons += teller.genset(genset)
     for source in problem.renewables:
         if f"{source.id}.curtailed_kw" in plan.schedule.columns:
             reasons += teller.held_back(source.id, plan.column(source.id, "curtailed_kw"), "is curtailed by")
     for load in problem.controllable_loads:
-        wanted = np.broadcast_to(load.power_kw, plan.schedule.height)
-        off = wanted - plan.column(load.id, "active_power_kw")
+        if f"{load.id}.curtailed_share" not in plan.schedule.columns:
+            continue
+        # Not what it draws less than it wanted: its rebound is no curtailment.
+        off = expand(load.power_kw, plan.schedule.height) * plan.column(load.id, "curtailed_share")
         reasons += teller.held_back(load.id, off, "is curtailed by")
     for block in problem.ev_blocks:
         reasons += teller.held_back(block.id, plan.column(block.id, "unmet_kw"), "is held back by")
@@ -158,14 +163,19 @@ class _Teller:
             reasons.append(self._reason(asset_id, (first, last), text, mean, limits))
         return reasons
 
-    def genset(self, asset_id: str, fuel_eur_per_kwh: float) -> list[Reason]:
+    def genset(self, genset: Genset) -> list[Reason]:
+        asset_id = genset.id
         power = self.plan.column(asset_id, "active_power_kw")
+        litres = np.zeros(power.size)
+        if genset.fuel_curve:
+            litres = self.plan.column(asset_id, "fuel_l_per_h")
         reasons = []
         for first, last in stretches(power):
             mean, price = self._means(power, first, last)
+            burnt = float(litres[first : last + 1].mean()) * genset.fuel_price_eur_per_l
+            fuel = genset.fuel_cost_eur_per_kwh + burnt / mean
             text = (
-                f"runs at {mean:.0f} kW: fuel at {fuel_eur_per_kwh * 1000:.0f} EUR/MWh, "
-                f"energy is worth {price * 1000:.0f} EUR/MWh"
+                f"runs at {mean:.0f} kW: fuel at {fuel * 1000:.0f} EUR/MWh, energy is worth {price * 1000:.0f} EUR/MWh"
             )
             limits = self._names(first, last, [(asset_id, "min_power"), (asset_id, "min_up"), (asset_id, "max_power")])
             limits += self._grid_limits(first, last)
@@ -209,26 +219,28 @@ class _Teller:
         grid = self.problem.grid
         if grid is None:
             return []
+        on_export = (grid.export_limit_kw, grid.feed_in_limit_kw, grid.feed_in_limit_share)
         limits = [
             f"the {direction} limit"
-            for direction in ("import", "export")
-            if getattr(grid, f"{direction}_limit_kw") is not None
-            and self._at_upper(grid.id, f"{direction}_kw", first, last)
+            for direction, limited in (
+                ("import", grid.import_limit_kw is not None),
+                ("export", any(limit is not None for limit in on_export)),
+            )
+            if limited and self._at_upper(grid.id, f"{direction}_kw", first, last)
         ]
         limits += [
             f"the peak charged by {charge.id}"
             for charge in grid.demand_charges
-            if self._peak_binds(
-                charge.id, np.flatnonzero(np.broadcast_to(charge.applies, len(self.price)) > 0.5), first, last
-            )
+            if self._peak_binds(charge, first, last)
         ]
         return limits
 
-    def _peak_binds(self, charge_id: str, counted: np.ndarray, first: int, last: int) -> bool:
-        duals = self.plan.duals.get((charge_id, "peak"))
+    def _peak_binds(self, charge: DemandCharge, first: int, last: int) -> bool:
+        duals = self.plan.duals.get((charge.id, "peak"))
         if duals is None:
             return False
-        inside = (counted >= first) & (counted <= last)
+        counted, interval = counted_intervals(charge, len(self.price), self.problem.horizon.step_minutes)
+        inside = interval[(counted >= first) & (counted <= last)]
         return bool((np.abs(duals[inside]) > MATTERS_EUR).any())
 
     def _at_upper(self, asset_id: str, quantity: str, first: int, last: int) -> bool:

@@ -7,7 +7,7 @@ Signs as everywhere: sources, storage and grid connection positive into the busb
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import AwareDatetime, Field, model_validator
@@ -88,6 +88,8 @@ class Problem(Spec):
     ProblemError
         When any part is out of range, a series doesn't fit the horizon or an id appears twice.
     """
+
+    names_its_parts: ClassVar[bool] = False
 
     id: str = "site"
     horizon: Horizon

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,10 +22,12 @@ def to_series(value: object) -> FloatArray:
     """
     if isinstance(value, bool | str | bytes | dict) or value is None:
         raise ValueError(f"{value!r} is not a number or a list of numbers")
+    if isinstance(value, list | tuple):
+        _refuse_parts(value)
     try:
         # A fresh copy, so that nobody can change the numbers of a frozen problem from outside.
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("holds something that is not a number") from None
     if array.ndim == 0:
         array = array.reshape(1)
@@ -36,6 +39,17 @@ def to_series(value: object) -> FloatArray:
         raise ValueError(f"value {array[position]} at position {position} is not a finite number")
     array.flags.writeable = False
     return array
+
+
+def _refuse_parts(values: Sequence[object]) -> None:
+    """Refuse what is no number in a list, naming its position."""
+    for position, value in enumerate(values):
+        if isinstance(value, list | tuple | dict):
+            raise ValueError(f"holds a {type(value).__name__} at position {position}; must be a flat list of numbers")
+        if value is None:
+            raise ValueError(f"has no value at position {position}; every step needs a number")
+        if isinstance(value, str | bytes | bool):
+            raise ValueError(f"value {value!r} at position {position} is not a number")
 
 
 def _serialize(value: FloatArray) -> float | list[float]:

@@ -249,7 +249,7 @@ def settings_from_json(text: str) -> PlanningSettings:
     try:
         return PlanningSettings.model_validate_json(text)
     except ValidationError as error:
-        raise ProblemError(explain(error, {})) from None
+        raise ProblemError(explain(error, known=PlanningSettings.model_fields)) from None
 
 
 def function_names() -> tuple[FunctionName, ...]:

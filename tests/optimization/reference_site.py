@@ -7,6 +7,7 @@ formulation is used.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -202,7 +203,10 @@ class Site:
         if g.max_energy_kwh is not None:
             m.most(add(*((dt, p) for p in power), (-1.0, m.var(cost=100.0))), g.max_energy_kwh)
         if g.tank_l is not None:
-            m.most(add(*((dt, used) for used in fuel_used), (-1.0, m.var(cost=100.0))), g.tank_l)
+            # Fuel that is not there is a fifth dearer than all load that a litre could have served, at 1,000 EUR/kWh.
+            points = [(p.power_kw, p.litres_per_h) for p in g.fuel_curve]
+            rates = [p / f for p, f in points] + [(b[0] - a[0]) / (b[1] - a[1]) for a, b in pairwise(points)]
+            m.most(add(*((dt, used) for used in fuel_used), (-1.0, m.var(cost=1200.0 * max(rates)))), g.tank_l)
         self.flow[g.id] = [(p, 0.0) for p in power]
 
     def fuel(self, power: Expression, on: Expression, points: list[tuple[float, float]]) -> Expression:

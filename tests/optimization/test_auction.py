@@ -8,7 +8,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flexergy_pipelines.optimization import Battery, GridConnection, Horizon, Problem, ProblemError, Service, solve
+from flexergy_pipelines.optimization import (
+    Battery,
+    GridConnection,
+    Horizon,
+    Problem,
+    ProblemError,
+    Reserve,
+    Service,
+    SharePoint,
+    solve,
+)
 from flexergy_pipelines.optimization.auction import bids, system_capacity, unit_capacities
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -131,3 +141,22 @@ def test_system_capacity_ends_at_the_boundaries_of_the_use_case() -> None:
     assert found.charge_kw.max() == pytest.approx(30.0)
     assert found.discharge_kw.max() == pytest.approx(20.0)
     assert found.limited_by == "the grid connection"
+
+
+@pytest.mark.requirement("energy.15.1")
+@pytest.mark.parametrize("held_by", ["service", "reserve"])
+def test_no_power_is_held_that_the_soc_does_not_allow(held_by: str) -> None:
+    taper = (SharePoint(at=0.5, share=1.0), SharePoint(at=1.0, share=0.2))
+    store = battery(
+        energy_capacity_kwh=100.0, max_charge_kw=50.0, max_discharge_kw=50.0, soc_start=0.75, max_charge_by_soc=taper
+    )
+    held: dict[str, object] = {"reserve": Reserve(down_kw=40.0, duration_hours=0.0)}
+    if held_by == "service":
+        down = Service(id="down", up=False, down_price_eur_per_kw_h=0.1, duration_hours=0.0)
+        held = {"services": (down,)}
+    connection = GridConnection(import_price_eur_per_kwh=10.0, export_price_eur_per_kwh=-10.0)
+    horizon = Horizon(start=START, step_minutes=60, steps=1)
+    plan = solve(Problem.model_validate({"horizon": horizon, "grid": connection, "batteries": (store,), **held}))
+    # At SoC 0.75 the charger gives 60 % of its 50 kW.
+    name = "down.down_bid_kw" if held_by == "service" else "reserve.down_held_kw"
+    assert plan.schedule[name].to_list() == pytest.approx([30.0])

@@ -149,6 +149,15 @@ def test_genset_follows_its_fuel_curve_and_its_tank():
     assert ("g", "tank") in codes(plan)  # a run that is forced from before needs more than there is
 
 
+@pytest.mark.requirement("module.genset")
+def test_an_island_sheds_load_before_it_burns_fuel_that_is_not_there():
+    curve = (FuelPoint(power_kw=0.0, litres_per_h=0.0), FuelPoint(power_kw=50.0, litres_per_h=12.5))
+    unit = Genset(id="g", min_kw=0.0, max_kw=50.0, fuel_curve=curve, fuel_price_eur_per_l=1.5, tank_l=25.0)
+    plan = solve(Problem(horizon=hours(4), loads=(Load(id="load", power_kw=50.0),), gensets=(unit,)))
+    assert codes(plan) == {("busbar", "unserved_load")}
+    assert plan.column("g", "fuel_l_per_h").sum() == pytest.approx(25.0)
+
+
 def test_genset_ramps_while_it_runs_and_a_start_takes_what_it_is_allowed():
     unit = Genset(
         id="g", min_kw=10.0, max_kw=100.0, fuel_cost_eur_per_kwh=0.1, ramp_kw_per_minute=1.0, start_kw=20.0,

@@ -8,7 +8,17 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from flexergy_pipelines.optimization import EvBlock, Genset, Load, Problem, Renewable, solve
+from flexergy_pipelines.optimization import (
+    ControllableLoad,
+    DemandCharge,
+    EvBlock,
+    FuelPoint,
+    Genset,
+    Load,
+    Problem,
+    Renewable,
+    solve,
+)
 from flexergy_pipelines.optimization.explanation import binding_limits, energy_price_eur_per_kwh, explain, stretches
 from tests.optimization.support import battery, grid, hours
 
@@ -90,3 +100,31 @@ def test_binding_limits_name_only_what_binds():
 
 def test_stretches_split_at_every_change_of_direction():
     assert stretches(np.array([0, 1, 2, 0, -1, 1, 0.001, 3.0])) == [(1, 2), (4, 4), (5, 5), (7, 7)]
+
+
+def test_a_peak_over_longer_intervals_is_named_where_it_binds():
+    charge = DemandCharge(id="month", price_eur_per_kw=5.0, interval_minutes=120)
+    dear = np.where(np.arange(24) >= 12, 1.0, 0.0)
+    for peak in (charge, charge.model_copy(update={"applies": dear})):
+        problem = day(grid=grid([0.1] * 20 + [0.2] * 4, 0.0, demand_charges=(peak,)))
+        problem = problem.model_copy(update={"loads": (Load(id="load", power_kw=[100.0] * 20 + [300.0] * 4),)})
+        reasons = explain(problem, solve(problem), UTC)
+        last = next(reason for reason in reasons if reason.power_kw > 0)
+        assert "the peak charged by month" in last.binding
+
+
+def test_a_genset_with_a_fuel_curve_names_what_its_fuel_costs():
+    curve = (FuelPoint(power_kw=0.0, litres_per_h=5.0), FuelPoint(power_kw=50.0, litres_per_h=15.0))
+    unit = Genset(id="diesel", min_kw=50.0, max_kw=50.0, fuel_curve=curve, fuel_price_eur_per_l=1.2)
+    problem = Problem(horizon=hours(2), loads=(Load(id="load", power_kw=50.0),), gensets=(unit,))
+    (reason,) = explain(problem, solve(problem), UTC)
+    assert "diesel runs at 50 kW: fuel at 360 EUR/MWh" in reason.sentence
+
+
+def test_the_rebound_of_a_load_is_not_told_as_curtailment():
+    cold = ControllableLoad(id="cold", power_kw=10.0, recovery_share=1.0, recovery_minutes=120)
+    problem = Problem(horizon=hours(4), grid=grid([1.0, 0.1, 0.1, 0.1], 0.0), controllable_loads=(cold,))
+    plan = solve(problem)
+    assert plan.column("cold", "active_power_kw").max() > 10.0
+    (reason,) = explain(problem, plan, UTC)
+    assert (reason.power_kw, (reason.end - reason.start).total_seconds()) == (10.0, 3600.0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
-from flexergy_pipelines.optimization.blocks.battery_limits import add_limits
+from flexergy_pipelines.optimization.blocks.battery_limits import PowerLimits, add_limits
 from flexergy_pipelines.optimization.blocks.pieces import Terms, add_pieces, slopes
 from flexergy_pipelines.optimization.blocks.wear import add_wear
 from flexergy_pipelines.optimization.board import Board, Variable
@@ -30,6 +31,8 @@ class BatteryVariables:
         Energy outside the SoC window (kWh), where that can occur.
     activated : Variable or None
         Energy that services are expected to put into the store in a step (kWh, negative taken out).
+    possible : PowerLimits
+        Largest power that the SoC allows, where it limits power.
     """
 
     battery: Battery
@@ -39,6 +42,13 @@ class BatteryVariables:
     below: Variable | None
     above: Variable | None
     activated: Variable | None
+    possible: PowerLimits
+
+    def most(self, direction: Literal["charge", "discharge"]) -> tuple[Terms, FloatArray]:
+        """Largest power of each step, as terms to subtract and a number: what is held and done has to fit below."""
+        possible = getattr(self.possible, direction)
+        upper = getattr(self, direction).upper
+        return ([], upper) if possible is None else ([(-1.0, possible.columns)], np.zeros(upper.size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,9 @@ class _Size:
         return self.capacity_kwh + extra
 
 
-def add_battery(board: Board, battery: Battery, *, wear_weight: float, serves: bool = False) -> BatteryVariables:
+def add_battery(
+    board: Board, battery: Battery, *, wear_weight: float, serves: bool = False, holds: bool = False
+) -> BatteryVariables:
     """Contribute one battery.
 
     Stored energy at the end of step t (kWh), with ``r`` the share that is left after a step of self-discharge:
@@ -65,6 +77,8 @@ def add_battery(board: Board, battery: Battery, *, wear_weight: float, serves: b
         Operator's weight of battery life, see :func:`~flexergy_pipelines.optimization.blocks.wear.add_wear`.
     serves : bool
         Whether services may call energy from it.
+    holds : bool
+        Whether services or a reserve hold power ready in it.
     """
     name = battery.id
     size = _add_size(board, battery)
@@ -104,14 +118,14 @@ def add_battery(board: Board, battery: Battery, *, wear_weight: float, serves: b
         board.output(name, "auxiliary_kw", lambda _: np.array(own))
     if battery.fixed_power_kw is None:
         board.exclude(charge, discharge, charge_max, discharge_max, f"{name} never charges and discharges at once")
-    add_limits(board, battery, charge, discharge, energy, bought=size.bought)
+    possible = add_limits(board, battery, charge, discharge, energy, bought=size.bought, holds=holds)
     _add_terminal(board, battery, energy, size)
     _add_costs(board, battery, charge, discharge, energy)
     add_wear(board, battery, charge, discharge, energy, stored=stored, taken=taken, weight=wear_weight)
     board.output(name, "active_power_kw", lambda x: x[discharge.columns] - x[charge.columns])
     if size.capacity_kwh > 0 or size.bought is not None:
         board.output(name, "soc", lambda x: _soc(x, start, energy, size))
-    return BatteryVariables(battery, charge, discharge, energy, below, above, activated)
+    return BatteryVariables(battery, charge, discharge, energy, below, above, activated, possible)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
 import numpy as np
 
-from flexergy_pipelines.optimization.blocks.pieces import limit_by_curve
+from flexergy_pipelines.optimization.blocks.pieces import Terms, limit_by_curve
 from flexergy_pipelines.optimization.blocks.ramp import add_ramp
 from flexergy_pipelines.optimization.board import Board, Variable
 from flexergy_pipelines.optimization.series import expand
@@ -17,13 +18,43 @@ from flexergy_pipelines.optimization.specs_base import interpolated
 CYCLE_CAP_PRICE_EUR_PER_KWH = 20.0
 
 
+@dataclass(frozen=True, slots=True)
+class PowerLimits:
+    """What bounds the power of a step, beside its upper bound, where the SoC does; None where it doesn't.
+
+    Attributes
+    ----------
+    charge, discharge : Variable or None
+        Largest power that the SoC allows (kW), for others that hold power beside the battery's own operation.
+    """
+
+    charge: Variable | None = None
+    discharge: Variable | None = None
+
+
 def add_limits(
-    board: Board, battery: Battery, charge: Variable, discharge: Variable, energy: Variable, *, bought: Variable | None
-) -> None:
-    """Contribute the limits that a battery has, if any; a given operation is not limited by SoC."""
+    board: Board,
+    battery: Battery,
+    charge: Variable,
+    discharge: Variable,
+    energy: Variable,
+    *,
+    bought: Variable | None,
+    holds: bool,
+) -> PowerLimits:
+    """Contribute the limits that a battery has, if any; a given operation is not limited by SoC.
+
+    Parameters
+    ----------
+    holds : bool
+        Whether others hold power ready in it, which the SoC must allow, too.
+    """
+    limits = PowerLimits()
     if battery.fixed_power_kw is None:
-        _limit_by_soc(board, battery, charge, energy, "charge")
-        _limit_by_soc(board, battery, discharge, energy, "discharge")
+        limits = PowerLimits(
+            _limit_by_soc(board, battery, charge, energy, "charge", holds=holds),
+            _limit_by_soc(board, battery, discharge, energy, "discharge", holds=holds),
+        )
         if bought is not None and battery.max_c_rate is not None:
             _limit_by_capacity(board, battery, (charge, discharge), bought, battery.max_c_rate)
     if battery.ramp_kw_per_minute is not None:
@@ -36,16 +67,23 @@ def add_limits(
         )
     if battery.max_cycles_per_day is not None:
         _cap_cycles(board, battery, discharge, battery.max_cycles_per_day, bought)
+    return limits
 
 
 def _limit_by_soc(
-    board: Board, battery: Battery, power: Variable, energy: Variable, direction: Literal["charge", "discharge"]
-) -> None:
-    """A power limit that depends on the SoC at the start of the step."""
+    board: Board,
+    battery: Battery,
+    power: Variable,
+    energy: Variable,
+    direction: Literal["charge", "discharge"],
+    *,
+    holds: bool,
+) -> Variable | None:
+    """A power limit that depends on the SoC at the start of the step; a variable of its own where power is held."""
     charging = direction == "charge"
     points = battery.max_charge_by_soc if charging else battery.max_discharge_by_soc
     if not points or battery.energy_capacity_kwh == 0:
-        return
+        return None
     curve = [(point.at, point.share) for point in points]
     # Flat beyond the ends, over the whole range of the SoC.
     curve = ([(0.0, curve[0][1])] if curve[0][0] > 0 else []) + curve
@@ -58,15 +96,22 @@ def _limit_by_soc(
         state[0] = energy.columns[-1]
     else:
         power.upper[0] = min(power.upper[0], limit[0] * interpolated(points, battery.soc_start))
+    meaning = f"{direction} power that the SoC of {battery.id} allows"
+    possible = None
+    if holds:
+        possible = board.variable(battery.id, f"{direction}_possible_kw", meaning, upper=power.upper)
+        terms: Terms = [(1.0, power.columns), (-1.0, possible.columns)]
+        board.constrain(battery.id, f"{direction}_possible", meaning, terms, upper=0.0)
     limit_by_curve(
         board,
         f"{direction}_by_soc",
-        f"{direction} power that the SoC of {battery.id} allows",
-        power,
+        meaning,
+        power if possible is None else possible,
         state,
         curve=[(at * capacity, value) for at, value in curve],
         limit=limit,
     )
+    return possible
 
 
 def _limit_by_capacity(

@@ -16,12 +16,14 @@ from flexergy_pipelines.optimization.blocks.commitment import (
     settled,
     steps_of,
 )
+from flexergy_pipelines.optimization.blocks.load import shed_price_eur_per_kwh
 from flexergy_pipelines.optimization.blocks.pieces import Terms, add_pieces, rising, slopes
 from flexergy_pipelines.optimization.board import Board, IndexArray, Variable
 from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs import Genset
 
-SUPPLY_LIMIT_PRICE_EUR = 100.0
+SUPPLY_LIMIT_PRICE_EUR_PER_KWH = 100.0
+FUEL_TO_SHEDDING = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,8 @@ def add_genset(board: Board, genset: Genset, *, carbon_price_eur_per_kg: float) 
         board.cost("emission", power.columns, emission)
     if genset.max_energy_kwh is not None:
         energy: Terms = [(board.hours, power.columns)]
-        _limit_sum(
-            board, name, "max_energy", f"most energy of {name}", used=energy, most=genset.max_energy_kwh, unit="kWh"
-        )
+        limit = (genset.max_energy_kwh, "kWh", board.dominant(SUPPLY_LIMIT_PRICE_EUR_PER_KWH))
+        _limit_sum(board, name, "max_energy", f"most energy of {name}", used=energy, limit=limit)
     board.output(name, "active_power_kw", lambda x: x[power.columns])
     board.output(name, "active_power_setpoint_kw", lambda x: x[power.columns])
     if not _needs_commitment(genset):
@@ -134,10 +135,16 @@ def _needs_commitment(genset: Genset) -> bool:
     )
 
 
-def _limit_sum(board: Board, name: str, code: str, meaning: str, *, used: Terms, most: float, unit: str) -> None:
-    """A limit on a sum over the horizon; soft, because a run that is forced from before may exceed it."""
+def _limit_sum(
+    board: Board, name: str, code: str, meaning: str, *, used: Terms, limit: tuple[float, str, float]
+) -> None:
+    """A limit on a sum over the horizon (most, its unit, price of a unit more in EUR).
+
+    It is soft, because a run that is forced from before may exceed it.
+    """
+    most, unit, price_eur = limit
     over = board.variable(name, f"{code}_excess", f"{meaning}, exceeded", size=1)
-    board.cost("violations", over.columns, board.dominant(SUPPLY_LIMIT_PRICE_EUR), penalty=True)
+    board.cost("violations", over.columns, price_eur, penalty=True)
     board.soft_limit(code, over, unit, f"{meaning} is exceeded")
     board.constrain_sum(name, code, meaning, [*used, (-1.0, over.columns)], upper=most)
 
@@ -261,7 +268,17 @@ def _add_fuel(board: Board, genset: Genset, power: Variable, on: Variable, carbo
             board.cost("emission", columns, genset.emission_kg_per_l * carbon_price_eur_per_kg * rate * board.hours)
     if genset.tank_l is not None:
         used: Terms = [(rate * board.hours, columns) for rate, columns in fuel]
-        _limit_sum(board, name, "tank", f"fuel in the tank of {name}", used=used, most=genset.tank_l, unit="l")
+        # What isn't in the tank can't be burnt: dearer than all load that a litre could serve.
+        price_eur_per_l = FUEL_TO_SHEDDING * shed_price_eur_per_kwh(board) * _best_kwh_per_l(points)
+        limit = (genset.tank_l, "l", price_eur_per_l)
+        _limit_sum(board, name, "tank", f"fuel in the tank of {name}", used=used, limit=limit)
     board.output(
         name, "fuel_l_per_h", lambda x: sum((rate * x[columns] for rate, columns in fuel), np.zeros(board.steps))
     )
+
+
+def _best_kwh_per_l(points: list[tuple[float, float]]) -> float:
+    """Most energy that a litre can give: all of it at one power, or as the litre that raises the power."""
+    each = [power / litres for power, litres in points if litres > 0]
+    more = [(high[0] - low[0]) / (high[1] - low[1]) for low, high in pairwise(points) if high[1] > low[1]]
+    return max([*each, *more], default=1.0)

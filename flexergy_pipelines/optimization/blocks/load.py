@@ -22,6 +22,12 @@ def add_load(board: Board, load: Load) -> None:
     board.output(load.id, "active_power_kw", lambda _: power)
 
 
+def shed_price_eur_per_kwh(board: Board) -> float:
+    """Price of a kilowatt-hour of load that is shed."""
+    other = board.dominant(SURPLUS_PRICE_EUR_PER_KWH)
+    return max(UNSERVED_PRICE_EUR_PER_KWH, UNSERVED_TO_OTHER_LIMITS * other)
+
+
 def add_last_resort(board: Board) -> None:
     """Keep a site without a public grid solvable: load that can't be served, energy that can't go anywhere."""
     unserved = board.variable(
@@ -30,10 +36,8 @@ def add_last_resort(board: Board) -> None:
     surplus = board.variable("busbar", "surplus_kw", "power that nothing can take", upper=board.supply_max)
     board.inject(unserved.columns, +1.0)
     board.inject(surplus.columns, -1.0)
-    other = board.dominant(SURPLUS_PRICE_EUR_PER_KWH)
-    shed = max(UNSERVED_PRICE_EUR_PER_KWH, UNSERVED_TO_OTHER_LIMITS * other)
-    board.cost("violations", unserved.columns, shed * board.hours, penalty=True)
-    board.cost("violations", surplus.columns, other * board.hours, penalty=True)
+    board.cost("violations", unserved.columns, shed_price_eur_per_kwh(board) * board.hours, penalty=True)
+    board.cost("violations", surplus.columns, board.dominant(SURPLUS_PRICE_EUR_PER_KWH) * board.hours, penalty=True)
     board.soft_limit("unserved_load", unserved, "kW", "load is not served: nothing can supply it")
     board.soft_limit("surplus", surplus, "kW", "generation can neither be used, stored nor curtailed")
     board.output("busbar", "unserved_kw", lambda x: x[unserved.columns])

@@ -81,12 +81,13 @@ def _hold_in_battery(board: Board, reserve: Reserve, direction: str, store: Batt
     held = board.variable(f"{reserve.id}@{battery.id}", f"{direction}_kw", f"reserve {direction} in {battery.id}")
     own: Terms = [(1.0, store.discharge.columns), (-1.0, store.charge.columns)]
     sign = 1.0 if up else -1.0
+    possible, most = store.most("discharge" if up else "charge")
     board.constrain(
         f"{reserve.id}@{battery.id}",
         f"{direction}_power",
         f"reserve {direction} in {battery.id} fits beside its operation",
-        [(1.0, held.columns), *((sign * float(coefficient), columns) for coefficient, columns in own)],
-        upper=store.discharge.upper if up else store.charge.upper,
+        [(1.0, held.columns), *possible, *((sign * float(coefficient), columns) for coefficient, columns in own)],
+        upper=most,
     )
     capacity, hours = battery.energy_capacity_kwh, reserve.duration_hours
     per_kw = hours / battery.discharge_efficiency if up else hours * battery.charge_efficiency

@@ -88,13 +88,15 @@ def _fit_power(board: Board, store: BatteryVariables, shares: list[_Shares]) -> 
     meaning = f"power of {name} held for services fits beside its own operation"
     below_charge: Terms = [(-1.0, charge.columns)]
     below_discharge: Terms = [(-1.0, discharge.columns)]
-    above_charge: Terms = [(1.0, charge.columns)]
-    above_discharge: Terms = [(1.0, discharge.columns)]
+    own_charge, most_charge = store.most("charge")
+    own_discharge, most_discharge = store.most("discharge")
+    above_charge: Terms = [(1.0, charge.columns), *own_charge]
+    above_discharge: Terms = [(1.0, discharge.columns), *own_discharge]
     board.constrain(name, "hold_less_charge", meaning, [*held("up_less_charge"), *below_charge], upper=0.0)
     board.constrain(name, "hold_less_discharge", meaning, [*held("down_less_discharge"), *below_discharge], upper=0.0)
-    board.constrain(name, "hold_more_charge", meaning, [*held("down_more_charge"), *above_charge], upper=charge.upper)
+    board.constrain(name, "hold_more_charge", meaning, [*held("down_more_charge"), *above_charge], upper=most_charge)
     board.constrain(
-        name, "hold_more_discharge", meaning, [*held("up_more_discharge"), *above_discharge], upper=discharge.upper
+        name, "hold_more_discharge", meaning, [*held("up_more_discharge"), *above_discharge], upper=most_discharge
     )
 
 

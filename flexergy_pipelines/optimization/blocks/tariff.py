@@ -22,18 +22,24 @@ def peak_already_billed(charges: Sequence[DemandCharge], steps: int) -> FloatArr
     return np.where(np.isfinite(billed), billed, 0.0)
 
 
+def counted_intervals(charge: DemandCharge, steps: int, step_minutes: float) -> tuple[IndexArray, IndexArray]:
+    """The steps that count for a charge, and for each the position of its interval among those that count."""
+    counts = np.flatnonzero(expand(charge.applies, steps) > 0.5)
+    length = 1 if charge.interval_minutes is None else max(round(charge.interval_minutes / step_minutes), 1)
+    _, position = np.unique(counts // length, return_inverse=True)
+    return counts, position
+
+
 def add_demand_charge(board: Board, charge: DemandCharge, flows: Sequence[IndexArray], *, vat: float) -> None:
     """Charge the highest flow of the steps that count, as far as it goes beyond the peak so far."""
-    counts = np.flatnonzero(expand(charge.applies, board.steps) > 0.5)
+    counts, position = counted_intervals(charge, board.steps, 60 * board.hours)
     if counts.size == 0:
         return
     peak = board.variable(charge.id, "peak_kw", f"peak of {charge.id}", size=1, lower=charge.peak_so_far_kw)
-    length = 1 if charge.interval_minutes is None else max(round(charge.interval_minutes / (60 * board.hours)), 1)
     meaning = f"the peak of {charge.id} covers every {charge.direction} that counts for it"
-    interval, position = np.unique(counts // length, return_inverse=True)
     # A first or last interval that the horizon cuts counts with the steps that it has.
     size = np.bincount(position).astype(np.float64)
-    rows = np.arange(interval.size)
+    rows = np.arange(size.size)
     board.constrain_sparse(
         charge.id,
         "peak",

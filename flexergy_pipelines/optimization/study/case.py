@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import Field
 
 from flexergy_pipelines.optimization.errors import ProblemError, Spec
-from flexergy_pipelines.optimization.problem import Horizon, Problem
+from flexergy_pipelines.optimization.problem import Horizon, Problem, StepMinutes
 from flexergy_pipelines.optimization.series import to_series
 from flexergy_pipelines.optimization.site_problem import SiteState, build_problem
+from flexergy_pipelines.optimization.study.case_file import read_case
 from flexergy_pipelines.optimization.study.files import SeriesFile, SeriesReader, steps_between
 from flexergy_pipelines.optimization.study.time_of_use import TimeOfUse
 from flexergy_pipelines.optimization.study.uncertainty import Uncertainty, scenarios_of
 from flexergy_pipelines.optimization.study.windows import Windows
-
-LARGEST_CASE_BYTES = 50_000_000
 
 
 class SolverSettings(Spec):
@@ -76,17 +73,6 @@ class Study:
     uncertainty: Uncertainty | None = None
 
 
-class _Loader(yaml.CSafeLoader):
-    """YAML with 1e-6 read as a number, as everyone expects."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
 def load_case(path: Path) -> Study:
     """Read a case file.
 
@@ -95,23 +81,7 @@ def load_case(path: Path) -> Study:
     ProblemError
         With one clear line for each thing that is wrong; nothing outside the case's folder is read.
     """
-    try:
-        if path.stat().st_size > LARGEST_CASE_BYTES:
-            raise ProblemError([f"{path.name} is larger than {LARGEST_CASE_BYTES // 1_000_000} MB"])
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ProblemError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError as error:
-        raise ProblemError([f"{path}: is not UTF-8 text: byte {error.start}"]) from None
-    try:
-        tree = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader with one more number format
-    except yaml.YAMLError as error:
-        raise ProblemError([f"{path.name}: is not YAML: {' '.join(str(error).split())}"]) from None
-    except RecursionError:
-        raise ProblemError([f"{path.name}: is nested too deeply"]) from None
-    if not isinstance(tree, dict):
-        raise ProblemError([f"{path.name}: holds {type(tree).__name__}, a case is a mapping of fields"])
-    return parse_case(tree, path.parent)
+    return parse_case(read_case(path), path.parent)
 
 
 def parse_case(tree: dict[str, Any], folder: Path) -> Study:
@@ -142,7 +112,8 @@ def parse_case(tree: dict[str, Any], folder: Path) -> Study:
 
 def _horizon(node: Any) -> Horizon:
     if not isinstance(node, dict):
-        raise ProblemError(["horizon is missing; give start, step_minutes, and steps or end"])
+        missing = "is missing" if node is None else f"{node!r} is no mapping of fields"
+        raise ProblemError([f"horizon {missing}; give start, step_minutes, and steps or end"])
     fields = dict(node)
     for name in ("start", "end"):
         if isinstance(fields.get(name), str):
@@ -159,9 +130,12 @@ def _horizon(node: Any) -> Horizon:
         minutes = fields.get("step_minutes", 15)
         if not isinstance(end, datetime) or not isinstance(fields.get("start"), datetime):
             raise ProblemError(["horizon: start and end must be times"])
-        if not isinstance(minutes, int) or minutes <= 0:
+        if minutes not in get_args(StepMinutes):
             raise ProblemError([f"horizon: step_minutes {minutes!r} must be 5, 15, 30 or 60"])
-        fields["steps"] = steps_between(fields["start"], end, minutes)
+        try:
+            fields["steps"] = steps_between(fields["start"], end, minutes)
+        except ValueError as error:
+            raise ProblemError([f"horizon: {error}"]) from None
     try:
         return Horizon(**fields)
     except ProblemError as error:
@@ -326,6 +300,7 @@ def case_schema() -> dict[str, Any]:
     for name, definition in schema["$defs"].items():
         if name not in {"SeriesFile", "TimeOfUse", "Period"}:
             widen(definition)
+    _allow_end(schema["$defs"]["Horizon"])
     schema["$defs"]["SiteReference"] = SiteReference.model_json_schema()
     schema["properties"]["site"] = {"$ref": "#/$defs/SiteReference"}
     schema["properties"]["actual"] = {
@@ -335,3 +310,14 @@ def case_schema() -> dict[str, Any]:
     }
     schema["title"] = "Flexergy study case"
     return schema
+
+
+def _allow_end(horizon: dict[str, Any]) -> None:
+    """A horizon may say when it ends in place of the number of its steps."""
+    horizon["properties"]["end"] = {
+        "type": "string",
+        "format": "date-time",
+        "description": "End of the last step, in place of steps.",
+    }
+    horizon["required"].remove("steps")
+    horizon["oneOf"] = [{"required": ["steps"]}, {"required": ["end"]}]

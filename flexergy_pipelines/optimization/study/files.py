@@ -59,9 +59,20 @@ class SeriesReader:
         self._folder = folder.resolve()
         self._horizon = horizon
         self._frames: dict[Path, pl.DataFrame] = {}
+        self._resolved: dict[int, Any] = {}
 
     def resolve(self, node: Any, where: str = "") -> Any:
-        """A copy of a case's tree with every reference to a file replaced by its numbers."""
+        """A copy of a case's tree with every reference to a file replaced by its numbers.
+
+        A part that stands in several places (a YAML alias) is read once and stays one part.
+        """
+        if not isinstance(node, dict | list):
+            return node
+        if id(node) not in self._resolved:
+            self._resolved[id(node)] = self._part(node, where)
+        return self._resolved[id(node)]
+
+    def _part(self, node: dict[str, Any] | list[Any], where: str) -> Any:
         if isinstance(node, dict):
             if "file" in node and "column" in node:
                 try:
@@ -71,9 +82,7 @@ class SeriesReader:
             if set(node) == {"time_of_use"}:
                 return self._by_clock(node["time_of_use"], where)
             return {key: self.resolve(value, f"{where}.{key}" if where else str(key)) for key, value in node.items()}
-        if isinstance(node, list):
-            return [self.resolve(value, f"{where}[{position}]") for position, value in enumerate(node)]
-        return node
+        return [self.resolve(value, f"{where}[{position}]") for position, value in enumerate(node)]
 
     def _by_clock(self, node: Any, where: str) -> FloatArray:
         if not isinstance(node, dict):
@@ -110,7 +119,7 @@ class SeriesReader:
             if name is not None and name not in frame.columns:
                 known = ", ".join(frame.columns[:20])
                 raise ProblemError([f"{source.file} has no column {name!r}; it has {known}"])
-        values = frame[source.column].cast(pl.Float64, strict=False).to_numpy() * source.scale + source.offset
+        values = _numbers(frame[source.column], source)
         if source.time is None:
             return self._by_row(values, source, where)
         return self._by_time(frame[source.time], values, source)
@@ -119,6 +128,7 @@ class SeriesReader:
         path = self.path(name)
         if path not in self._frames:
             try:
+                _refuse_semicolons(path, name)
                 if path.suffix.lower() == ".parquet":
                     self._frames[path] = pl.read_parquet(path)
                 else:
@@ -164,6 +174,29 @@ class SeriesReader:
         return chosen
 
 
+def _refuse_semicolons(path: Path, name: str) -> None:
+    """Refuse a table as some spreadsheets write it, whose numbers would be cut at the comma."""
+    if path.suffix.lower() == ".parquet":
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        head = file.readline(10_000)
+    if ";" in head and "," not in head:
+        raise ProblemError([f"file {name!r} separates its columns by ';'; write commas, and numbers with a point"])
+
+
+def _numbers(column: pl.Series, source: SeriesFile) -> FloatArray:
+    """The values of a column, brought to the series' unit; nothing where a cell is empty."""
+    numbers = column.cast(pl.Float64, strict=False)
+    if column.dtype == pl.String:
+        wrong = (numbers.is_null() & column.is_not_null() & (column.str.strip_chars() != "")).to_numpy()
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise ProblemError(
+                [f"{source.file}: column {source.column!r} holds {column[row]!r} in row {row + 1}, which is no number"]
+            )
+    return numbers.to_numpy() * source.scale + source.offset
+
+
 def _utc(stamps: pl.Series, source: SeriesFile) -> np.ndarray:
     """Seconds since 1970 of a column of stamps; text must carry its offset from UTC."""
     if stamps.dtype == pl.String:
@@ -198,5 +231,19 @@ def _refuse_gaps(values: FloatArray, source: SeriesFile, labels: list[str], what
 
 
 def steps_between(start: datetime, end: datetime, step_minutes: int) -> int:
-    """Whole steps from `start` to `end`."""
-    return round((end - start) / timedelta(minutes=step_minutes))
+    """Whole steps from `start` to `end`.
+
+    Raises
+    ------
+    ValueError
+        When `end` is not after `start`, or not a whole number of steps after it.
+    """
+    if end <= start:
+        raise ValueError(f"end {end.isoformat()} must be after start {start.isoformat()}")
+    steps, rest = divmod(end - start, timedelta(minutes=step_minutes))
+    if rest:
+        raise ValueError(
+            f"end {end.isoformat()} must be a whole number of steps of {step_minutes} minutes after start "
+            f"{start.isoformat()}; {rest.total_seconds() / 60:g} minutes are left over"
+        )
+    return steps
