@@ -48,6 +48,21 @@ def solve(problem: Problem, time_limit_s: float = 10.0, *, mip_gap: float = 1e-4
     return solve_board(problem, board, compiled, deadline=began + time_limit_s, mip_gap=mip_gap, timings=timings)
 
 
+def relaxed_bound_eur(problem: Problem, time_limit_s: float) -> float:
+    """A cost (EUR) that no plan for `problem` is below: that of its relaxation; minus infinity where time ends it."""
+    load_libraries()
+    deadline = time.monotonic() + time_limit_s
+    board = assemble(problem)
+    solver = Solver(board, compile_board(board), deadline=deadline, mip_gap=0.0)
+    constant = sum(board.constant_costs.values())
+    solver.set_costs(board.cost_vector(), _scale(board), constant_eur=constant)
+    try:
+        answer = solver.run()
+    except SolveError:
+        return -np.inf
+    return answer.bound + constant if answer.optimal else -np.inf
+
+
 def solve_board(
     problem: Problem,
     board: Board,

@@ -23,9 +23,10 @@ def test_every_example_runs(path: Path):
     result = RUNNER.invoke(app, [str(path), "--json"])
     assert result.exit_code == 0, result.output
     out = json.loads(result.output)
-    assert out["status"] == "optimal"
+    in_windows = path.stem == "uc1-hybrid-park"  # and priced at what happened: nothing proves that it was the best
+    assert out["status"] == ("feasible" if in_windows else "optimal")
     assert sum(out["costs"].values()) == pytest.approx(out["objective_eur"])
-    assert out["gap"] <= 1e-4
+    assert out["gap"] <= (0.05 if in_windows else 1e-4)
     assert set(out["timings_s"]) == {"build", "compile", "solve", "read"}
 
 
@@ -197,3 +198,26 @@ def test_a_wrong_uncertainty_is_refused_in_one_line(tmp_path: Path, fields: dict
     assert result.exit_code == 2
     assert said in result.output
     assert len(result.output.strip().splitlines()) == 1
+
+
+def test_the_bound_of_a_plan_in_windows_holds_for_the_whole(tmp_path: Path):
+    price = [0.1, 0.1, 0.3, 0.4]
+    case = base()
+    case["grid"]["import_price_eur_per_kwh"] = price
+    case["batteries"][0]["terminal"] = "free"
+    whole = json.loads(study(tmp_path, case, "--json").output)
+    assert whole["status"] == "optimal"
+    in_parts = {"windows": {"steps": 2}, "solver": {"time_limit_s": 20.0}}
+    for parts in (in_parts, {"windows": {"steps": 1, "look_ahead_steps": 1}}):
+        out = json.loads(study(tmp_path, case | parts, "--json").output)
+        assert out["objective_eur"] > whole["objective_eur"] + 1e-6
+        assert out["bound_eur"] == pytest.approx(whole["objective_eur"])
+        assert out["status"] == "feasible"
+        assert out["gap"] == pytest.approx(1 - out["bound_eur"] / out["objective_eur"])
+    wrong = {"actual": {"pcc": {"import_price_eur_per_kwh": price[::-1]}}}
+    out = json.loads(study(tmp_path, case | wrong, "--json", "--compare").output)
+    assert out["bound_eur"] == pytest.approx(out["comparison"]["perfect_foresight"]["objective_eur"])
+    assert out["objective_eur"] > out["bound_eur"] + 1e-6
+    afresh = {"windows": {"steps": 1, "look_ahead_steps": 1, "carry_state": False}}
+    out = json.loads(study(tmp_path, case | afresh, "--json").output)
+    assert (out["bound_eur"], out["gap"], out["status"]) == (None, None, "feasible")
