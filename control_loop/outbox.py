@@ -86,6 +86,7 @@ class Outbox:
             threading.Thread(target=self._run_disk, name="spool", daemon=True),
             threading.Thread(target=self._run_store, name="outbox", daemon=True),
         ]
+        self._wake.set()  # plan and commands are wanted at once
         for thread in self._threads:
             thread.start()
 

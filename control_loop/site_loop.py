@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -162,11 +161,12 @@ class SiteLoop:
 
     async def _first_look(self, stop: asyncio.Event) -> None:
         """Connect, and wait a moment for plan and commands: a start must not idle what is wanted to run on."""
-        until = self._clock.monotonic() + FIRST_NEWS_S
-        while not (self._informed.is_set() or stop.is_set()) and self._clock.monotonic() < until:
-            await self.cycle.reader.look(self._clock.now())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._informed.wait(), 0.05)
+        looking = asyncio.create_task(self.cycle.reader.look(self._clock.now()))
+        waiting = [asyncio.create_task(event.wait()) for event in (self._informed, stop)]
+        await asyncio.wait(waiting, timeout=FIRST_NEWS_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in (looking, *waiting):  # a device that has not answered yet is heard in the first cycle
+            task.cancel()
+        await asyncio.gather(looking, *waiting, return_exceptions=True)
 
     async def step(self, now: datetime) -> CycleReport:
         """One cycle, and everything that leaves it."""

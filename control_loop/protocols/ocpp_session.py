@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,18 @@ from ocpp.routing import on
 from ocpp.v16 import ChargePoint as OcppChargePoint
 from ocpp.v16 import call_result
 from ocpp.v16.datatypes import IdTagInfo
-from ocpp.v16.enums import AuthorizationStatus, DataTransferStatus, RegistrationStatus
+from ocpp.v16.enums import AuthorizationStatus, DataTransferStatus, GenericStatus, RegistrationStatus
 from websockets.asyncio.server import ServerConnection
 
+from control_loop.protocols.ocpp_meter import energy_wh, told_power_kw, told_soc
 from control_loop.sharing import Claim
 from control_loop.source_time import SourceClock
+from flexergy_pipelines.logs import get_logger
 
 if TYPE_CHECKING:
     from control_loop.protocols.ocpp16 import OcppDriver
+
+log = get_logger(__name__)
 
 ANSWER_S = 5
 HEARTBEAT_S = 60
@@ -39,8 +43,8 @@ class Post:
         Number of each running transaction by connector.
     meters_wh : dict
         Last meter reading of each running transaction [Wh].
-    power_lost : bool
-        Whether it said of its power last that it is no number.
+    powers_kw : dict
+        Last word on the power of each connector, 0 being the charge point as a whole; not a number where it said so.
     limit_kw : float or None
         Limit it has confirmed; None before the first.
     identity : dict
@@ -56,8 +60,7 @@ class Post:
     phases: int = 3
     priority: int = 5
     session: Session | None = None
-    power_kw: float | None = None
-    power_lost: bool = False
+    powers_kw: dict[int, float] = field(default_factory=dict)
     soc: float | None = None
     status: str = "Unknown"
     transactions: dict[int, int] = field(default_factory=dict)
@@ -67,6 +70,17 @@ class Post:
     clock: SourceClock = field(default_factory=lambda: SourceClock(first_counts=True))
     firmware: str = "Idle"
     diagnostics: str = "Idle"
+
+    @property
+    def power_kw(self) -> float | None:
+        """What it takes; None when it has not told yet, or not by a number."""
+        known = self.powers_kw.get(0, sum(self.powers_kw.values())) if self.powers_kw else math.nan
+        return known if math.isfinite(known) else None
+
+    @property
+    def power_lost(self) -> bool:
+        """Whether it speaks of its power, and not by a number."""
+        return bool(self.powers_kw) and self.power_kw is None
 
     @property
     def claim(self) -> Claim:
@@ -131,8 +145,9 @@ class Session(OcppChargePoint):
         running = self.post.transactions
         self.post.transactions = {c: number for c, number in running.items() if number != transaction_id}
         self.post.meters_wh.pop(transaction_id, None)
+        self.post.powers_kw |= dict.fromkeys(running.keys() - self.post.transactions.keys(), 0.0)
         if not self.post.transactions:
-            self.post.power_kw, self.post.soc = 0.0, None
+            self.post.powers_kw, self.post.soc = dict.fromkeys(self.post.powers_kw or {1}, 0.0), None
         self.driver.shares_changed()
         return call_result.StopTransaction()
 
@@ -141,10 +156,9 @@ class Session(OcppChargePoint):
         number = more.get("transaction_id")
         if number is not None:
             self.post.transactions.setdefault(connector_id, number)
-        if meter_value:
-            past = self._is_past(connector_id, meter_value[-1].get("timestamp", ""))
-            for sample in meter_value[-1]["sampled_value"]:
-                self._take(sample, self.post.transactions.get(connector_id), past=past)
+        for entry in meter_value:
+            past = self._is_past(connector_id, entry.get("timestamp", ""))
+            self._take(connector_id, entry["sampled_value"], past=past)
         return call_result.MeterValues()
 
     @on("DataTransfer")
@@ -161,6 +175,28 @@ class Session(OcppChargePoint):
         self.post.firmware = status
         return call_result.FirmwareStatusNotification()
 
+    @on("SecurityEventNotification")
+    def on_security_event(self, type: str, timestamp: str, **more: Any) -> Any:  # noqa: A002 - the protocol's name
+        log.warning(
+            "charge point tells of security", charge_point=self.post.name, event_type=type, at=timestamp, **more
+        )
+        return call_result.SecurityEventNotification()
+
+    @on("LogStatusNotification")
+    def on_log_status(self, status: str, **_: Any) -> Any:
+        self.post.diagnostics = status
+        return call_result.LogStatusNotification()
+
+    @on("SignedFirmwareStatusNotification")
+    def on_signed_firmware(self, status: str, **_: Any) -> Any:
+        self.post.firmware = status
+        return call_result.SignedFirmwareStatusNotification()
+
+    @on("SignCertificate")
+    def on_sign_certificate(self, **_: Any) -> Any:
+        # Certificates come from the operator's own authority, not from here.
+        return call_result.SignCertificate(GenericStatus.rejected)
+
     def _is_past(self, connector_id: int, timestamp: str) -> bool:
         """Whether meter values tell of the past; without a time stamp they count as present."""
         try:
@@ -172,25 +208,22 @@ class Session(OcppChargePoint):
         key = (self.post.name, str(connector_id))
         return bool(self.post.clock.judge({key: stamp}, clock.now(), clock.monotonic())[1])
 
-    def _take(self, sample: Mapping[str, Any], transaction: int | None, *, past: bool) -> None:
-        try:
-            value = float(sample["value"])
-        except ValueError:
-            return
-        measurand = sample.get("measurand", "Energy.Active.Import.Register")
-        if past and measurand in {"Power.Active.Import", "SoC"}:
+    def _take(self, connector_id: int, samples: Sequence[Mapping[str, Any]], *, past: bool) -> None:
+        transaction = self.post.transactions.get(connector_id)
+        for counted in filter(None, map(energy_wh, samples)):
+            if transaction is not None:
+                self.post.meters_wh[transaction] = counted
+        power_kw = told_power_kw(samples, self.post.phases)
+        if past:
             # Who tells of the past only, of that nobody knows what it takes now.
-            self.post.power_lost |= self.post.power_kw is None and measurand == "Power.Active.Import"
+            if power_kw is not None:
+                self.post.powers_kw.setdefault(connector_id, math.nan)
             return
-        if not math.isfinite(value):  # a charge point may say "NaN"
-            self.post.power_lost |= measurand == "Power.Active.Import"
-        elif measurand == "Power.Active.Import" and sample.get("phase") is None:
-            self.post.power_kw = value if sample.get("unit") == "kW" else value / 1000.0
-            self.post.power_lost = False
-        elif measurand == "SoC":
-            self.post.soc = value / 100.0
-        elif measurand == "Energy.Active.Import.Register" and transaction is not None and sample.get("phase") is None:
-            self.post.meters_wh[transaction] = value * 1000.0 if sample.get("unit") == "kWh" else value
+        if power_kw is not None:
+            self.post.powers_kw[connector_id] = power_kw
+        charged = told_soc(samples)
+        if charged is not None:
+            self.post.soc = charged
 
 
 class Stranger(OcppChargePoint):
