@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from flexergy_pipelines.quality.tails import TINY, thin
+from flexergy_pipelines.quality.tails import TINY, quantiles, thin
 
 Values = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -23,7 +23,7 @@ BESIDE: Final = np.array([0, 1, 2, 4, 8])  # distances from the edge of the valu
 WINDOWS: Final = (12, 48)  # values on either side of which the means are looked at
 LEVELS: Final = 100  # quantiles that describe the distribution
 CELLS: Final = 4096
-STRETCHES: Final = 700  # that are learned from
+STRETCHES: Final = 400  # that are learned from
 MOST_STRETCHES: Final = 2500
 LEAST: Final = 60
 RIDGE: Final = 1e-5
@@ -66,7 +66,7 @@ class Bridge:
 
         known = np.isfinite(values)
         shares = np.linspace(0.002, 0.998, LEVELS)
-        levels = np.quantile(thin(values), shares) if known.any() else np.zeros(LEVELS)
+        levels = quantiles(thin(values), *shares.tolist()) if known.any() else np.zeros(LEVELS)
         if np.ptp(levels) < TINY:
             levels[:] = 0.0  # differences this small overflow when something is divided by them
         # Equal values (such as the zeros of the night) need an order to be interpolated.

@@ -9,7 +9,9 @@ edge) fill the real ones. The error that was left there is the uncertainty.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -24,12 +26,13 @@ from flexergy_pipelines.quality.spec import SeriesSpec
 Values = NDArray[np.float64]
 Index = NDArray[np.int64]
 Codes = NDArray[np.uint8]
+Base = Callable[[Index], Values]  # an estimate for each of some places
 
 _CODE: Final = {name: code for code, name in enumerate(("", *flags.DESCRIPTIONS))}
 # What a battery, a state or the whole exchange did follows from control, not from the day of the week.
-SIMILAR_DAY_KINDS: Final = frozenset({"load", "pv", "wind", "ev", "meter"})
+SIMILAR_DAY_KINDS: Final = frozenset({"load", "pv", "wind", "ev", "meter", "weather"})
 TRIAL_VALUES = 24_000  # values at most in the gaps that are cut into known stretches
-TRIALS = (300, 1000)  # such gaps; the fewer values a series has, the more of them are needed and cost little
+TRIALS = (200, 1000)  # such gaps; the fewer values a series has, the more of them are needed and cost little
 LEAST_TRIALS = 12
 PLAIN: Final = 6  # estimates that look at nothing but the surroundings of the gap
 PULL: Final = 0.05  # towards the weights of the neighbouring distance
@@ -121,11 +124,12 @@ class _Estimator:
     spec: SeriesSpec
     donor: Values | None
     similar: bool
-    bases: list[Values] | None = None
+    bases: list[Base] = field(default_factory=list)
     _mean: float = 0.0
     _spread: float = 0.0
     _plain: Values = field(default_factory=lambda: np.zeros(1))
     _known: Values = field(default_factory=lambda: np.zeros(1))
+    _margin: int = 0
     _total: Values = field(default_factory=lambda: np.zeros(1))
     _count: Values = field(default_factory=lambda: np.zeros(1))
     sky: Values | None = None
@@ -134,32 +138,34 @@ class _Estimator:
 
     def __post_init__(self) -> None:
         known = np.isfinite(self.values)
-        self._plain, self._known = np.where(known, self.values, 0.0), known.astype(np.float64)
+        plain = np.where(known, self.values, 0.0)
         self._mean, self._spread = float(self.values[known].mean()), float(self.values[known].std())
-        self._total = np.concatenate(([0.0], np.cumsum(self._plain)))
-        self._count = np.concatenate(([0.0], np.cumsum(self._known)))
+        self._total = np.concatenate(([0.0], np.cumsum(plain)))
+        self._count = np.concatenate(([0.0], np.cumsum(known, dtype=np.float64)))
         if self.similar and self.spec.kind != "wind":  # wind knows neither hours nor weekdays
             day = self.spec.steps_per_day
-            daily, weekly = self._around([day, -day]), self._around([7 * day, -7 * day])
-            wide = self._around([day, -day, 2 * day, -2 * day, 7 * day, -7 * day])
-            self.bases = [daily, weekly, wide, usual(self.values, day, self.spec.first_slot)]
-        else:
-            self.bases = []
+            self._margin = 7 * day
+            self._plain = np.pad(plain, self._margin)
+            self._known = np.pad(known.astype(np.float64), self._margin)
+            usual_day = usual(self.values, day, self.spec.first_slot)
+            self.bases = [
+                partial(self._around, (day, -day)),
+                partial(self._around, (7 * day, -7 * day)),
+                partial(self._around, (day, -day, 2 * day, -2 * day, 7 * day, -7 * day)),
+                usual_day.__getitem__,
+            ]
         if self.donor is not None:
-            self.bases.append(self.donor)
+            self.bases.append(self.donor.__getitem__)
         if self.spec.kind == "pv":
             self.sky = clear_sky(self.values, self.spec.steps_per_day, self.spec.first_slot)
 
-    def _around(self, lags: list[int]) -> Values:
-        """Mean of the values at the given distances, of those that are known."""
-        total, count = np.zeros(self.values.size), np.zeros(self.values.size)
+    def _around(self, lags: tuple[int, ...], index: Index) -> Values:
+        """Mean of the values at the given distances from each place, of those that are known."""
+        place = index + self._margin
+        total, count = np.zeros(index.size), np.zeros(index.size)
         for lag in lags:
-            if 0 < lag < self.values.size:
-                total[lag:] += self._plain[:-lag]
-                count[lag:] += self._known[:-lag]
-            elif 0 < -lag < self.values.size:
-                total[:lag] += self._plain[-lag:]
-                count[:lag] += self._known[-lag:]
+            total += self._plain[place - lag]
+            count += self._known[place - lag]
         return np.divide(total, count, out=np.full(total.size, np.nan), where=count > 0)
 
     def fill(self, gaps: list[tuple[int, int]], filled: Values, codes: Codes, uncertainty: Values) -> None:
@@ -200,9 +206,9 @@ class _Estimator:
         columns = [line, self._curve(starts, stops, gap, share, line), self._near(starts, stops)[gap]]
         columns.append(np.full(line.size, self._mean))
         columns += self._across(starts, lengths, line)
-        for base in self.bases or []:
-            plain = base[index]
-            moved = plain + np.nan_to_num(between(known[left] - base[left], known[right] - base[right]))
+        for base in self.bases:
+            plain = base(index)
+            moved = plain + np.nan_to_num(between(known[left] - base(left), known[right] - base(right)))
             columns += [np.where(np.isfinite(plain), plain, line), np.where(np.isfinite(plain), moved, line)]
         distance = np.minimum(index - starts[gap], stops[gap] - 1 - index)
         return np.column_stack(columns), distance, index
@@ -250,7 +256,7 @@ class _Estimator:
         """Weights of the estimates and the error they leave, by distance to the nearer edge."""
         from scipy.optimize import nnls
 
-        width = PLAIN + 2 * len(self.bases or [])
+        width = PLAIN + 2 * len(self.bases)
         bins = len(DISTANCES)
         weights = np.zeros((bins, width))
         # Before anything is learned: the line for the nearest, the days moved to the edges for the rest.
@@ -285,7 +291,7 @@ class _Estimator:
         """Starts of known stretches to cut gaps into, spread over the series, always the same ones."""
         free = self._free
         least, most = TRIALS
-        enough = int(np.clip(12_000_000 // self.values.size + 20 * (length - 1), least, most))
+        enough = int(np.clip(7_000_000 // self.values.size + 20 * (length - 1), least, most))
         trials = min(enough, max(TRIAL_VALUES // length, least))
         if free.size <= trials:
             return free

@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexergy_pipelines.quality.axis import Axis
+from flexergy_pipelines.quality.names import kind_by_name
 from flexergy_pipelines.quality.profile import by_day, nan_quantile_rows
 from flexergy_pipelines.quality.spec import SeriesKind
+from flexergy_pipelines.quality.tails import quantile
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -27,13 +29,16 @@ CALM = 0.025  # tenth percentile over the usual peak of a day
 DYING = 0.15  # of the usual peak: how far above the limit of calm the value beside it may be
 ONE_WAY = 0.15  # share of negative values; more is the business of a meter of both directions
 WRONG = (0.004, 3.5)  # times the usual peak of a day; what lies outside tells nothing
+CIRCLE, CIRCLE_HIGH = 360.0, 345.0  # degrees; every direction comes within a few days
+LEAST_OF_CIRCLE = 100  # values
+CROSSINGS = 0.001  # share of the steps that pass north
 HOUR_BEFORE = 0.78
 DAY_BEFORE = 0.62
 TWO_DAYS_BEFORE = 0.45
 
 
 def infer_kind(name: str, values: Values, axis: Axis) -> SeriesKind:
-    """Kind of a channel: "wind" or "pv" by its name or by its looks, else "meter".
+    """Kind of a channel, by its name or by its looks: "wind", "pv", "weather", "state", else "meter".
 
     Parameters
     ----------
@@ -44,11 +49,11 @@ def infer_kind(name: str, values: Values, axis: Axis) -> SeriesKind:
     axis : Axis
         Step and first slot of the values.
     """
-    lower = name.lower()
-    if "wind" in lower or "turbine" in lower:
-        return "wind"
-    if any(word in lower.replace("-", "_").split("_") for word in ("pv", "solar", "photovoltaic")):
-        return "pv"
+    named = kind_by_name(name)
+    if named is not None:
+        return named
+    if is_direction(values):
+        return "state"
     per_day = max(1, round(1440 / axis.step_minutes))
     if per_day < 8 or values.size < LEAST_DAYS * per_day:
         return "meter"
@@ -63,6 +68,19 @@ def infer_kind(name: str, values: Values, axis: Axis) -> SeriesKind:
         return "pv"
     long = values.size >= LEAST_DAYS_OF_WIND * per_day
     return "wind" if long and night.mean() < NIGHT / 2 and _blows(values, per_day, size) else "meter"
+
+
+def is_direction(values: Values) -> bool:
+    """Whether values are degrees of a circle: from 0 to 360, with leaps across north that are small turns."""
+    known = values[np.isfinite(values)]
+    if known.size < LEAST_OF_CIRCLE or known.min() < 0 or not CIRCLE_HIGH < known.max() <= CIRCLE:
+        return False
+    step = np.abs(np.diff(known))
+    leaps = step > CIRCLE / 2
+    # A power leaps to any height; across north the turn is as small as it is elsewhere.
+    turn = np.minimum(step, CIRCLE - step)
+    across = turn[leaps & ((np.minimum(known[1:], known[:-1]) < 60) & (np.maximum(known[1:], known[:-1]) > 300))]
+    return bool(leaps.mean() > CROSSINGS and across.size > 0.6 * leaps.sum() and known.std() > CIRCLE / 8)
 
 
 def _dark_and_bright(days: Values, size: float) -> tuple[Mask, Mask]:
@@ -91,7 +109,7 @@ def _blows(values: Values, per_day: int, size: float) -> bool:
         return False
     part = np.abs(part)
     right = (part > WRONG[0] * size) & (part < WRONG[1] * size)
-    if not right.any() or float(np.quantile(np.abs(known), 0.1)) > CALM * size:
+    if not right.any() or quantile(np.abs(known), 0.1) > CALM * size:
         return False
     # Wind dies down and rises; what leaps from its usual height below the limit and back is in another unit.
     low = part < CALM * size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-SeriesKind = Literal["load", "pv", "wind", "ev", "storage", "exchange", "state", "counter", "meter"]
+SeriesKind = Literal["load", "pv", "wind", "ev", "storage", "exchange", "state", "counter", "meter", "weather"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,9 @@ class SeriesSpec:
     ----------
     kind : str
         "load", "pv", "wind", "ev", "storage" (a battery's power), "exchange" (a meter of both directions), "state"
-        (a fraction, temperature or flag), "counter" (an energy register) or "meter" (a consumption meter).
+        (a fraction, a price, an angle or a flag, taken as it is), "weather" (temperature, wind speed, irradiance: jumps
+        and standstill are told, units and signs are not), "counter" (an energy register) or "meter" (a consumption
+        meter).
     minimum, maximum : float or None
         Range that the nameplate allows [unit of the values].
     step_minutes : float

@@ -15,6 +15,7 @@ from flexergy_pipelines.quality import flags
 from flexergy_pipelines.quality.axis import DAY_US, Axis, make_axis
 from flexergy_pipelines.quality.files import FileError, Table, to_numbers
 from flexergy_pipelines.quality.kinds import infer_kind
+from flexergy_pipelines.quality.names import kind_by_name
 from flexergy_pipelines.quality.observable import ObservablePeriod, most_observable
 from flexergy_pipelines.quality.profile import by_day
 from flexergy_pipelines.quality.rules.counters import is_counter
@@ -101,7 +102,8 @@ def clean_table(
     Parameters
     ----------
     kind : str or None
-        Kind of all channels; None means that each is told by its looks.
+        Kind of all channels whose names do not speak of weather, a price or a state; None means that each is told by
+        its looks.
     capacity_kw : float or None
         Nameplate of each channel.
     kinds : dict, optional
@@ -202,7 +204,10 @@ def _back_on_rows(
 def _spec(name: str, values: Values, axis: Axis, kind: SeriesKind | None, capacity_kw: float | None) -> SeriesSpec:
     known = values[np.isfinite(values)]
     binary = known.size > 0 and bool(np.isin(known, (0.0, 1.0)).all())
-    kind = "state" if binary else kind or infer_kind(name, values, axis)
+    named = kind_by_name(name)
+    kind = named if named in ("weather", "state") else kind or infer_kind(name, values, axis)
+    if binary:
+        kind = "state"
     if kind in ("load", "meter") and is_counter(values):
         kind = "counter"
     minimum = maximum = None

@@ -16,22 +16,51 @@ SAMPLE = 10_000  # quantiles of a sample are as good as those of the whole
 
 def thin(values: NDArray[np.float64], size: int = SAMPLE) -> NDArray[np.float64]:
     """Every n-th finite value, at most about `size`; n is odd, so that no slot of the day is preferred."""
-    step = max(1, values.size // size)
-    sample = values[:: step + 1 - step % 2]
+    sample = values[:: stride(values.size, size)]
     return sample[np.isfinite(sample)]
 
 
+def stride(count: int, size: int = SAMPLE) -> int:
+    """Odd distance at which about `size` of `count` values are taken."""
+    step = max(1, count // size)
+    return step + 1 - step % 2
+
+
+def quantiles(sample: NDArray[np.float64], *shares: float) -> NDArray[np.float64]:
+    """Quantiles of finite values, linear between neighbours (NaN of none).
+
+    Several times faster than numpy's own for the few thousand values of a sample.
+    """
+    if sample.size == 0:
+        return np.full(len(shares), np.nan)
+    place = np.array(shares) * (sample.size - 1)
+    low = place.astype(np.int64)
+    high = np.minimum(low + 1, sample.size - 1)
+    ordered = np.partition(sample, sorted({*low.tolist(), *high.tolist()}))
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def quantile(sample: NDArray[np.float64], share: float) -> float:
+    """One quantile of finite values."""
+    return float(quantiles(sample, share)[0])
+
+
 def natural_limit(
-    scores: NDArray[np.float64], expected: float = 0.2, largest_shape: float = 0.35, *, positive: bool = False
+    scores: NDArray[np.float64],
+    expected: float = 0.2,
+    largest_shape: float = 0.35,
+    *,
+    positive: bool = False,
+    size: int | None = None,
 ) -> float:
     """Score that chance exceeds only `expected` times in the whole series; infinite when too little is known.
 
     What exceeds a first limit, from the largest fifth of the scores, is left out when the limit is made from the
     largest tenth: so even many faults don't raise the limit that they are to be found by. With `positive` only scores
-    above zero count.
+    above zero count. `size` is the number of scores in the series where only a sample of them is given.
     """
-    sample = thin(scores)
-    size = scores.size
+    sample = thin(scores) if size is None else scores
+    size = size or scores.size
     if positive:
         above = sample[sample > 0]
         size, sample = round(size * above.size / max(sample.size, 1)), above
@@ -63,5 +92,5 @@ def robust_size(values: NDArray[np.float64]) -> float:
     sample = np.abs(thin(values))
     if sample.size == 0:
         return 0.0
-    high, usual = np.quantile(sample, [0.99, 0.90])
-    return float(min(high, 5 * usual)) if usual > 0 else float(high)
+    high, usual = quantiles(sample, 0.99, 0.90).tolist()
+    return min(high, 5 * usual) if usual > 0 else high

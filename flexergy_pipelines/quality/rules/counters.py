@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flexergy_pipelines.quality.tails import thin
+from flexergy_pipelines.quality.tails import quantile, thin
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -23,7 +23,7 @@ def is_counter(values: Values) -> bool:
     rises = float((step > 0).mean())
     if falls > 0.02 or rises < 0.05:
         return False
-    typical = float(np.quantile(thin(step), 0.9))
+    typical = quantile(thin(step), 0.9)
     # A power falls as often as it rises; a register goes far beyond its steps, even if it begins anew each day.
     counted = float(step[step > 0].sum())
     return falls == 0 or (rises > 8 * falls and counted > 20 * max(typical, 1e-12))
@@ -50,7 +50,7 @@ def counter_faults(values: Values) -> tuple[Mask, Mask, Values]:
     known = values[good]
     step = np.diff(known)
     apart = np.diff(good)
-    rise = float(np.quantile(thin(step[step >= 0] / apart[step >= 0]), 0.99)) if (step >= 0).any() else 0.0
+    rise = quantile(thin(step[step >= 0] / apart[step >= 0]), 0.99) if (step >= 0).any() else 0.0
     largest = max(15 * rise, 1e-9)
     fall = step < -1e-9 * np.maximum(np.abs(known[:-1]), 1)
     leap = step > largest * apart

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from flexergy_pipelines.quality.profile import by_day, clear_sky, nan_quantile_rows, usual
 from flexergy_pipelines.quality.spec import SeriesSpec
-from flexergy_pipelines.quality.tails import TINY, natural_limit, thin
+from flexergy_pipelines.quality.tails import TINY, natural_limit, quantile, thin
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -108,7 +108,7 @@ class Course:
             restless=_restless(right_logs - np.log10(size)),
             values=values,
             corrected=corrected,
-            lowest=min(float(np.quantile(thin(corrected), 0.005)), 0.0),
+            lowest=min(quantile(thin(corrected), 0.005), 0.0),
         )
 
     @property
@@ -260,12 +260,12 @@ def _restless(heights: Values) -> Values:
     known = np.isfinite(step) & (top < 1)
     step, top = step[known], top[known]
     place = np.clip(np.floor(2 * top) + BINS - 1, 0, BINS - 1).astype(np.int64)
-    whole = float(np.quantile(step, 0.75)) if step.size else 0.3
+    whole = quantile(step, 0.75) if step.size else 0.3
     result = np.full(BINS, whole)
     for i in range(BINS - 1, -1, -1):
         inside = step[place == i]
         if inside.size >= 30:
-            result[i] = float(np.quantile(inside, 0.75))
+            result[i] = quantile(inside, 0.75)
         elif i < BINS - 1:
             result[i] = result[i + 1]
     return np.maximum(result, 0.01)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from flexergy_pipelines.quality.profile import clear_sky
 from flexergy_pipelines.quality.runs import runs_of
 from flexergy_pipelines.quality.spec import SeriesSpec
-from flexergy_pipelines.quality.tails import robust_size, thin
+from flexergy_pipelines.quality.tails import quantile, robust_size, thin
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -59,16 +59,16 @@ def negative(values: Values, spec: SeriesSpec) -> Mask:
     known = np.isfinite(values).sum()
     if known == 0:
         return np.zeros(values.size, dtype=bool)
-    if spec.minimum is None and spec.kind == "meter" and _goes_both_ways(values, mask):
+    if spec.minimum is None and spec.kind == "meter" and goes_both_ways(values, mask):
         # A turbine draws a little at every calm; a few values far below that are as wrong as in any other meter.
-        usual = float(np.quantile(-values[mask], 0.8))
+        usual = quantile(-values[mask], 0.8)
         deep = mask & (-values > max(NATURAL_DEPTH * usual, 0.1 * size))
         few = deep.sum() <= NEGATIVE_IS_NATURAL * known + 5
         return deep if few and usual < 0.05 * size else np.zeros(values.size, dtype=bool)
     return mask
 
 
-def _goes_both_ways(values: Values, below: Mask) -> bool:
+def goes_both_ways(values: Values, below: Mask) -> bool:
     """Whether a meter is negative by itself: often, or by passing through zero without a leap."""
     known = int(np.isfinite(values).sum())
     if below.sum() <= NEGATIVE_IS_NATURAL * known:
@@ -79,7 +79,7 @@ def _goes_both_ways(values: Values, below: Mask) -> bool:
     inside, last = values[edges - np.array([0, 1])], values.size - 1
     outside = values[np.clip(edges + np.array([-1, 0]), 0, last)]
     leaps = np.nan_to_num(np.abs(inside - outside)).min(axis=1)
-    return float(np.median(leaps)) <= float(np.quantile(thin(np.abs(np.diff(values))), 0.95))
+    return float(np.median(leaps)) <= quantile(thin(np.abs(np.diff(values))), 0.95)
 
 
 def turned(values: Values, spec: SeriesSpec) -> Mask:
@@ -89,7 +89,7 @@ def turned(values: Values, spec: SeriesSpec) -> Mask:
         return mask
     below = values < -0.02 * robust_size(values)
     # What passes through zero by itself has two signs: temperatures, the exchange of a site with PV.
-    if spec.kind == "meter" and _goes_both_ways(values, below):
+    if spec.kind == "meter" and goes_both_ways(values, below):
         return mask
     for start, stop in runs_of(below):
         if stop - start < 2:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexergy_pipelines.quality.rules.course import BRIGHT, JUMP, POWERS, RIGHT, SHORTEST, Course
+from flexergy_pipelines.quality.rules.ranges import goes_both_ways
 from flexergy_pipelines.quality.runs import runs_of
 from flexergy_pipelines.quality.spec import SeriesSpec
 
@@ -31,6 +32,10 @@ LEAP: Final = 0.55  # log10; a tenth or tenfold of a load begins or ends with at
 LEAST_LEAP: Final = 0.2  # and does not pass evenly into what it is at the other end
 FINE: Final = 0.25  # log10; how near to a power of ten of the sky a whole day must be
 DARKEST: Final = 0.15  # of a fine day; less than that for a whole day is snow
+SAME_LEVEL: Final = 0.1  # log10
+NOISE: Final = 0.002  # of the size, below zero; zero wanders in any meter
+IDLE_VALUES: Final = 24  # from so many on it is told whether a machine idles
+IDLE_LEVELS: Final = (5, 0.08)  # different values at most, and as a share of the values
 SHORT_DAYS: Final = 21  # of a file in which a calm week or a few days off look like another unit
 _OFF: Final = POWERS != 0
 _SWITCH: Final = (LEAVE * _OFF[:, None] + ENTER * _OFF) * (1 - np.eye(POWERS.size))
@@ -61,10 +66,31 @@ def unit_slips(values: Values, calm: Values, spec: SeriesSpec) -> tuple[Mask, Va
                 _judge(course, start, stop, found)
         _take_along(values, np.isnan(calm) & (values > 0), found)
         found[values == 0] = 1
+        if spec.kind in ("load", "meter"):
+            _keep_standby(values, found)
+        if spec.kind == "meter" and goes_both_ways(
+            values, values < -NOISE * 10.0**course.size if course else found < 0
+        ):
+            found[found < 1] = 1  # what passes through zero is near zero at times
         if np.array_equal(found, factor):
             break
         factor = found
     return factor != 1, factor
+
+
+def _keep_standby(values: Values, factor: Values) -> None:
+    """Take back what is said to be too small where the same level would be off by different powers.
+
+    A machine that idles always draws the same; what a wrong unit makes of it depends on what it was.
+    """
+    claims = [(start, stop) for start, stop in runs_of(factor < 1)]
+    if len(claims) < 2:
+        return
+    level = np.log10([np.nanmedian(np.abs(values[start:stop])) for start, stop in claims])
+    power = np.round(np.log10([factor[start] for start, _ in claims]))
+    for (start, stop), height, own in zip(claims, level, power, strict=True):
+        if ((np.abs(level - height) < SAME_LEVEL) & (power != own)).any():
+            factor[start:stop] = 1
 
 
 def _take_along(values: Values, left_out: Mask, factor: Values) -> None:
@@ -165,7 +191,8 @@ def _is_believed(course: Course, claim: _Claim, stretch: slice) -> bool:
         return abs(claim.power) == POWERS[-1] or course.values.size >= SHORT_DAYS * spec.steps_per_day
     hour = spec.steps(1.0)
     edges = claim.edges(hour)
-    if not course.fits(ratio, claim.power, open_ended=len(edges) < 2):
+    machine = abs(claim.power) < POWERS[-1] and _is_machine(course, claim.power, stretch)
+    if machine or not course.fits(ratio, claim.power, open_ended=len(edges) < 2):
         return False
     if abs(claim.power) > 1:
         return True
@@ -174,6 +201,20 @@ def _is_believed(course: Course, claim: _Claim, stretch: slice) -> bool:
     # From a few days it is not told what a load does by itself: then both ends must leap.
     needed = 2 if course.values.size < SHORT_DAYS * spec.steps_per_day else 1
     return sum(leap > LEAP for leap in leaps) >= needed and float(np.fmin.reduce(np.fmax(leaps, as_usual))) > LEAST_LEAP
+
+
+def _is_machine(course: Course, power: float, stretch: slice) -> bool:
+    """Whether a machine was switched off that otherwise runs, or on that otherwise idles: idling hardly moves."""
+    if power < 0:
+        return _idles(course.values[stretch])
+    day = course.spec.steps_per_day
+    before, after = course.values[max(0, stretch.start - day) : stretch.start], course.values[stretch.stop :][:day]
+    return _idles(before) and _idles(after)
+
+
+def _idles(values: Values) -> bool:
+    known = values[np.isfinite(values)]
+    return known.size >= IDLE_VALUES and np.unique(known).size <= max(IDLE_LEVELS[0], IDLE_LEVELS[1] * known.size)
 
 
 def _in_the_light(course: Course, claim: _Claim) -> bool:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from flexergy_pipelines.quality.profile import by_day
 from flexergy_pipelines.quality.spec import SeriesSpec
-from flexergy_pipelines.quality.tails import TINY, natural_limit, thin
+from flexergy_pipelines.quality.tails import TINY, natural_limit, quantile, quantiles, stride, thin
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -27,6 +27,9 @@ BEYOND = 1.25  # times the highest output of a bright day; edges of clouds give 
 LEAST_OVER = 0.25  # of that output; by which a value beyond it leaves both its neighbours
 FEW = 300.0  # values that tell so little of the tail that its limit is doubled
 OWN_STEPS = 1.2  # times the steps right before and after: a ramp down and up again is no spike
+RESTING = 0.01  # of the highest values; below it nothing is drawn
+RESTS = {"load": 0.5, "meter": 0.5, "weather": 0.25}  # share of such values from which pulses are what a series does
+BEYOND_ALL = 1.5  # times what a tenth of its pulses exceed
 CALM_WINDOW = 24  # neighbours on either side whose steps tell how restless the series is there
 
 
@@ -36,31 +39,24 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
     The score of a value is by how much it exceeds (or falls below) *both* its neighbours, over the mean step of the
     hours around; the limit is what the tail of all scores leads to expect (see `tails`). So a series that jumps by
     itself, such as wind or a single household, is judged more mildly than a smooth one. PV may fall at any time, and is
-    judged by what the sky allows.
+    judged by what the sky allows; what is mostly at rest, such as a charge point, by the height of all its pulses.
     """
     mask = np.zeros(values.size, dtype=bool)
-    if spec.kind not in ("load", "meter", "pv", "wind"):
+    if spec.kind not in ("load", "meter", "pv", "wind", "weather"):
         return mask
     good = np.flatnonzero(np.isfinite(values))
     if good.size < 200:
         return mask
     known = values[good]
-    low, high = np.quantile(thin(known), [0.01, 0.99])
+    low, high = quantiles(thin(known), 0.01, 0.99).tolist()
     size = float(high - low)
     if size < TINY:
         return mask
     days = known.size / spec.steps_per_day
     if spec.kind == "pv":
-        if sky is not None:
-            _above_the_sky(values, sky, spec.steps_per_day, float(high), mask)
-        for width in range(1, WIDEST + 1):
-            excess = _excess(known, width, up_only=True)
-            place = np.flatnonzero(excess > GAP_SHARE * size)
-            if sky is not None:
-                # Through a gap in the clouds PV gives what the sky allows, and no more.
-                place = place[known[place] > UNDER_THE_SKY * sky[good[place]]]
-            for start in place[_far(excess, place, size, days, width)].tolist():
-                mask[good[start : start + width]] = True
+        return _of_pv(values, good, spec, size, sky)
+    if _mostly_rests(known, spec):
+        mask[good] = _beyond_all(known)
         return mask
     restless = _restlessness(known, size)
     unsure = 1 + np.sqrt(FEW / known.size)
@@ -70,7 +66,8 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
         if place.size == 0:
             continue
         beyond = excess[place]
-        limit = unsure * natural_limit(excess / restless, EXPECTED, SHAPE, positive=True)
+        few = slice(None, None, stride(excess.size))
+        limit = unsure * natural_limit(excess[few] / restless[few], EXPECTED, SHAPE, positive=True, size=excess.size)
         hit = beyond / restless[place] > limit * np.maximum(1.0, PLAIN_SHARE * size / beyond)
         hit |= _far(excess, place, size, days, width)
         hit &= beyond > OWN_STEPS * _steps_beside(known, place, width)
@@ -81,6 +78,39 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
             good, known = good[keep], known[keep]
             restless = restless[keep]
     return mask
+
+
+def _of_pv(values: Values, good: Index, spec: SeriesSpec, size: float, sky: Values | None) -> Mask:
+    mask = np.zeros(values.size, dtype=bool)
+    known = values[good]
+    if sky is not None:
+        _above_the_sky(values, sky, spec.steps_per_day, quantile(thin(known), 0.99), mask)
+    for width in range(1, WIDEST + 1):
+        excess = _excess(known, width, up_only=True)
+        place = np.flatnonzero(excess > GAP_SHARE * size)
+        if sky is not None:
+            # Through a gap in the clouds PV gives what the sky allows, and no more.
+            place = place[known[place] > UNDER_THE_SKY * sky[good[place]]]
+        for start in place[_far(excess, place, size, known.size / spec.steps_per_day, width)].tolist():
+            mask[good[start : start + width]] = True
+    return mask
+
+
+def _mostly_rests(known: Values, spec: SeriesSpec) -> bool:
+    """Whether a series is at rest most of the time (a charge point, a pump), or the sun's, which clouds let through."""
+    sample = np.abs(thin(known))
+    at_rest = sample <= RESTING * quantile(sample, 0.995)
+    return float(at_rest.mean()) > RESTS.get(spec.kind, 1.0)
+
+
+def _beyond_all(known: Values) -> Mask:
+    """Values far beyond all that the series gives while it is not at rest: its pulses are none."""
+    active = known[known > RESTING * quantile(thin(known), 0.995)]
+    if active.size < 20:
+        return np.zeros(known.size, dtype=bool)
+    limit = natural_limit(active, EXPECTED, SHAPE)
+    least = BEYOND_ALL * quantile(active, 0.9)
+    return known > max(least, limit if np.isfinite(limit) else 0.0)
 
 
 def _far(excess: Values, place: Index, size: float, days: float, width: int) -> Mask:
@@ -109,7 +139,7 @@ def _steps_beside(known: Values, place: Index, width: int) -> Values:
 def _restlessness(known: Values, size: float) -> Values:
     """Mean step around each value, single large steps cut off; never less than a small share of the usual."""
     step = np.abs(np.diff(known, prepend=known[0]))
-    cut = np.minimum(step, np.quantile(thin(step), 0.98))
+    cut = np.minimum(step, quantile(thin(step), 0.98))
     window = min(2 * CALM_WINDOW + 1, known.size)
     total = np.concatenate(([0.0], np.cumsum(cut)))
     middle = (total[window:] - total[:-window]) / window
@@ -140,7 +170,7 @@ def _bright_peak(values: Values, per_day: int) -> float:
     days = by_day(values, per_day, 0)
     peaks = np.fmax.reduce(days, axis=1)
     peaks = peaks[np.isfinite(peaks)]
-    return float(np.quantile(peaks, 0.75)) if peaks.size else np.inf
+    return quantile(peaks, 0.75) if peaks.size else np.inf
 
 
 def _above_the_sky(values: Values, sky: Values, per_day: int, high: float, mask: Mask) -> None:

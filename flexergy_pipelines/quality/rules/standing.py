@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexergy_pipelines.quality.spec import SeriesSpec
-from flexergy_pipelines.quality.tails import robust_size, thin
+from flexergy_pipelines.quality.tails import quantile, robust_size, thin
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -18,9 +18,12 @@ RATED = 0.97  # of the nameplate, or of the highest values: full power
 NEVER_RESTS = 0.03  # share of steps without counting in a register that always counts
 CATCH_UP = 3.0  # times the steps before and after: what was not counted meanwhile
 OFTEN_ZERO = 0.08  # share of zeros in several stretches from which on a load is taken for one that is off at times
+RETURNS = 3  # times that a series stands still at exactly the same value
+MOSTLY_ZERO = 0.5  # share from which on a few stretches are as good
 HEADROOM = 1.1  # times the nameplate is the largest value that is possible
 # Shortest time of standing still that is told, for kinds that may rest for a while [h].
-LEAST_HOURS = {"exchange": 3.0}
+LEAST_HOURS = {"exchange": 3.0, "weather": 8.0}
+FEW_LEVELS = 120  # different values; weather in steps this coarse stands still by itself
 NEVER = frozenset({"ev", "storage", "state", "counter"})
 
 
@@ -41,6 +44,8 @@ def frozen(values: Values, spec: SeriesSpec) -> Mask:
     mask = np.zeros(values.size, dtype=bool)
     if spec.kind in NEVER or values.size < 2 * SHORTEST:
         return mask
+    if spec.kind == "weather" and np.unique(thin(values)).size < FEW_LEVELS:
+        return mask
     starts, lengths = _runs(values)
     level = values[starts]
     size = robust_size(values)
@@ -50,10 +55,26 @@ def frozen(values: Values, spec: SeriesSpec) -> Mask:
     hit = candidate & (lengths >= limit)
     if spec.kind in ("wind", "pv") and hit.any():
         hit &= ~_is_plateau(level, lengths, size, spec)
+    if hit.any():
+        hit &= ~_is_setting(level, lengths, hit)
     for start, length in zip(starts[hit].tolist(), lengths[hit].tolist(), strict=True):
         if length >= _natural_here(values, start, length, limit, spec):
             mask[start + 1 : start + length] = True
     return mask
+
+
+def _is_setting(level: Values, lengths: NDArray[np.int64], hit: Mask) -> Mask:
+    """Runs at a value to which the series returns to stand still: the least or the usual output of a machine.
+
+    A meter freezes at any value, so it rarely freezes at the same one more often than the series takes that value.
+    """
+    held, count = np.unique(level[hit], return_counts=True)
+    setting, returns = held[count >= RETURNS], count[count >= RETURNS]
+    if setting.size == 0:
+        return np.zeros(level.size, dtype=bool)
+    moving = np.where(hit | ~np.isfinite(level), 0, lengths)
+    share = np.array([moving[level == value].sum() for value in setting]) / max(1, moving.sum())
+    return np.isin(level, setting[returns >= RETURNS + 3 * share * hit.sum()])
 
 
 def _natural_here(values: Values, start: int, length: int, limit: int, spec: SeriesSpec) -> float:
@@ -80,7 +101,7 @@ def stuck(values: Values, spec: SeriesSpec) -> Mask:
         return mask
     step = np.diff(values)
     rate = float(np.mean(np.maximum(thin(step), 0.0))) if np.isfinite(step).any() else 0.0
-    largest = float(np.quantile(thin(step), 0.99)) if np.isfinite(step).any() else 0.0
+    largest = quantile(thin(step), 0.99) if np.isfinite(step).any() else 0.0
     starts, lengths = _runs(values)
     inside = np.isfinite(values[starts]) & (starts > 0) & (starts + lengths + 1 < values.size)
     long = np.flatnonzero(inside & (lengths > max(spec.steps(SHORTEST_HOURS), SHORTEST)))
@@ -121,16 +142,17 @@ def dead(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
     """Zeros where the series is never zero by itself: a load that is always on, PV under a bright sky for hours."""
     mask = np.zeros(values.size, dtype=bool)
     zero = values == 0
-    if not zero.any():
-        return mask
+    known = int(np.isfinite(values).sum())
+    if not 0 < zero.sum() < known:
+        return mask  # a series that is nothing but zero is switched off
     if spec.kind in ("load", "meter"):
-        known = int(np.isfinite(values).sum())
-        low = float(np.quantile(np.abs(thin(values[~zero])), 0.01)) if known > zero.sum() else 0.0
+        low = quantile(np.abs(thin(values[~zero])), 0.01)
         size = robust_size(values)
         starts, lengths = _runs(values)
         zero_runs = int((values[starts] == 0).sum())
         days = max(1.0, values.size / spec.steps_per_day)
-        often = zero_runs > max(12, 0.3 * days) or (zero_runs > 2 and zero.sum() > OFTEN_ZERO * known)
+        often = zero_runs > max(12, 0.3 * days) or zero.sum() > MOSTLY_ZERO * known
+        often |= zero_runs > 2 and zero.sum() > OFTEN_ZERO * known
         natural = often or low < 0.1 * size
         return mask if natural else zero
     if spec.kind == "pv" and sky is not None:
