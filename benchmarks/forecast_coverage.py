@@ -1,9 +1,14 @@
-"""How often P10 to P90 of a freshly trained model hold the truth, by the length of the history it learnt from.
+"""How often P10 to P90 hold the truth, by the length of the history that models learnt from.
 
-    python -m benchmarks.forecast_coverage [--days 28,60,90] [--series NAMES] [--origins 4] [--full] [--out FILE.csv]
+    python -m benchmarks.forecast_coverage [--by training|backtest] [--days 28,60,90] [--series NAMES] [--origins 4]
+                                           [--full] [--out FILE.csv]
 
-For each shipped series and length of history, models are trained as production trains them at several origins spread
-over the data, and forecast the week that follows (after which production trains again) twice a day, 48 h each time.
+For each shipped series and length of history, at several origins spread over the data:
+
+- ``training``: models are trained as production trains them, and forecast the week that follows (after which production
+  trains again) twice a day, 48 h each time, their bands following the coverage of the days before;
+- ``backtest``: ``flexergy backtest`` runs on nothing but that history, and its last third is scored.
+
 Temperature and ERA5 are as measured; there is no weather for the other series.
 """
 
@@ -21,12 +26,16 @@ import numpy as np
 import polars as pl
 
 from flexergy_pipelines.forecasting import scores
-from flexergy_pipelines.forecasting.targets import Kind, Location, Target
-from flexergy_pipelines.forecasting.timegrid import DAY, to_datetimes, to_minute
+from flexergy_pipelines.forecasting.dataset import Window, backtest_frame
+from flexergy_pipelines.forecasting.live_width import Covered, live_width
+from flexergy_pipelines.forecasting.tables import DataError
+from flexergy_pipelines.forecasting.targets import DEFAULT_QUANTILES, Kind, Location, Target
+from flexergy_pipelines.forecasting.timegrid import DAY, Series, frame_minutes, to_datetimes, to_minute
 from flexergy_pipelines.forecasting.trained import TooLittleHistoryError, make_inputs, train_models
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 TEST_DAYS = 7
+GATE_MINUTE = 600
 EV_POINTS = ("ev_HLS_A_11.0", "ev_HLS_B_11.0", "ev_APLS_A_11.0", "ev_APLS_B_11.0", "ev_APLS_A_22.0")
 Sample = tuple[Target, pl.DataFrame, pl.DataFrame | None]
 
@@ -125,7 +134,7 @@ def origins(history: pl.DataFrame, days: int, count: int) -> list[datetime]:
     if end < begin:
         return []
     chosen = np.unique(np.linspace(begin, end, count).astype(np.int64))
-    return [to_datetimes(np.array([day * DAY + 600], dtype=np.int64))[0] for day in chosen]
+    return [to_datetimes(np.array([day * DAY + GATE_MINUTE], dtype=np.int64))[0] for day in chosen]
 
 
 def trial(sample: Sample, days: int, origin: datetime, *, quick: bool) -> dict[str, float] | None:
@@ -142,36 +151,69 @@ def trial(sample: Sample, days: int, origin: datetime, *, quick: bool) -> dict[s
     parts: list[pl.DataFrame] = []
     for k in range(2 * TEST_DAYS):
         issue = to_minute(origin) + k * DAY // 2
-        parts.append(trained.predict(inputs.known_at(issue), issue))
+        width = live_width(covered_before(parts, inputs.series, issue), origin)
+        parts.append(trained.predict(inputs.known_at(issue), issue, width=width))
+    figures = scored(pl.concat(parts), inputs.series)
+    return figures and {**figures, "in_backtest": trained.metrics.get("coverage_80", float("nan")), "seconds": seconds}
+
+
+def covered_before(parts: list[pl.DataFrame], series: Series, issue: int) -> Covered:
+    """What monitoring would have said of the whole days before `issue`: their starts and shares covered."""
+    if not parts:
+        return []
     made = pl.concat(parts)
-    minutes = np.asarray(made["time"].dt.epoch("s").to_numpy(), dtype=np.int64) // 60
-    truth, value = inputs.series.at(minutes), made["value"].to_numpy()
+    minutes = frame_minutes(made["time"])
+    truth, low, high = series.at(minutes), made["p10"].to_numpy(), made["p90"].to_numpy()
+    shares: Covered = []
+    for day in np.unique(minutes // DAY):
+        own = minutes // DAY == day
+        share = scores.coverage(truth[own], low[own], high[own])
+        if (day + 1) * DAY <= issue and np.isfinite(share):
+            shares.append((to_datetimes(np.array([day * DAY], dtype=np.int64))[0], share))
+    return shares
+
+
+def scored(made: pl.DataFrame, series: Series) -> dict[str, float] | None:
+    """Scores of forecasts ``time, value, p10..p90``; None where fewer than a hundred can be judged."""
+    truth, value = series.at(frame_minutes(made["time"])), made["value"].to_numpy()
     low, high = made["p10"].to_numpy(), made["p90"].to_numpy()
     judged = np.isfinite(truth) & (high > low)
     if judged.sum() < 100:
         return None
-    levels = tuple(k / 10 for k in range(1, 10))
-    band = made.select(f"p{10 * k}" for k in range(1, 10)).to_numpy()
+    band = made.select(f"p{round(100 * level)}" for level in DEFAULT_QUANTILES).to_numpy()
     return {
         "rows": int(judged.sum()),
         "inside": int((judged & (truth >= low) & (truth <= high)).sum()),
         "below": int((judged & (truth < low)).sum()),
         "above": int((judged & (truth > high)).sum()),
         "mae": scores.mae(truth, value),
-        "pinball": scores.pinball(truth, band, levels),
-        "in_backtest": trained.metrics.get("coverage_80", float("nan")),
-        "seconds": seconds,
+        "pinball": scores.pinball(truth, band, DEFAULT_QUANTILES),
     }
 
 
-def measured(names: list[str], lengths: list[int], count: int, *, quick: bool) -> pl.DataFrame:
+def backtested(sample: Sample, days: int, origin: datetime) -> dict[str, float] | None:
+    """`flexergy backtest` on the `days` before the origin; None where there is too little in them."""
+    target, history, weather = sample
+    past = history.filter((pl.col("time") >= origin - timedelta(days=days)) & (pl.col("time") < origin))
+    began = time.process_time()
+    try:
+        report = backtest_frame(past, weather, target, Window(None, None, GATE_MINUTE, 24.0), DEFAULT_QUANTILES)
+    except DataError:
+        return None
+    seconds = time.process_time() - began
+    figures = scored(report.forecasts, make_inputs(past, None, target).series)
+    naive = report.summary["naive"]["mae"] or float("nan")
+    return figures and {**figures, "to_naive": figures["mae"] / naive, "seconds": seconds}
+
+
+def measured(names: list[str], lengths: list[int], count: int, *, backtest: bool, quick: bool) -> pl.DataFrame:
     """One row for each series, length and origin."""
     rows: list[dict] = []
     for name in names:
         sample = SERIES[name]()
         for days in lengths:
             for origin in origins(sample[1], days, count):
-                found = trial(sample, days, origin, quick=quick)
+                found = backtested(sample, days, origin) if backtest else trial(sample, days, origin, quick=quick)
                 if found is not None:
                     rows.append({"series": name, "days": days, "origin": origin.date().isoformat(), **found})
                     print(f"{name}, {days} d, {origin:%Y-%m-%d}: {_text(rows[-1])}", file=sys.stderr, flush=True)
@@ -179,7 +221,8 @@ def measured(names: list[str], lengths: list[int], count: int, *, quick: bool) -
 
 
 def _text(row: dict) -> str:
-    return f"{row['inside'] / row['rows']:.3f} (backtest {row['in_backtest']:.3f}), {row['seconds']:.1f} s"
+    more = ", ".join(f"{key} {row[key]:.3f}" for key in ("in_backtest", "to_naive") if key in row)
+    return f"{row['inside'] / row['rows']:.3f} ({more}), {row['seconds']:.1f} s"
 
 
 def summary(rows: pl.DataFrame) -> pl.DataFrame:
@@ -192,10 +235,11 @@ def summary(rows: pl.DataFrame) -> pl.DataFrame:
 def main() -> None:
     """Print the table; `--out` keeps each origin."""
     parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--by", choices=("training", "backtest"), default="training")
     parser.add_argument("--days", default="28,60,90,180,365")
     parser.add_argument("--series", default=";".join(SERIES), help="names by semicolon")
     parser.add_argument("--origins", type=int, default=4)
-    parser.add_argument("--full", action="store_true", help="train all models at full size")
+    parser.add_argument("--full", action="store_true", help="train all models at full size; a backtest always does")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     names = options.series.split(";")
@@ -203,7 +247,7 @@ def main() -> None:
     if unknown:
         parser.error(f"series {unknown[0]!r} is not one of {'; '.join(SERIES)}")
     lengths = [int(days) for days in options.days.split(",")]
-    rows = measured(names, lengths, options.origins, quick=not options.full)
+    rows = measured(names, lengths, options.origins, backtest=options.by == "backtest", quick=not options.full)
     if options.out:
         rows.write_csv(options.out)
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, fmt_str_lengths=40):

@@ -107,6 +107,7 @@ def backtest(  # noqa: PLR0917 - the options of the command
     from flexergy_pipelines.forecasting.tables import (
         DataError,
         infer_step,
+        not_numbers,
         numeric,
         one_series,
         read_table,
@@ -115,7 +116,9 @@ def backtest(  # noqa: PLR0917 - the options of the command
     first, last = _moment(start, "--from"), _moment(end, "--to")
     levels = _levels(quantiles)
     try:
-        frame = read_table(data, time_col, time_zone).filter(pl.col("time").is_not_null())
+        frame = read_table(data, time_col, time_zone)
+        timeless = frame["time"].null_count()
+        frame = frame.filter(pl.col("time").is_not_null())
         issued = _issue_column(frame, issue_col)
         keys = ["time", *([issued] if issued else [])]
         frame = one_series(frame, where or [], keys)
@@ -133,6 +136,9 @@ def backtest(  # noqa: PLR0917 - the options of the command
             report = backtest_frame(history, known, described, window, levels, seed=seed, progress=progress)
         if repeated:
             notes.append(f"{repeated} rows repeat a stamp and are averaged")
+        if timeless:
+            notes.append(f"{timeless} rows have no time stamp and are left out")
+        notes += not_numbers(frame, target, "target")
         report.summary["notes"] += [*notes, *dropped]
         if out is not None:
             _write(report.forecasts, out)
@@ -175,12 +181,13 @@ def _weather(
     frame: pl.DataFrame, names: str | None, issued: str | None, data: Path, time_zone: str
 ) -> tuple[pl.DataFrame | None, list[str]]:
     """Columns known in advance, and what was left out of them."""
-    from flexergy_pipelines.forecasting.tables import columns_of, numeric, stamps
+    from flexergy_pipelines.forecasting.tables import columns_of, not_numbers, numeric, stamps
 
     columns = columns_of(frame, names, "weather") if names else []
     empty = [name for name in columns if frame[name].null_count() == frame.height or not _any_number(frame[name])]
     notes = [f"weather {name!r} holds no values and is left out" for name in empty]
     columns = [name for name in columns if name not in empty]
+    notes += [note for name in columns for note in not_numbers(frame, name, "weather")]
     if not columns:
         return None, notes
     known = frame.select("time", *(numeric(frame, name, "weather").alias(name) for name in columns))

@@ -58,7 +58,8 @@ class Window:
     Attributes
     ----------
     start, end : datetime or None
-        Valid times in [start, end); None takes the last 26 weeks of the data, or the last third when that is shorter.
+        Valid times in [start, end); None takes the last 26 weeks of the data, or the last third when that is shorter,
+        or what is left after 28 days when that is shorter still.
     gate_minute : int
         Minute of the local day before at which each day's forecast is issued.
     horizon_hours : float
@@ -143,7 +144,13 @@ def _test_window(first: int, last: int, window: Window) -> tuple[int, int, int]:
     if window.start is not None:
         start = max(first, to_minute(window.start))
     else:
-        start = end - min(DEFAULT_TEST_DAYS * DAY, (end - first) // 3)
+        third = end - min(DEFAULT_TEST_DAYS * DAY, (end - first) // 3)
+        start = max(third, first + MIN_TRAINING_DAYS * DAY)
+        if end - start < DAY:
+            held = max(0.0, (end - first) / DAY)
+            raise DataError(
+                f"{held:.0f} days of data, {MIN_TRAINING_DAYS + 1} needed: {MIN_TRAINING_DAYS} to train, one to test"
+            )
     if start >= end:
         raise DataError(f"the test window from {window.start} to {window.end} lies outside the data")
     before = (start - first) // DAY

@@ -11,6 +11,8 @@ import polars as pl
 from flexergy_pipelines.forecasting.timegrid import DAY, frame_minutes
 
 TIME_NAMES = ("time_utc", "time", "timestamp", "datetime", "date_time", "date", "utc_timestamp", "ds", "valid_time")
+# texts that usually stand for a missing value
+NOTHING = ("", "na", "n/a", "nan", "null", "none", "-", "--", "?", ".")
 # values of a column that may tell series apart
 MOST_SERIES = 60
 
@@ -237,6 +239,18 @@ def numeric(frame: pl.DataFrame, column: str, what: str) -> pl.Series:
     if not (values.dtype.is_numeric() or values.dtype == pl.Boolean) or values.null_count() == values.len():
         raise DataError(f"{what} {column!r} holds no numbers")
     return values.cast(pl.Float64)
+
+
+def not_numbers(frame: pl.DataFrame, column: str, what: str) -> list[str]:
+    """Says how many texts `numeric` takes for missing values, other than those that usually stand for one."""
+    name = find_column(frame, column)
+    if name is None or frame[name].dtype != pl.String:
+        return []
+    text = frame[name].str.strip_chars()
+    odd = text.filter(text.cast(pl.Float64, strict=False).is_null() & ~text.str.to_lowercase().is_in(NOTHING))
+    if odd.is_empty():
+        return []
+    return [f"{odd.len()} values of {what} {column!r} are no numbers, such as {odd[0]!r}, and are left out"]
 
 
 def infer_step(frame: pl.DataFrame) -> int:

@@ -70,6 +70,8 @@ def added_up(minutes: Minutes, issued: Minutes, values: Floats) -> bool:
     resets = at[np.argsort(-count)][:4]
     resets = resets[np.sort(count)[::-1][:4] > 0.1 * count.max()]
     regular = np.isin(hours[fall], resets).mean() >= 0.98
+    # a sum that has started again cannot fall further: the light of an afternoon in steps of three hours does
+    regular &= (fall[1:] & fall[:-1]).sum() <= 0.05 * fall.sum()
     elsewhere = ~np.isin(hours[rise], resets)
     days_rising = np.unique(minutes[1:][rise] // DAY).size
     return bool(

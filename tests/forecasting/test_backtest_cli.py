@@ -219,10 +219,32 @@ def test_weather_that_ends_and_negative_prices_do_not_stop_the_forecast(tmp_path
     assert (made["value"] < 0).any()
 
 
+def test_texts_among_the_numbers_and_rows_without_time_are_said_and_a_month_is_enough(tmp_path: Path) -> None:
+    row = pl.int_range(pl.len())
+    odd = invented().head(31 * 24).with_columns(
+        y=pl.when(row % 50 == 7).then(pl.lit("broken")).when(row % 50 == 9).then(pl.lit("n/a"))
+        .otherwise(pl.col("y").cast(pl.String)),
+        time=pl.when(row == 3).then(None).otherwise(pl.col("time")),
+    )  # fmt: skip
+    report = scored(odd, tmp_path / "odd.parquet")
+    assert "15 values of target 'y' are no numbers, such as 'broken', and are left out" in report["notes"]
+    assert "1 rows have no time stamp and are left out" in report["notes"]
+    assert 48 < report["rows"] <= 72
+
+
+def test_weather_without_an_issue_time_is_not_known_and_the_rest_is(tmp_path: Path) -> None:
+    day = pl.int_range(pl.len()) // 24
+    issued = pl.when(day % 7 != 0).then(pl.col("time").dt.truncate("1d") - pl.duration(hours=18))
+    frame = invented().with_columns(issued=issued)
+    report = scored(frame, tmp_path / "gaps.parquet", "--weather", "warmth", "--issue-col", "issued")
+    # one day of seven
+    assert any(note.startswith("no weather is known for 1") for note in report["notes"])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda frame: frame.head(72), "28 needed to train"),
+        (lambda frame: frame.head(72), "3 days of data, 29 needed: 28 to train, one to test"),
         (lambda frame: frame.with_columns(y=pl.lit(None, dtype=pl.Float64)), "target 'y' holds no numbers"),
         (lambda frame: frame.clear(), "target 'y' holds no numbers"),
         (

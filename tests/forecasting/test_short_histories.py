@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
+import pytest
 
 from flexergy_pipelines.forecasting.backtest import grounded
 from flexergy_pipelines.forecasting.bounds import bounds_of
-from flexergy_pipelines.forecasting.calibration import calibrate
+from flexergy_pipelines.forecasting.calibration import adapted_width, calibrate
 from flexergy_pipelines.forecasting.dataset import refits
 from flexergy_pipelines.forecasting.live_width import live_width
 from flexergy_pipelines.forecasting.timegrid import DAY, to_minute
@@ -24,6 +25,17 @@ def test_bands_widen_while_they_hold_too_little_and_only_by_days_of_the_model_in
     assert live_width([(day, 0.95) for day, _ in days], trained) < 0.9
     assert live_width(days[:10], trained) == 1.0
     assert live_width([], trained) == 1.0
+
+
+@pytest.mark.parametrize("wrong_by", [0.5, 2.0])
+def test_bands_of_the_wrong_width_hold_what_they_promise_within_two_months(wrong_by: float) -> None:
+    rng = np.random.default_rng(9)
+    width, shares = 1.0, [0.8, 0.8]
+    for _ in range(60):
+        # what a day held is known the day after the next
+        width = adapted_width(width, 0.8, shares[-2])
+        shares.append(float((np.abs(rng.normal(size=24)) < 1.2816 * wrong_by * width).mean()))
+    assert float(np.mean(shares[2:])) == pytest.approx(0.8, abs=0.04)
 
 
 def test_few_days_of_errors_ask_for_a_wider_band_than_as_many_rows_of_many_days() -> None:

@@ -62,6 +62,40 @@ def test_sums_since_each_issue_become_amounts_within_it() -> None:
     np.testing.assert_allclose(seen, light[24:72], atol=0.1)
 
 
+def three_hourly() -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Hours, and what a weather centre gives at every third: temperature, light of the next hours, its sum so far."""
+    minutes, light = sky(40)
+    warmth = 10 + 6 * np.sin((np.arange(light.size) - 9) / 24 * 2 * np.pi)
+    so_far = summed(light).reshape(-1, 24)
+    # the sum up to a stamp; that of midnight is the whole day before
+    so_far = np.concatenate([np.append(0.0, so_far[:-1, -1])[:, None], so_far[:, :-1]], axis=1).reshape(-1)
+    mean = light.reshape(-1, 3).mean(axis=1).repeat(3)
+    return minutes, {"temperature": warmth, "VAR169": so_far, "irradiance": mean}
+
+
+def seen_hourly(column: str) -> np.ndarray:
+    """The hours of a column that was given every three hours, without the first and last day."""
+    minutes, columns = three_hourly()
+    frame = pl.DataFrame({"time": to_datetimes(minutes), column: columns[column]}).gather_every(3)
+    panel = build_panel(frame, 60, "UTC")
+    return panel.lookup(minutes, np.full(minutes.size, minutes[-1], dtype=np.int64))[24:-24, 0]
+
+
+def test_a_three_hourly_temperature_holds_at_its_stamps() -> None:
+    # an hour has the temperature of its middle
+    middle = 10 + 6 * np.sin((np.arange(24, 39 * 24) + 0.5 - 9) / 24 * 2 * np.pi)
+    np.testing.assert_allclose(seen_hourly("temperature"), middle, atol=0.5)
+
+
+@pytest.mark.parametrize("column", ["VAR169", "irradiance"])
+def test_three_hourly_light_stands_at_the_hours_in_which_it_shone(column: str) -> None:
+    found, light = seen_hourly(column), three_hourly()[1]["irradiance"][24:-24]
+    lags = range(-3, 4)
+    alike = [np.corrcoef(found[3:-3], np.roll(light, k)[3:-3])[0, 1] for k in lags]
+    assert lags[int(np.argmax(alike))] == 0
+    assert found.mean() == pytest.approx(light.mean(), rel=0.05)
+
+
 @pytest.mark.parametrize("name", ["temperature", "holiday", "hour", "irradiance", "load"])
 def test_columns_that_do_not_add_up_stay_as_they_are(name: str) -> None:
     minutes, light = sky(40)

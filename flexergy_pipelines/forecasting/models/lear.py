@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MIN_DAYS = 56
 WINDOWS_DAYS = (84, 364, 1092)
-REFIT_DAYS = 14
+REFIT_DAYS = 7
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Lear:
     """Lasso estimated autoregression of day-ahead prices [1]_, one set for each number of days to the newest known day.
 
     Windows that hold too few days are left out. Asked to forecast far past its last fit (in backtests), it re-estimates
-    itself every fortnight, always on what was known at the issue of the forecast.
+    itself every week, always on what was known at the issue of the forecast.
 
     References
     ----------
