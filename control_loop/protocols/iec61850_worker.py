@@ -235,9 +235,12 @@ class Link(threading.Thread):
             read = self._lib.IedConnection_readObject(self._connection, byref(error), name.encode(), constraint)
             if error.value != 0 or not read:
                 return False
-            quality = self._values.quality(read)
-            values[name] = (self._values.number(read, kind), quality is not False, self._values.stamp(read))
+            # An object that the device never had is not told of at all, so that the loop can say which it is.
+            if name in self._latest or self._lib.MmsValue_getType(read) != library.ACCESS_ERROR:
+                quality = self._values.quality(read)
+                values[name] = (self._values.number(read, kind), quality is not False, self._values.stamp(read))
             self._lib.MmsValue_delete(read)
+        self._latest |= values
         say({"key": self.key, "values": values})
         return True
 

@@ -12,10 +12,13 @@ from control_loop.image import PointKey
 from control_loop.protocols.addressing import NamedObject, ObjectMap
 from control_loop.protocols.base import DriverError, LinkHealth
 from control_loop.protocols.worker import Worker
+from flexergy_pipelines.logs import get_logger
 
 ANSWER_S = 3.0
 TRIES = 3
 READBACK_S = 0.3
+UNHEARD_S = 10.0
+"""An object of which nothing was heard for so long after connecting is one that the device does not have."""
 
 
 class ObjectHub:
@@ -99,6 +102,8 @@ class ObjectDriver:
         self._heartbeat = 0
         self._greeted = False
         self._heard = float("-inf")
+        self._opened = float("inf")
+        self._unheard: frozenset[str] = frozenset()
         self._trouble = "no connection"
         self._values: dict[str, float | None] = {}
         self._stamps: dict[str, float] = {}
@@ -138,6 +143,7 @@ class ObjectDriver:
         self._heard = time.monotonic()
         if is_open and not self.health.connected:
             self.health.reconnects += 1
+            self._opened = self._heard
         if not is_open:
             self._values.clear()
             self._stamps.clear()
@@ -167,6 +173,7 @@ class ObjectDriver:
             self.health.failed(f"{self.device}: {self._trouble}")
             raise DriverError(self.health.last_error)
         self.health.counted()
+        self._look_for_unheard()
         self._read_stamps = {
             key: datetime.fromtimestamp(self._stamps[item.name], UTC)
             for key, item in self._objects.shown.items()
@@ -177,6 +184,18 @@ class ObjectDriver:
             for key, item in self._objects.shown.items()
             if item.name in self._values
         }
+
+    def _look_for_unheard(self) -> None:
+        """Say once which objects the device does not seem to have: a wrong name is no error to the protocol."""
+        if time.monotonic() - self._opened < UNHEARD_S:
+            return
+        unheard = frozenset(item.name for item in self._objects.shown.values()) - self._values.keys()
+        if unheard != self._unheard:
+            self._unheard = unheard
+            if unheard:
+                names = ", ".join(sorted(unheard)[:10]) + (", ..." if len(unheard) > 10 else "")
+                self.health.failed(f"{self.device}: nothing is heard of the objects {names}")
+                get_logger(__name__).warning("objects are not there", device=self.device, objects=names)
 
     def source_times(self) -> Mapping[PointKey, datetime]:
         """See `SourceTimes`."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from control_loop.protocols import worker
+from control_loop.protocols import objects, worker
 from control_loop.protocols.base import DriverError
+from flexergy_pipelines.grid.connection import ObjectPoint
 from plant_simulator.faults import FaultRequest
 from tests.control_loop.wire_bench import Bench, commanded, on_the_wire
 
@@ -63,6 +64,29 @@ def test_iec61850_orders_take_effect_in_every_control_model(tmp_path: Path) -> N
             await bench.driver.write("pv-1", SETPOINT, 1.0)
 
     on_the_wire("iec61850", tmp_path, talk)
+
+
+@PROTOCOLS
+def test_objects_that_the_device_does_not_have_are_named(
+    protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "UNHEARD_S", 1.0)
+    there, wrong = {"iec104": ("1", "9999"), "iec61850": ("FLXesc1/GGIO1.AnIn1", "FLXesc1/MMXU9.TotW")}[protocol]
+    told = (
+        ObjectPoint(quantity="active_power_kw", read=there),
+        ObjectPoint(quantity="temperature_c", read=wrong),
+    )
+
+    async def talk(bench: Bench) -> None:
+        await bench.until(lambda: bool(bench.driver.health.last_error) and bench.driver.health.connected)
+        await bench.until(lambda: wrong in bench.driver.health.last_error)
+        failures = bench.driver.health.failures
+        values = await bench.driver.read()
+        assert set(values) == {("ess-1", "active_power_kw")}
+        assert bench.driver.health.failures == failures  # said once
+        assert f"nothing is heard of the objects {wrong}" in bench.driver.health.last_error
+
+    on_the_wire(protocol, tmp_path, talk, objects=told)
 
 
 @pytest.mark.requirement("com.01.3")
