@@ -11,6 +11,7 @@ import polars as pl
 from flexergy_pipelines.operation.month_peak import billing_start, peak_so_far
 from flexergy_pipelines.optimization.problem import Horizon
 from flexergy_pipelines.optimization.site_problem import LoadHistory, SiteState
+from flexergy_pipelines.optimization.usual_peaks import read_peaks_within_reach
 
 if TYPE_CHECKING:
     from flexergy_pipelines.grid import Site
@@ -51,7 +52,10 @@ def read_state(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> 
         name: LoadHistory(0 if another_day else past.curtailed_minutes, past.minutes_since_last + ahead)
         for name, past in _load_history(db, site, now).items()
     }
+    usual = read_peaks_within_reach(db, site, now)
     tags["peak_so_far_kw"] = peak
+    if usual:
+        tags["usual_peak_kw"] = max(usual)
     tags |= {f"{name}.minutes_in_state": value for name, value in minutes.items()}
     tags |= {f"{name}.curtailed_minutes": past.curtailed_minutes for name, past in curtailed.items()}
     return (
@@ -63,6 +67,7 @@ def read_state(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> 
             unavailable=frozenset(name for name in names if live.get((name, "available"), 1.0) < 0.5),
             running=running,
             peak_so_far_kw=peak,
+            usual_peaks_kw=usual,
             minutes_in_state=minutes,
             load_history=curtailed,
         ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ from flexergy_pipelines.optimization.specs import (
 )
 from flexergy_pipelines.optimization.specs_ev import EvBlock
 from flexergy_pipelines.optimization.specs_wear import CyclePoint, DepthWear
+from flexergy_pipelines.optimization.usual_peaks import worth_by_level
 
 if TYPE_CHECKING:
     from flexergy_pipelines.grid import Site
@@ -56,6 +58,9 @@ class SiteState:
         Gensets that run.
     peak_so_far_kw : float
         Highest import of the billing period (kW).
+    usual_peaks_kw : tuple of float
+        Peaks that storage could have held earlier days at (kW), see
+        :mod:`~flexergy_pipelines.optimization.usual_peaks`.
     minutes_in_state : mapping
         For how long each genset runs or rests, where that is known.
     load_history : mapping
@@ -69,6 +74,7 @@ class SiteState:
     unavailable: frozenset[str] = frozenset()
     running: frozenset[str] = frozenset()
     peak_so_far_kw: float = 0.0
+    usual_peaks_kw: tuple[float, ...] = ()
     minutes_in_state: Mapping[str, int] = field(default_factory=dict)
     load_history: Mapping[str, LoadHistory] = field(default_factory=dict)
 
@@ -177,24 +183,43 @@ def _present(power_kw: FloatArray, asset_id: str, state: SiteState) -> FloatArra
 
 
 def _demand_charges(site: Site, horizon: Horizon, state: SiteState) -> tuple[DemandCharge, ...]:
-    """The month's demand charge, and that of the next month where the plan reaches into it."""
-    price = site.tariff.demand_charge_eur_per_kw_month
-    if price <= 0:
+    """The month's demand charge, and that of the next month where the plan reaches into it.
+
+    Each in parts: what later days will need anyhow costs nothing more today.
+    """
+    if site.tariff.demand_charge_eur_per_kw_month <= 0:
         return ()
     first = billing_start(site, horizon.start)
     later = np.array([billing_start(site, at) > first for at in horizon.times()], dtype=np.float64)
-    charges = (
-        DemandCharge(
-            id="month-peak",
-            price_eur_per_kw=price,
-            applies=1.0 - later,
-            peak_so_far_kw=max(state.peak_so_far_kw, 0.0),
-        ),
-    )
+    known = state.usual_peaks_kw
+    last = horizon.end - timedelta(seconds=1)
+    if not later.any():
+        return _charge_by_level(site, "month-peak", later, known, (_days_to_come(site, last), state.peak_so_far_kw))
     return (
-        (*charges, DemandCharge(id="next-month-peak", price_eur_per_kw=price, applies=later))
-        if later.any()
-        else charges
+        *_charge_by_level(site, "month-peak", later, known, (0, state.peak_so_far_kw)),
+        *_charge_by_level(site, "next-month-peak", 1.0 - later, known, (_days_to_come(site, last), 0.0)),
+    )
+
+
+def _days_to_come(site: Site, last: datetime) -> int:
+    """Whole local days of the billing period behind the one that `last` lies in."""
+    end = billing_start(site, billing_start(site, last) + timedelta(days=32))
+    return (end.astimezone(site.zone).date() - last.astimezone(site.zone).date()).days - 1
+
+
+def _charge_by_level(
+    site: Site, name: str, leaves_out: FloatArray, usual_kw: Sequence[float], past: tuple[int, float]
+) -> tuple[DemandCharge, ...]:
+    """One billing period's charge, in shares that count from rising peaks; `past` is days to come and peak so far."""
+    days_to_come, so_far_kw = past
+    return tuple(
+        DemandCharge(
+            id=name if number == 0 else f"{name} beyond {level:.1f} kW",
+            price_eur_per_kw=site.tariff.demand_charge_eur_per_kw_month * share,
+            applies=1.0 - leaves_out,
+            peak_so_far_kw=level,
+        )
+        for number, (level, share) in enumerate(worth_by_level(usual_kw, days_to_come, max(so_far_kw, 0.0)))
     )
 
 

@@ -38,7 +38,7 @@ WAYS = pytest.mark.parametrize(
 
 @pytest.mark.requirement("com.01.2")
 @WAYS
-def test_registers_come_in_the_units_of_the_platform(credentials: Credentials, general: bool) -> None:  # noqa: FBT001
+def test_registers_come_in_the_units_of_the_platform(credentials: Credentials, general: bool) -> None:
     async def check(it: MeterBench) -> None:
         it.front.meter.general_protection = general
         async with DlmsClient("127.0.0.1", it.port, credentials) as meter:
@@ -53,7 +53,7 @@ def test_registers_come_in_the_units_of_the_platform(credentials: Credentials, g
 
 
 @pytest.mark.parametrize("general", [True, False])
-def test_a_ciphered_meter_is_set_whichever_way_it_enciphers(general: bool) -> None:  # noqa: FBT001
+def test_a_ciphered_meter_is_set_whichever_way_it_enciphers(general: bool) -> None:
     async def check(it: MeterBench) -> None:
         it.front.meter.general_protection = general
         async with DlmsClient("127.0.0.1", it.port, BY_KEYS) as meter:
@@ -72,7 +72,7 @@ def test_a_ciphered_meter_is_set_whichever_way_it_enciphers(general: bool) -> No
 
 @pytest.mark.requirement("infra.02.6")
 @WAYS
-def test_a_load_profile_is_read_by_range_in_blocks(credentials: Credentials, general: bool) -> None:  # noqa: FBT001
+def test_a_load_profile_is_read_by_range_in_blocks(credentials: Credentials, general: bool) -> None:
     async def check(it: MeterBench) -> None:
         it.front.meter.general_protection = general
         end = it.now.replace(minute=0, second=0, microsecond=0)

@@ -168,7 +168,7 @@ def test_entries_of_the_profile_by_number_and_what_objects_say_of_themselves() -
     device = next(d for d in plant.site.devices() if d.id == "load-meter")
     meter = DlmsMeter(device, plant)
     association = Association(meter)
-    association.trusted = association._open = True  # noqa: SLF001
+    association.trusted = association._open = True
     where = bytes([0, 7, 1, 0, 99, 1, 0, 255, 2])
     numbers = b"\x06\x00\x00\x00\x03\x06\x00\x00\x00\x04\x12\x00\x01\x12\x00\x00"
     answer = association.answer(b"\xc0\x01\xc1" + where + b"\x01\x02\x02\x04" + numbers)
