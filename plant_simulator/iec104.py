@@ -5,7 +5,7 @@ address of a point (of this asset):
 
 | information object | type | IOA |
 | --- | --- | --- |
-| measured value | M_ME_NC_1 (`available`, `running`: M_SP_NA_1) | 1 + a |
+| measured value | M_ME_NC_1 (`available`, `running`: M_SP_NA_1; alarm words: M_BO_NA_1) | 1 + a |
 | the same with the device's time stamp, spontaneous | M_ME_TF_1 | 10001 + a |
 | order, direct | C_SE_NC_1 | 20001 + a |
 | order, select before execute | C_SE_NC_1 | 25001 + a |
@@ -69,11 +69,12 @@ class Iec104Device:
 
     def spec(self) -> dict[str, Any]:
         """What the worker must know to serve this device."""
-        singles, stamp = self._single_ioas(), STAMPED_BASE - MEASURED_BASE
+        singles, words, stamp = self._single_ioas(), self._word_ioas(), STAMPED_BASE - MEASURED_BASE
         monitored: list[dict[str, Any]] = []
         for ioa in self.values():
-            stamped = None if ioa in singles or ioa >= IN_FORCE_BASE else ioa + stamp
-            monitored.append({"ioa": ioa, "single": ioa in singles, "stamped": stamped})
+            kind = "single" if ioa in singles else "word" if ioa in words else "short"
+            stamped = None if kind != "short" or ioa >= IN_FORCE_BASE else ioa + stamp
+            monitored.append({"ioa": ioa, "kind": kind, "stamped": stamped})
         commands = [TTL_IOA, HEARTBEAT_IOA, *self._orders, *self._slots] if self._orders else []
         return {
             "key": self.device.key,
@@ -95,8 +96,10 @@ class Iec104Device:
     def changes(self) -> dict[int, float | None]:
         """Values that changed since they were last asked for, in the protocol's 32-bit precision."""
         changed: dict[int, float | None] = {}
+        words = self._word_ioas()
         for ioa, value in self.values().items():
-            short = None if value is None else struct.unpack("f", struct.pack("f", value))[0]
+            exact = value is None or ioa in words
+            short = value if exact else struct.unpack("f", struct.pack("f", value))[0]
             if ioa not in self._sent or self._sent[ioa] != short:
                 changed[ioa] = self._sent[ioa] = short
         return changed
@@ -126,6 +129,10 @@ class Iec104Device:
 
     def _single_ioas(self) -> set[int]:
         return {MEASURED_BASE + s.point.address for s in self.signals.signals if s.point.quantity in SINGLE_POINTS}
+
+    def _word_ioas(self) -> set[int]:
+        words = self.signals.template.alarm_words
+        return {MEASURED_BASE + s.point.address for s in self.signals.signals if s.point.quantity in words}
 
     def _place_schedules(self) -> None:
         schedule = self.signals.template.schedule

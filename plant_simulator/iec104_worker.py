@@ -20,6 +20,8 @@ REPORT_MS = 5_000
 SPONTANEOUS_SHARE = 0.005
 """A change larger than this share of the value is sent at once."""
 START_TRIES = 20
+SHOWN = {"short": c104.Type.M_ME_NC_1, "single": c104.Type.M_SP_NA_1, "word": c104.Type.M_BO_NA_1}
+WORD_MAX = 2.0**32 - 1.0
 
 _output = threading.Lock()
 
@@ -44,8 +46,7 @@ class Station:
         self._stamped: dict[int, c104.Point] = {}
         self._last_sent: dict[int, float] = {}
         for monitored in spec["monitored"]:
-            kind = c104.Type.M_SP_NA_1 if monitored["single"] else c104.Type.M_ME_NC_1
-            self._points[monitored["ioa"]] = _added(station, monitored["ioa"], kind, REPORT_MS)
+            self._points[monitored["ioa"]] = _added(station, monitored["ioa"], SHOWN[monitored["kind"]], REPORT_MS)
             if monitored["stamped"] is not None:
                 self._stamped[monitored["ioa"]] = _added(station, monitored["stamped"], c104.Type.M_ME_TF_1)
         for ioa in spec["setpoints"]:
@@ -68,13 +69,17 @@ class Station:
             number = 0.0 if value is None else value
             if point.type == c104.Type.M_SP_NA_1:
                 point.info = c104.SingleInfo(on=number >= 0.5, quality=quality)
+            elif point.type == c104.Type.M_BO_NA_1:
+                bits = round(min(max(number, 0.0), WORD_MAX))
+                point.info = c104.BinaryInfo(blob=c104.Byte32(bits.to_bytes(4, "little")), quality=quality)
             else:
                 point.info = c104.ShortInfo(actual=number, quality=quality)
             stamped = self._stamped.get(ioa)
             if stamped is not None:
                 stamped.info = c104.ShortInfo(actual=number, quality=quality, recorded_at=stamp)
             before = self._last_sent.get(ioa, math.inf)
-            if not abs(number - before) <= SPONTANEOUS_SHARE * max(1.0, abs(number)) or value is None:
+            band = 0.0 if point.type == c104.Type.M_BO_NA_1 else SPONTANEOUS_SHARE * max(1.0, abs(number))
+            if not abs(number - before) <= band or value is None:
                 self._last_sent[ioa] = number if value is not None else math.inf
                 for changed in (point, stamped):
                     if changed is not None and self.server.has_open_connections:

@@ -8,6 +8,7 @@ node `GGIOn`; its points in the template's order are numbered by kind:
 | --- | --- | --- |
 | `AnInk.mag.f` | MV | k-th measured value |
 | `Indk.stVal` | SPS | k-th yes or no (`available`, `running`) |
+| `IntInk.stVal` | INS | k-th alarm word |
 | `AnOut1` | APC, direct | the asset's setpoint or limit; `mxVal.f` is the one in force |
 | `AnOut2`, `AnOut3`, `AnOut4` | APC | the same, select before operate; direct enhanced; select enhanced |
 | `AnOut5` .. `AnOut8` | APC | the asset's second order in the template, if it has one, in the same four ways |
@@ -29,6 +30,7 @@ from plant_simulator.signals import DeviceSignals
 
 IED = "FLX"
 YES_OR_NO = {"available", "running"}
+CLASSES = {"AnIn": "mv", "Ind": "sps", "IntIn": "ins"}
 DIRECT, SELECT, DIRECT_ENHANCED, SELECT_ENHANCED = "direct", "select", "direct_enhanced", "select_enhanced"
 CONTROL_MODELS = (DIRECT, SELECT, DIRECT_ENHANCED, SELECT_ENHANCED)
 FIRST_SLOT = 11
@@ -117,9 +119,10 @@ class Iec61850Device:
             if signal.point.writable:
                 self._add_order(node, index)
                 continue
-            kind = "Ind" if signal.point.quantity in YES_OR_NO else "AnIn"
+            kind = "IntIn" if signal.point.quantity in self.signals.template.alarm_words else "AnIn"
+            kind = "Ind" if signal.point.quantity in YES_OR_NO else kind
             number = counts[node, kind] = counts.get((node, kind), 0) + 1
-            self._add(node, f"{kind}{number}", "sps" if kind == "Ind" else "mv")
+            self._add(node, f"{kind}{number}", CLASSES[kind])
             self._shown.append((index, [f"{node}.{kind}{number}"]))
         schedule = self.signals.template.schedule
         if schedule is not None:

@@ -27,7 +27,8 @@ QUALITY_GOOD, QUALITY_INVALID = 0, 2
 MMS_STRUCTURE = 1
 CONTROL_RESULT_FAILED, CONTROL_RESULT_OK = 0, 1
 INTEGRITY_MS = 5_000
-FUNCTIONAL_CONSTRAINT = {"mv": "MX", "sps": "ST"}
+FUNCTIONAL_CONSTRAINT = {"mv": "MX", "sps": "ST", "ins": "ST"}
+INT32_MAX = 2**31 - 1
 
 ControlHandler = CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_bool)
 _output = threading.Lock()
@@ -62,6 +63,7 @@ def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
         "CDC_ENS_create": (c_void_p, (c_char_p, c_void_p, c_uint32)),
         "CDC_MV_create": (c_void_p, (c_char_p, c_void_p, c_uint32, c_bool)),
         "CDC_SPS_create": (c_void_p, (c_char_p, c_void_p, c_uint32)),
+        "CDC_INS_create": (c_void_p, (c_char_p, c_void_p, c_uint32)),
         "CDC_APC_create": (c_void_p, (c_char_p, c_void_p, c_uint32, c_uint32, c_bool)),
         "CDC_INC_create": (c_void_p, (c_char_p, c_void_p, c_uint32, c_uint32)),
         "DataSet_create": (c_void_p, (c_char_p, c_void_p)),
@@ -77,6 +79,7 @@ def _declared(lib: ctypes.CDLL) -> ctypes.CDLL:
         "IedServer_stop": (None, (c_void_p,)),
         "IedServer_destroy": (None, (c_void_p,)),
         "IedServer_updateFloatAttributeValue": (None, (c_void_p, c_void_p, c_float)),
+        "IedServer_updateInt32AttributeValue": (None, (c_void_p, c_void_p, c_int)),
         "IedServer_updateBooleanAttributeValue": (None, (c_void_p, c_void_p, c_bool)),
         "IedServer_updateQuality": (None, (c_void_p, c_void_p, c_uint16)),
         "IedServer_updateUTCTimeAttributeValue": (None, (c_void_p, c_void_p, c_uint64)),
@@ -164,6 +167,9 @@ class Ied:
                 continue
             if kind == "sps":
                 self._lib.IedServer_updateBooleanAttributeValue(self._server, attribute, value >= 0.5)
+            elif kind == "ins":
+                number = round(min(max(value, 0.0), INT32_MAX))
+                self._lib.IedServer_updateInt32AttributeValue(self._server, attribute, number)
             else:
                 self._lib.IedServer_updateFloatAttributeValue(self._server, attribute, value)
 
@@ -173,12 +179,14 @@ class Ied:
             return self._lib.CDC_MV_create(name, node, 0, False)
         if kind == "sps":
             return self._lib.CDC_SPS_create(name, node, 0)
+        if kind == "ins":
+            return self._lib.CDC_INS_create(name, node, 0)
         if kind == "start":
             return self._lib.CDC_INC_create(name, node, 0, CONTROL_OPTIONS[kind])
         return self._lib.CDC_APC_create(name, node, 0, CONTROL_OPTIONS[kind], False)
 
     def _find_attributes(self, kind: str, data_object: int) -> tuple[str, int, int, int]:
-        value = {"mv": b"mag.f", "sps": b"stVal", "start": b"stVal"}.get(kind, b"mxVal.f")
+        value = {"mv": b"mag.f", "sps": b"stVal", "ins": b"stVal", "start": b"stVal"}.get(kind, b"mxVal.f")
         found = [self._lib.ModelNode_getChild(data_object, name) or 0 for name in (value, b"q", b"t")]
         return kind, found[0], found[1], found[2]
 

@@ -53,7 +53,8 @@ class NamedObject:
     Attributes
     ----------
     kind : str
-        ``analogue``, ``single``, ``double``, ``integer`` or ``start`` (seconds since 1970).
+        ``analogue``, ``single``, ``double``, ``integer``, ``word`` (32 bits, which a short float cannot hold) or
+        ``start`` (seconds since 1970).
     select : bool
         Whether an order is selected before it is executed (IEC 60870-5-104).
     scale : float
@@ -122,7 +123,8 @@ def by_rule(
         for point in template.points:
             name = names.measured(point, index)
             if name and point.quantity in quantities[asset]:
-                kind = "single" if point.quantity in SINGLE_POINTS else "analogue"
+                kind = "word" if point.quantity in template.alarm_words else "analogue"
+                kind = "single" if point.quantity in SINGLE_POINTS else kind
                 shown[asset, point.quantity] = NamedObject(name, kind)
             if point.writable and names.order(point, index):
                 orders[asset, point.quantity] = NamedObject(names.order(point, index), select=select)

@@ -141,6 +141,7 @@ def _objects(site: Site, device: Device, settings: Settings, shared: Shared) -> 
         assets=assets,
         unit_id=connection.unit_id,
         setpoint_ttl_s=site.operation.setpoint_ttl_s,
+        timeout_s=connection.timeout_s,
         more=more,
     )
 

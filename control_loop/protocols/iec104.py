@@ -1,9 +1,9 @@
 """IEC 60870-5-104: how information objects are addressed; a worker process speaks the protocol.
 
 Addresses follow from the device's template; with `a` the register address of an asset's point: measured values are at
-1 + a, orders at 20001 + a (C_SE_NC_1; 25001 + a to select before execute), the order in force at 30001 + a, the
-schedule's slots at 20001 + a and its start at 20001 + a (C_BO_NA_1), the device's revert time at 40001 and its
-heartbeat at 40002.
+1 + a (M_ME_NC_1, yes or no M_SP_NA_1, alarm words M_BO_NA_1), orders at 20001 + a (C_SE_NC_1; 25001 + a to select
+before execute), the order in force at 30001 + a, the schedule's slots at 20001 + a and its start at 20001 + a
+(C_BO_NA_1), the device's revert time at 40001 and its heartbeat at 40002.
 
 A site's connection may name the objects instead: the number of the information object, with its type before it where
 that is not the usual one of its kind, such as ``M_ME_TF_1:4001`` or ``C_DC_NA_1:6000``.

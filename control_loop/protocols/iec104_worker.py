@@ -23,17 +23,18 @@ from flexergy_pipelines.grid.tls import client_context
 
 BEAT_S = 0.25
 TICK_S = 0.02
-COMMAND_TIMEOUT_MS = 500
+COMMAND_TIMEOUT_S = 1.0
+"""Least time for the confirmation of a command; links over mobile networks take most of it."""
 INTERROGATION_S = 60.0
 CLOCK_SYNC_S = 3600.0
 RESOLVE_S = 5.0
 SHOWN = {
     "analogue": c104.Type.M_ME_NC_1, "single": c104.Type.M_SP_NA_1, "double": c104.Type.M_DP_NA_1,
-    "integer": c104.Type.M_ME_NB_1,
+    "integer": c104.Type.M_ME_NB_1, "word": c104.Type.M_BO_NA_1,
 }  # fmt: skip
 TAKEN = {
     "analogue": c104.Type.C_SE_NC_1, "single": c104.Type.C_SC_NA_1, "double": c104.Type.C_DC_NA_1,
-    "integer": c104.Type.C_SE_NB_1, "start": c104.Type.C_BO_NA_1,
+    "integer": c104.Type.C_SE_NB_1, "word": c104.Type.C_BO_NA_1, "start": c104.Type.C_BO_NA_1,
 }  # fmt: skip
 _output = threading.Lock()
 
@@ -89,7 +90,8 @@ class Link:
         The library's client.
     spec : dict
         ``key``, ``host``, ``port``, ``unit_id``, ``monitored`` (list of ``[name, kind]``), ``orders`` (list of
-        ``[name, kind, select]``), ``tls`` (files, folder and server name, or None).
+        ``[name, kind, select]``), ``tls`` (files, folder and server name, or None), ``timeout_s`` (longest wait for the
+        confirmation of a command, where it is longer than usual).
     """
 
     def __init__(self, client: c104.Client, spec: dict[str, Any]) -> None:
@@ -264,7 +266,9 @@ def watch(links: dict[str, Link], told: dict[str, str]) -> None:
 def main() -> None:
     """Serve the links that the first line describes, until standard input ends."""
     specs = json.loads(sys.stdin.readline())
-    client = c104.Client(tick_rate_ms=50, command_timeout_ms=COMMAND_TIMEOUT_MS)
+    # The library has one time for all links of a client.
+    timeout_s = max([COMMAND_TIMEOUT_S, *(spec.get("timeout_s", 0.0) for spec in specs)])
+    client = c104.Client(tick_rate_ms=50, command_timeout_ms=round(1000 * timeout_s))
     links = {spec["key"]: Link(client, spec) for spec in specs}
     client.start()
     ended = threading.Event()

@@ -2,10 +2,10 @@
 
 Names follow from the device's template unless the site's connection names them. The IED is FLX, its logical device the
 device's id without hyphens; asset number n (from 1) is the logical node GGIOn. Of the template's points, in order: the
-k-th measured value is AnInk [MX], the k-th yes or no is Indk [ST]. The first order of an asset is AnOut1 to AnOut4 and
-its second AnOut5 to AnOut8 (APC; mxVal is the order in force), which are the same order in four control models: direct,
-select before operate, and both with enhanced security. AnOut11 to AnOut14 take the slots of the next hour's schedule,
-ISCSO1 its start; GGIO90.AnOut1 is the revert time, GGIO90.AnOut2 the heartbeat.
+k-th measured value is AnInk [MX], the k-th yes or no is Indk [ST], the k-th alarm word IntInk [ST]. The first order of
+an asset is AnOut1 to AnOut4 and its second AnOut5 to AnOut8 (APC; mxVal is the order in force), which are the same
+order in four control models: direct, select before operate, and both with enhanced security. AnOut11 to AnOut14 take
+the slots of the next hour's schedule, ISCSO1 its start; GGIO90.AnOut1 is the revert time, GGIO90.AnOut2 the heartbeat.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Iec61850Addressing:
         self._logical_device = f"{IED}{device.replace('-', '')}"
         self._names: dict[str, str] = {}
         model = CONTROL_MODELS.index(control)
-        counts = {"AnIn": 0, "Ind": 0}
+        counts = {"AnIn": 0, "Ind": 0, "IntIn": 0}
         orders = 0
         for point in template.points:
             if point.writable:
@@ -46,7 +46,8 @@ class Iec61850Addressing:
                     self._names[point.quantity] = f"AnOut{1 + len(CONTROL_MODELS) * orders + model}"
                 orders += 1
                 continue
-            kind = "Ind" if point.quantity in SINGLE_POINTS else "AnIn"
+            kind = "IntIn" if point.quantity in template.alarm_words else "AnIn"
+            kind = "Ind" if point.quantity in SINGLE_POINTS else kind
             counts[kind] += 1
             self._names[point.quantity] = f"{kind}{counts[kind]}"
 

@@ -29,6 +29,7 @@ from flexergy_pipelines.grid.tls import TlsError, client_context
 POLL_S = 0.5
 BEAT_S = 0.25
 TIMEOUT_MS = 1000
+"""Least time for an association and for each answer."""
 INTEGRITY_MS = 2000
 SILENT_S = 3.0 * INTEGRITY_MS / 1000
 """A subscribed report that is not heard for so long has ended, whatever the association says."""
@@ -64,6 +65,7 @@ class Link(threading.Thread):
         self._lib = lib
         self._values = Values(lib)
         self._host, self._port = spec["host"], spec["port"]
+        self._timeout_ms = max(TIMEOUT_MS, round(1000 * spec.get("timeout_s", 0.0)))
         self._kinds: dict[str, str] = dict(spec["monitored"])
         self._report: str | None = spec.get("report")
         self._tls: dict[str, Any] | None = spec.get("tls")
@@ -101,8 +103,8 @@ class Link(threading.Thread):
             self._tell_trouble(str(error))
             return False
         connection, error = self._lib.IedConnection_create(), c_int(0)
-        self._lib.IedConnection_setConnectTimeout(connection, TIMEOUT_MS)
-        self._lib.IedConnection_setRequestTimeout(connection, TIMEOUT_MS)
+        self._lib.IedConnection_setConnectTimeout(connection, self._timeout_ms)
+        self._lib.IedConnection_setRequestTimeout(connection, self._timeout_ms)
         self._lib.IedConnection_connect(connection, byref(error), host.encode(), port)
         self._connection = connection
         if error.value == 0:

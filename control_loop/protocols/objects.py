@@ -15,6 +15,7 @@ from control_loop.protocols.worker import Worker
 from flexergy_pipelines.logs import get_logger
 
 ANSWER_S = 3.0
+"""Longest wait for the worker's answer, beside twice the link's own time: a command may be selected first."""
 TRIES = 3
 READBACK_S = 0.3
 UNHEARD_S = 10.0
@@ -74,6 +75,8 @@ class ObjectDriver:
         Gives host and port when the worker starts.
     unit_id : int
         Number of the device on its link (the common address of IEC 104).
+    timeout_s : float
+        Longest wait for the confirmation of a command, where it is longer than the worker's own [s].
     more : mapping, optional
         What else the worker must know of the link, such as its transport security.
     """
@@ -88,6 +91,7 @@ class ObjectDriver:
         assets: Sequence[str],
         unit_id: int = 1,
         setpoint_ttl_s: float = 60.0,
+        timeout_s: float = 0.0,
         more: Mapping[str, Any] | None = None,
     ) -> None:
         self.device = device
@@ -99,6 +103,7 @@ class ObjectDriver:
         self._assets = frozenset(assets)
         self._more = dict(more or {})
         self._ttl_s = setpoint_ttl_s
+        self._timeout_s = timeout_s
         self._heartbeat = 0
         self._greeted = False
         self._heard = float("-inf")
@@ -124,6 +129,7 @@ class ObjectDriver:
             "host": host,
             "port": port,
             "unit_id": self.unit_id,
+            "timeout_s": self._timeout_s,
             "monitored": [[item.name, item.kind] for item in dict.fromkeys(self._objects.shown.values())],
             "orders": [[item.name, item.kind, item.select] for item in dict.fromkeys(self._objects.commanded)],
             **self._more,
@@ -252,7 +258,7 @@ class ObjectDriver:
             self.health.retries += min(attempt, 1)
             command = {"key": self.device, "object": order.name, "value": raw}
             began = time.monotonic()
-            if await self._hub.worker.ask(command, ANSWER_S):
+            if await self._hub.worker.ask(command, ANSWER_S + 2 * self._timeout_s):
                 self.health.answered(time.monotonic() - began)
                 return
             if in_force is not None and await self._shows(in_force, value):

@@ -74,7 +74,7 @@ class ObjectPoint(Model):
         Object that shows the value, and object that takes the order. IEC 61850: ``LDevice/LN.DO`` as `flexergy field
         import-scl` prints them; IEC 60870-5-104: number of the information object.
     kind : str
-        What the object holds: a number, yes or no (single), double point, or an integer.
+        What the object holds: a number, yes or no (single), double point, an integer, or a word of 32 bits.
     select : bool
         IEC 60870-5-104 only: select before execute. IEC 61850 devices say themselves which control model they have.
     scale : float
@@ -85,7 +85,7 @@ class ObjectPoint(Model):
     quantity: str = Field(min_length=1)
     read: str | None = Field(default=None, min_length=1)
     write: str | None = Field(default=None, min_length=1)
-    kind: Literal["analogue", "single", "double", "integer"] = "analogue"
+    kind: Literal["analogue", "single", "double", "integer", "word"] = "analogue"
     select: bool = False
     scale: Positive = 1.0
 

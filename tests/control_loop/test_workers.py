@@ -66,6 +66,19 @@ def test_iec61850_orders_take_effect_in_every_control_model(tmp_path: Path) -> N
     on_the_wire("iec61850", tmp_path, talk)
 
 
+@pytest.mark.requirement("energy.07.2")
+@PROTOCOLS
+def test_every_bit_of_an_alarm_word_arrives(protocol: str, tmp_path: Path) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.values(lambda v: v.get("bms_alarm_word") == 0.0)
+        # Together these do not fit a short float.
+        for fault in ({"kind": "bms_alarm", "value": 30}, {"kind": "hot_cells", "value": 60.0}):
+            bench.plant.faults.set(FaultRequest.model_validate({"target": "microgrid/ess-1", **fault}))
+        await bench.values(lambda v: v.get("bms_alarm_word") == 2.0**30 + 2.0)
+
+    on_the_wire(protocol, tmp_path, talk)
+
+
 @PROTOCOLS
 def test_objects_that_the_device_does_not_have_are_named(
     protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -35,7 +35,7 @@ def test_addresses_follow_the_register_template() -> None:
     assert values[3] == pytest.approx(0.5)
     assert values[30_001] == 0.0
     spec = image.spec()
-    assert {"ioa": 6, "single": True, "stamped": None} in spec["monitored"]
+    assert {"ioa": 6, "kind": "single", "stamped": None} in spec["monitored"]
     assert {ORDER_BASE, TTL_IOA, HEARTBEAT_IOA} <= set(spec["setpoints"])
     assert SELECT_BASE in spec["selectable"]
 
