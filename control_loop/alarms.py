@@ -135,10 +135,11 @@ def _of_devices(context: Context) -> list[Alarm]:
     ]
 
 
-def clock_alarm(device: str, asset_id: str, offset_s: float) -> Alarm:
-    """A device whose own time stamps differ from this machine's time by `offset_s` (positive: ahead)."""
+def clock_alarm(device: str, asset_id: str, offset_s: float, others: int = 0) -> Alarm:
+    """A device, and how many more like it, whose time stamps differ from this machine's time (positive: ahead) [s]."""
     side = "ahead of" if offset_s > 0 else "behind"
     message = f"{device}: its clock is {abs(offset_s):.0f} s {side} this machine's; its time stamps are not used"
+    message += f"; so it is with {others} more" if others else ""
     return Alarm("device_clock_off", asset_id, LOW, message)
 
 

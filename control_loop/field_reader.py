@@ -9,7 +9,7 @@ from datetime import datetime
 from control_loop.alarms import Alarm, AlarmKey, clock_alarm
 from control_loop.image import PointKey, ProcessImage
 from control_loop.protocols.base import Driver
-from control_loop.source_time import SourceClock, SourceTimes
+from control_loop.source_time import OwnClocks, SourceClock, SourceTimes
 from flexergy_pipelines.grid.clock import Clock
 
 
@@ -37,6 +37,7 @@ class FieldReader:
         self._reads: dict[str, asyncio.Task[Mapping[PointKey, float | None]]] = {}
         self._stamped: dict[str, SourceTimes] = {}
         self._clocks: dict[str, SourceClock] = {}
+        self._several: dict[str, OwnClocks] = {}
 
     @property
     def drivers(self) -> Mapping[str, Driver]:
@@ -49,6 +50,8 @@ class FieldReader:
             if driver.device not in self._drivers and isinstance(driver, SourceTimes):
                 self._stamped[driver.device] = driver
                 self._clocks[driver.device] = SourceClock()
+            if isinstance(driver, OwnClocks):
+                self._several[driver.device] = driver
             self._drivers.setdefault(driver.device, driver)
 
     async def look(self, now: datetime) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -93,6 +96,12 @@ class FieldReader:
             for asset_id in sorted(self._drivers[device].assets)[:1]
             if clock.offset_s
         ]
+        for device, driver in self._several.items():
+            offsets = driver.clock_offsets()
+            if offsets:
+                worst = max(offsets, key=lambda name: abs(offsets[name]))
+                asset_id = min(self._drivers[device].assets)
+                found.append(clock_alarm(f"{device} {worst}", asset_id, offsets[worst], others=len(offsets) - 1))
         return {alarm.key: alarm for alarm in found}
 
     async def stop(self) -> None:

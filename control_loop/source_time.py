@@ -37,6 +37,15 @@ class SourceTimes(Protocol):
         ...
 
 
+@runtime_checkable
+class OwnClocks(Protocol):
+    """A driver that judges the clocks of several devices behind it by itself."""
+
+    def clock_offsets(self) -> Mapping[str, float]:
+        """How far each clock that is off is ahead of this machine's [s], by the device's name."""
+        ...
+
+
 class SourceClock:
     """Judges the time stamps of one device.
 

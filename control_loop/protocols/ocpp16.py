@@ -120,6 +120,11 @@ class OcppDriver:
         power_kw = None if any(post.power_lost for post in connected) else sum(known)
         return {(self._asset_id, POWER): power_kw, (self._asset_id, LIMIT): self._limit_kw}
 
+    def clock_offsets(self) -> Mapping[str, float]:
+        """See `OwnClocks`: charge points that are connected and whose clock is off."""
+        posts = [post for post in self.posts.values() if post.session is not None]
+        return {post.name: post.clock.offset_s for post in posts if post.clock.offset_s}
+
     async def write(self, asset_id: str, quantity: str, value: float) -> None:
         """Share a new limit; returns when every connected charge point has confirmed its part."""
         if (asset_id, quantity) != (self._asset_id, LIMIT):

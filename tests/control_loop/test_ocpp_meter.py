@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from control_loop.cycle import ControlCycle
 from control_loop.protocols.base import DriverError
 from control_loop.protocols.ocpp16 import OcppDriver
 from control_loop.protocols.ocpp_journal import Journal
 from control_loop.protocols.ocpp_meter import told_power_kw
 from control_loop.protocols.ocpp_session import Post
+from flexergy_pipelines.grid import SystemClock
+from tests.control_loop.harness import MODEL
 from tests.control_loop.test_ocpp import POWER, dialled
 
 
@@ -86,5 +89,40 @@ def test_two_connectors_count_together_and_one_that_ended_no_more() -> None:
         finally:
             await link.close()
             await driver.close()
+
+    asyncio.run(check())
+
+
+@pytest.mark.requirement("com.01.2")
+def test_a_charge_point_whose_clock_is_off_is_an_alarm_until_it_is_set() -> None:
+    async def check() -> None:
+        posts = [Post("cp-1", 22.0), Post("cp-2", 22.0)]
+        driver = OcppDriver("ev-1", "ev-1", host="127.0.0.1", port=0, posts=posts, journal=Journal())
+        cycle = ControlCycle(MODEL, [driver], SystemClock())
+        await cycle.run_once(datetime.now(UTC))
+        links = [await dialled(f"ws://127.0.0.1:{driver.port}/ocpp/{post.name}") for post in posts]
+
+        async def told(number: int, ahead_s: float) -> str | None:
+            stamp = (datetime.now(UTC) + timedelta(seconds=ahead_s)).isoformat()
+            values = {"connectorId": 1, "meterValue": [{"timestamp": stamp, "sampledValue": [sampled(POWERS, "7000")]}]}
+            await links[number].send(json.dumps([2, "1", "MeterValues", values]))
+            while (said := json.loads(await links[number].recv()))[0] == 2:  # the loop's limit
+                await links[number].send(json.dumps([3, said[1], {"status": "Accepted"}]))
+            report = await cycle.run_once(datetime.now(UTC))
+            alarm = report.alarms.get(("device_clock_off", "ev-1"))
+            return None if alarm is None else alarm.message
+
+        try:
+            assert await told(0, 0.0) is None
+            assert "ev-1 cp-1: its clock is 3600 s ahead" in (await told(0, 3600.0) or "")
+            both = await told(1, 7200.0) or ""
+            assert "ev-1 cp-2: its clock is 7200 s ahead" in both
+            assert "1 more" in both
+            assert "cp-1" in (await told(1, 0.0) or "")
+            assert await told(0, 0.0) is None
+        finally:
+            for link in links:
+                await link.close()
+            await cycle.close()
 
     asyncio.run(check())
