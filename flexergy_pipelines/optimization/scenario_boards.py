@@ -1,4 +1,4 @@
-"""Many futures on one board, side by side, with the same decisions where they are taken before it is known which comes."""
+"""Many futures on one board, with the same decisions where they are taken before it is known which one comes."""
 
 from __future__ import annotations
 
