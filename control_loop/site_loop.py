@@ -17,6 +17,7 @@ from control_loop.frequency import ANSWER, FrequencyOrder
 from control_loop.image import PointKey
 from control_loop.news import News, StoredCommand
 from control_loop.outbox import READINGS, SETPOINTS, Outbox, live_rows
+from control_loop.protocols.base import DriverError, Obeying
 from control_loop.requests import Layer
 from control_loop.telemetry import ReadingRow, TelemetryFilter
 from flexergy_pipelines.grid.clock import Clock
@@ -24,6 +25,8 @@ from flexergy_pipelines.logs import get_logger
 
 SETPOINT_LOG_S = 45.0
 """Standing setpoints are logged anew at least so often, and well before the last row of theirs ends."""
+ORDER_PREFIX = "charge_point/"
+"""What the quantity of a command begins with that is an order for one charge point, not a setpoint."""
 FIRST_NEWS_S = 1.0
 """How long the first cycle waits for plan and commands; a store that is away must not keep the loop from being safe."""
 STATISTICS_S = 60.0
@@ -86,6 +89,8 @@ class SiteLoop:
         self._began = clock.monotonic()
         self._informed = asyncio.Event()
         self._answered: set[int] = set()
+        self._taken: set[int] = set()
+        self._orders: set[asyncio.Task[None]] = set()
         self._unlogged: dict[PointKey, tuple[datetime, Setpoint]] = {}
         self._logged_at: float | None = None
         self._values: dict[PointKey, float] = {}
@@ -107,6 +112,9 @@ class SiteLoop:
             self.cycle.mode = news.mode
         newest: dict[tuple[str | None, str], StoredCommand] = {}
         for command in sorted(news.commands, key=lambda c: c.command_id):
+            if command.quantity.startswith(ORDER_PREFIX):
+                self._take_order(command)
+                continue
             older = newest.get((command.asset_id, command.quantity))
             if older is not None:
                 self._answer(older, "superseded", f"by command {command.command_id}")
@@ -121,6 +129,26 @@ class SiteLoop:
             else:
                 commands.append(self._manual(command, command.value))
         self.cycle.commands = commands
+
+    def _take_order(self, command: StoredCommand) -> None:
+        """Have a driver do, once, what is no setpoint."""
+        if command.command_id in self._taken:
+            return
+        self._taken.add(command.command_id)
+        task = asyncio.get_running_loop().create_task(self._obey(command))
+        self._orders.add(task)
+        task.add_done_callback(self._orders.discard)
+
+    async def _obey(self, command: StoredCommand) -> None:
+        drivers = [d for d in self.cycle.drivers.values() if command.asset_id in d.assets and isinstance(d, Obeying)]
+        try:
+            if not drivers:
+                raise ValueError(f"{command.asset_id}: no device of it takes {command.quantity}")
+            message = await drivers[0].obey(command.quantity)
+        except (DriverError, ValueError) as error:
+            self._answer(command, "refused", str(error))
+        else:
+            self._answer(command, "done", message)
 
     def _answer(self, command: StoredCommand, status: str, message: str) -> None:
         if command.command_id not in self._answered:
@@ -157,6 +185,9 @@ class SiteLoop:
                 except TimeoutError:
                     continue
         finally:
+            for task in self._orders:
+                task.cancel()
+            await asyncio.gather(*self._orders, return_exceptions=True)
             await self.cycle.close()
 
     async def _first_look(self, stop: asyncio.Event) -> None:

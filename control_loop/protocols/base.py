@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from control_loop.image import PointKey
 
@@ -127,6 +127,23 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """End the link."""
+        ...
+
+
+@runtime_checkable
+class Obeying(Protocol):
+    """A driver that takes orders of an operator beside setpoints, each done once."""
+
+    async def obey(self, order: str) -> str:
+        """Do what a command's quantity says; returns what became of it, in words.
+
+        Raises
+        ------
+        DriverError
+            The device does not do it.
+        ValueError
+            There is no such order.
+        """
         ...
 
 

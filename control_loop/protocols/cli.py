@@ -15,6 +15,8 @@ from flexergy_pipelines.store.terminal import refuse, tenant_opened
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 SiteId = Annotated[str, typer.Argument(metavar="SITE", help="Id of a site.", show_default=False)]
+ORDER_S = 20.0
+"""How long an order for a charge point may wait to be taken and answered."""
 DeviceId = Annotated[str, typer.Argument(metavar="DEVICE", help="Id of a device of the site.", show_default=False)]
 
 
@@ -163,6 +165,45 @@ def charger_key(
     with tenant_opened() as db:
         key = new_charge_point_key(db, site, charge_point, actor=_actor())
     typer.echo(key)
+
+
+@app.command("charger")
+def charger(
+    site: SiteId,
+    charge_point: Annotated[str, typer.Argument(metavar="CHARGE_POINT", show_default=False)],
+    action: Annotated[str, typer.Argument(metavar="ACTION", show_default=False)],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENT]...", show_default=False)] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in the event log.")] = "by command line",
+) -> None:
+    """Ask something of a charge point: start TAG, stop, unlock, reset, trigger MESSAGE, availability, configuration,
+    configure KEY VALUE, schedule, clear, firmware URL, diagnostics URL.
+    """
+    from control_loop.protocols.charger_orders import ChargerOrder, check
+    from flexergy_pipelines.grid import EvChargingManager
+    from flexergy_pipelines.store.commands import command_answer, write_command
+    from flexergy_pipelines.store.sites import load_site
+
+    order = ChargerOrder(charge_point, action, tuple(arguments or ()))
+    try:
+        check(order)
+    except ValueError as error:
+        refuse(str(error), 2)
+    with tenant_opened() as db:
+        managers = [c for c in load_site(db, site).controllers if isinstance(c, EvChargingManager)]
+        known = {p.identity or p.id: manager.id for manager in managers for p in manager.charge_points}
+        if charge_point not in known:
+            refuse(f"{site}: no charge point {charge_point}, there are {', '.join(known) or 'none'}", 2)
+        until = datetime.now(UTC) + timedelta(seconds=ORDER_S)
+        asset_id = known[charge_point]
+        number = write_command(db, site, asset_id, order.quantity, None, reason, _actor(), until)
+        deadline = time.monotonic() + ORDER_S
+        while (answer := command_answer(db, number))[0] == "open" and time.monotonic() < deadline:
+            time.sleep(0.2)
+    if answer[0] == "open":
+        refuse(f"{charge_point}: nobody took the order within {ORDER_S:g} s; does `flexergy control` run?", 1)
+    if answer[0] != "done":
+        refuse(answer[1], 1)
+    typer.echo(answer[1])
 
 
 def _actor() -> str:

@@ -33,6 +33,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from control_loop.image import PointKey
+from control_loop.protocols import charger_orders
 from control_loop.protocols.base import DriverError, LinkHealth
 from control_loop.protocols.ocpp_access import ChargingAccess
 from control_loop.protocols.ocpp_journal import Journal
@@ -222,6 +223,18 @@ class OcppDriver:
         """Have a charge point upload its diagnostics to `location`; returns the name of the file, None without one."""
         answer = await self.ask(charge_point, call.GetDiagnostics(location=location))
         return None if answer is None else answer.file_name
+
+    async def obey(self, order: str) -> str:
+        """Do what an operator asks of one charge point; see `charger_orders`.
+
+        Raises
+        ------
+        DriverError
+            It is not connected, does not answer, or refuses.
+        ValueError
+            There is no such order.
+        """
+        return await charger_orders.obey(self, charger_orders.order_of(order))
 
     async def ask(self, charge_point: str, message: Any) -> Any:
         """Send a request to a charge point; returns its answer, None when it refused with an error.

@@ -160,6 +160,23 @@ def open_commands(db: TenantStore, site_id: str) -> list[Command]:
     return [Command(*row) for row in rows]
 
 
+def command_answer(db: TenantStore, command_id: int) -> tuple[str, str]:
+    """Status and message of a command; the status is "open" as long as nobody has answered.
+
+    Raises
+    ------
+    NotFoundError
+        The tenant has no such command.
+    """
+    with db.begin() as connection:
+        row = connection.exec_driver_sql(
+            "SELECT status, coalesce(message, '') FROM commands WHERE command_id = %s", (command_id,)
+        ).one_or_none()
+    if row is None:
+        raise NotFoundError(f"command {command_id} does not exist")
+    return row[0], row[1]
+
+
 def acknowledge_command(db: TenantStore, command_id: int, status: str, message: str = "") -> None:
     """Record what became of a command ("done", "refused", "expired", ...).
 

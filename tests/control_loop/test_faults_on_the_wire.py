@@ -26,20 +26,25 @@ from plant_simulator.faults import FaultRequest, device_faults
 from plant_simulator.fronts import Front, make_front
 from plant_simulator.modbus_serial import SerialLineServer
 from plant_simulator.plant import Plant
-from tests.plant_simulator.fakes import PlainSeries, run
+from tests.plant_simulator.fakes import START, PlainSeries, run
 
 POWER, SETPOINT, LIMIT = "active_power_kw", "active_power_setpoint_kw", "active_power_limit_kw"
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A device, how it is talked to, and two powers that the plant can be brought to [kW]."""
+    """A device, how it is talked to, and two powers that the plant can be brought to [kW].
+
+    Time runs fast in the plant. One that `lives_now` runs ahead, which a driver takes for a wrong clock; stamps of
+    another month would be thought to tell of the past. Orders that carry the time at which they end want it behind.
+    """
 
     device: str
     asset: str
     order: str | None
     told: dict[str, Any]
     levels: tuple[float, float] = (-80.0, 40.0)
+    lives_now: bool = False
 
 
 CASES = {
@@ -48,7 +53,7 @@ CASES = {
     "sunspec": Case("esc-1", "ess-1", SETPOINT, {"protocol": "modbus_tcp", "template": "sunspec_storage"}),
     "iec104": Case("esc-1", "ess-1", SETPOINT, {}),
     "iec61850": Case("esc-1", "ess-1", SETPOINT, {}),
-    "ocpp16": Case("ev-1", "ev-1", LIMIT, {}, (12.0, 6.0)),
+    "ocpp16": Case("ev-1", "ev-1", LIMIT, {}, (12.0, 6.0), lives_now=True),
     "dlms": Case("load-meter", "load-1", None, {}, (120.0, 60.0)),
     "talq": Case("load-ctl-1", "cold-store", LIMIT, {"template": "talq_lamps"}, (30.0, 15.0)),
 }
@@ -73,9 +78,8 @@ class Wire:
     """One device of a plant that runs, and the control loop's driver of it."""
 
     def __init__(self, case: Case, protocol: str, home: Path) -> None:
-        # Time runs fast in this plant. From now on it runs ahead, which a driver takes for a wrong clock; a plant that
-        # lives in another month would be thought to tell of the past.
-        self.case, self.site, self.clock = case, sample_site("microgrid"), SimulatedClock(datetime.now(UTC))
+        self.case, self.site = case, sample_site("microgrid")
+        self.clock = SimulatedClock(datetime.now(UTC) if case.lives_now else START)
         self.offered = Offered(self.site)
         self.plant = Plant(self.site, self.offered, self.clock, 1)
         self.driven_kw: float | None = None
