@@ -22,6 +22,7 @@ Index = NDArray[np.int64]
 BESIDE: Final = np.array([0, 1, 2, 4, 8])  # distances from the edge of the values that are looked at
 WINDOWS: Final = (12, 48)  # values on either side of which the means are looked at
 LEVELS: Final = 100  # quantiles that describe the distribution
+LEVEL_SAMPLE: Final = 4000  # values that the quantiles are told from
 CELLS: Final = 4096
 STRETCHES: Final = 400  # that are learned from
 MOST_STRETCHES: Final = 2500
@@ -66,7 +67,7 @@ class Bridge:
 
         known = np.isfinite(values)
         shares = np.linspace(0.002, 0.998, LEVELS)
-        levels = quantiles(thin(values), *shares.tolist()) if known.any() else np.zeros(LEVELS)
+        levels = quantiles(thin(values, LEVEL_SAMPLE), *shares.tolist()) if known.any() else np.zeros(LEVELS)
         if np.ptp(levels) < TINY:
             levels[:] = 0.0  # differences this small overflow when something is divided by them
         # Equal values (such as the zeros of the night) need an order to be interpolated.

@@ -174,9 +174,15 @@ class _Estimator:
         stops = np.array([gap[1] for gap in gaps])
         length = int(np.median(stops - starts))
         self._free = self._stretches(int(np.max(stops - starts)))
-        estimates, distance, index = self._candidates(starts, stops, self.values)
-        weights, errors = self._learn(length)
+        trials = self._trials(length)
+        # Real gaps and trials in one go: most of the work is the same for few and for many.
+        estimates, distance, index = self._candidates(
+            np.concatenate((starts, trials)), np.concatenate((stops, trials + length)), self.values
+        )
         place = np.searchsorted(DISTANCES, distance, side="right") - 1
+        real = int((stops - starts).sum())
+        weights, errors = self._learn(length, estimates[real:], place[real:], self.values[index[real:]])
+        estimates, place, index = estimates[:real], place[:real], index[:real]
         result = (estimates * weights[place]).sum(axis=1)
         filled[index] = result
         uncertainty[index] = errors[place]
@@ -252,22 +258,18 @@ class _Estimator:
         whole = (starts > 1)[gap] & (stops < last)[gap] & np.isfinite(curve)
         return np.where(whole, curve, line)
 
-    def _learn(self, length: int) -> tuple[Values, Values]:
-        """Weights of the estimates and the error they leave, by distance to the nearer edge."""
+    def _learn(self, length: int, estimates: Values, place: Index, truth: Values) -> tuple[Values, Values]:
+        """Weights of the estimates and the error they leave, by distance to the nearer edge, from the trials."""
         from scipy.optimize import nnls
 
-        width = PLAIN + 2 * len(self.bases)
+        width = estimates.shape[1]
         bins = len(DISTANCES)
         weights = np.zeros((bins, width))
         # Before anything is learned: the line for the nearest, the days moved to the edges for the rest.
         weights[:, 0 if width == PLAIN or length <= 2 else PLAIN + 1] = 1.0
         errors = np.full(bins, self._spread)
-        starts = self._trials(length)
-        if starts.size < LEAST_TRIALS:
+        if truth.size < LEAST_TRIALS * length:
             return weights, errors
-        estimates, distance, index = self._candidates(starts, starts + length, self.values)
-        truth = self.values[index]
-        place = np.searchsorted(DISTANCES, distance, side="right") - 1
         scale = self._spread or 1.0
         for bin_ in range(bins):
             rows = place == bin_

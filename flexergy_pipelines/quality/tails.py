@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 TINY = 1e-100  # smaller than any measurement; ratios of such numbers overflow
+FEW_SHARES = 5  # quantiles for which a sample need not be sorted as a whole
+SIZE_SAMPLE = 5_000  # tells how large a series is
 SAMPLE = 10_000  # quantiles of a sample are as good as those of the whole
 
 
@@ -36,7 +38,8 @@ def quantiles(sample: NDArray[np.float64], *shares: float) -> NDArray[np.float64
     place = np.array(shares) * (sample.size - 1)
     low = place.astype(np.int64)
     high = np.minimum(low + 1, sample.size - 1)
-    ordered = np.partition(sample, sorted({*low.tolist(), *high.tolist()}))
+    few = len(shares) <= FEW_SHARES
+    ordered = np.partition(sample, sorted({*low.tolist(), *high.tolist()})) if few else np.sort(sample)
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
@@ -89,7 +92,7 @@ def _extrapolated(quantiles: NDArray[np.float64], share: float, times: float, la
 
 def robust_size(values: NDArray[np.float64]) -> float:
     """99th percentile of the absolute values, at most five times the 90th: a few per cent of faults don't count."""
-    sample = np.abs(thin(values))
+    sample = np.abs(thin(values, SIZE_SAMPLE))
     if sample.size == 0:
         return 0.0
     high, usual = quantiles(sample, 0.99, 0.90).tolist()

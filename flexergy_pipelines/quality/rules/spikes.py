@@ -60,16 +60,18 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
         return mask
     restless = _restlessness(known, size)
     unsure = 1 + np.sqrt(FEW / known.size)
+    jumps = _jumps(known, size)
     for width in (*range(1, WIDEST + 1), 1):  # once more at the end: a large spike hides a small one beside it
-        excess = _excess(known, width)
-        place = np.flatnonzero(excess > LEAST_SHARE * size)
-        if place.size == 0:
+        beyond = _excess(known, jumps, width)
+        above = beyond > LEAST_SHARE * size
+        if not above.any():
             continue
-        beyond = excess[place]
-        few = slice(None, None, stride(excess.size))
-        limit = unsure * natural_limit(excess[few] / restless[few], EXPECTED, SHAPE, positive=True, size=excess.size)
+        place, beyond = jumps[above], beyond[above]
+        usual = _usual_excess(known, width)
+        calm = restless[1 : known.size - width : stride(known.size)]
+        limit = unsure * natural_limit(usual / calm, EXPECTED, SHAPE, positive=True, size=known.size)
         hit = beyond / restless[place] > limit * np.maximum(1.0, PLAIN_SHARE * size / beyond)
-        hit |= _far(excess, place, size, days, width)
+        hit |= _far(beyond, usual, known.size, size, days, width)
         hit &= beyond > OWN_STEPS * _steps_beside(known, place, width)
         if hit.any():
             for start in place[hit].tolist():
@@ -77,7 +79,13 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
             keep = ~mask[good]
             good, known = good[keep], known[keep]
             restless = restless[keep]
+            jumps = _jumps(known, size)
     return mask
+
+
+def _jumps(known: Values, size: float) -> Index:
+    """Places at which a spike may begin: the value before is far enough off."""
+    return np.flatnonzero(np.abs(np.diff(known)) > LEAST_SHARE * size) + 1
 
 
 def _of_pv(values: Values, good: Index, spec: SeriesSpec, size: float, sky: Values | None) -> Mask:
@@ -85,13 +93,18 @@ def _of_pv(values: Values, good: Index, spec: SeriesSpec, size: float, sky: Valu
     known = values[good]
     if sky is not None:
         _above_the_sky(values, sky, spec.steps_per_day, quantile(thin(known), 0.99), mask)
+    jumps = _jumps(known, size)
     for width in range(1, WIDEST + 1):
-        excess = _excess(known, width, up_only=True)
-        place = np.flatnonzero(excess > GAP_SHARE * size)
+        beyond = _excess(known, jumps, width, up_only=True)
+        above = beyond > GAP_SHARE * size
         if sky is not None:
             # Through a gap in the clouds PV gives what the sky allows, and no more.
-            place = place[known[place] > UNDER_THE_SKY * sky[good[place]]]
-        for start in place[_far(excess, place, size, known.size / spec.steps_per_day, width)].tolist():
+            above &= known[jumps] > UNDER_THE_SKY * sky[good[jumps]]
+        if not above.any():
+            continue
+        usual = _usual_excess(known, width, up_only=True)
+        far = _far(beyond[above], usual, known.size, size, known.size / spec.steps_per_day, width)
+        for start in jumps[above][far].tolist():
             mask[good[start : start + width]] = True
     return mask
 
@@ -113,17 +126,20 @@ def _beyond_all(known: Values) -> Mask:
     return known > max(least, limit if np.isfinite(limit) else 0.0)
 
 
-def _far(excess: Values, place: Index, size: float, days: float, width: int) -> Mask:
-    """Excesses (of those at `place`) that are large in the range of the series and beyond what it does every day."""
-    share = excess[place] / size
+def _far(beyond: Values, usual: Values, count: int, size: float, days: float, width: int) -> Mask:
+    """Excesses that are large in the range of the series and beyond what it does every day.
+
+    `usual` are the excesses of a sample of the `count` values.
+    """
+    share = beyond / size
     large = share > PLAIN_SHARE
     if not large.any():
         return large
     least = LARGE_TIMES * (1 + 0.12 * (width - 1))  # a machine that runs for a while is no spike
-    rank = min(int(max(days, COMMON_SHARE * excess.size)) + 1, excess.size)
-    ordered = excess[place] if place.size > rank else excess[excess > 0]
+    rank = round(max(days, COMMON_SHARE * count) * usual.size / count) + 1
+    ordered = usual[usual > 0]
     common = max(float(np.partition(ordered, -rank)[-rank]) if ordered.size > rank else 0.0, 1e-3 * size)
-    times = excess[place] / common
+    times = beyond / common
     return large & (((share > LARGE_SHARE) & (times > least)) | (share * times > least))
 
 
@@ -148,21 +164,34 @@ def _restlessness(known: Values, size: float) -> Values:
     return mean + 0.3 * float(np.mean(thin(cut))) + 1e-4 * size
 
 
-def _excess(known: Values, width: int, *, up_only: bool = False) -> Values:
+def _excess(known: Values, places: Index, width: int, *, up_only: bool = False) -> Values:
     """By how much `width` values from each place on lie beyond both neighbours of the stretch (0 when they do not)."""
-    result = np.zeros(known.size)
+    if known.size <= width + 1:
+        return np.zeros(places.size)
+    inner = (places > 0) & (places + width < known.size)
+    start = np.where(inner, places, 1)
+    columns = [known[start + i] for i in range(-1, width + 1)]
+    return np.where(inner, _beyond_neighbours(columns, up_only=up_only), 0.0)
+
+
+def _usual_excess(known: Values, width: int, *, up_only: bool = False) -> Values:
+    """The same for a sample of the places: every n-th from the second on."""
     stop = known.size - width - 1
     if stop <= 0:
-        return result
-    before, after = known[:stop], known[width + 1 : width + 1 + stop]
-    lowest = highest = known[1 : 1 + stop]
-    for i in range(1, width):
-        inside = known[1 + i : 1 + i + stop]
-        lowest, highest = np.minimum(lowest, inside), np.maximum(highest, inside)
-    up = lowest - np.maximum(before, after)
-    down = 0.0 if up_only else np.minimum(before, after) - highest
-    result[1 : 1 + stop] = np.maximum(np.maximum(up, down), 0)
-    return result
+        return np.zeros(0)
+    step = stride(known.size)
+    return _beyond_neighbours([known[i : i + stop : step] for i in range(width + 2)], up_only=up_only)
+
+
+def _beyond_neighbours(columns: list[Values], *, up_only: bool) -> Values:
+    before, *inside, after = columns
+    lowest = highest = inside[0]
+    for value in inside[1:]:
+        lowest, highest = np.minimum(lowest, value), np.maximum(highest, value)
+    beyond = lowest - np.maximum(before, after)
+    if not up_only:
+        np.maximum(beyond, np.minimum(before, after) - highest, out=beyond)
+    return np.maximum(beyond, 0.0, out=beyond)
 
 
 def _bright_peak(values: Values, per_day: int) -> float:
@@ -176,9 +205,10 @@ def _bright_peak(values: Values, per_day: int) -> float:
 def _above_the_sky(values: Values, sky: Values, per_day: int, high: float, mask: Mask) -> None:
     """PV output beyond what the brightest days around gave at that hour."""
     top = _bright_peak(values, per_day)
+    high_up = np.flatnonzero(values > BEYOND * top)
     for width in (1, 2):
-        excess = _excess(np.nan_to_num(values), width, up_only=True)
-        for start in np.flatnonzero((excess > LEAST_OVER * top) & (values > BEYOND * top)).tolist():
+        excess = _excess(np.nan_to_num(values), high_up, width, up_only=True)
+        for start in high_up[excess > LEAST_OVER * top].tolist():
             mask[start : start + width] = True
     over = values - sky
     limit = natural_limit(np.where(over > 0, over, 0.0)[sky > 0.02 * high], expected=1.0)
