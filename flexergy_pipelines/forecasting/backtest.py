@@ -212,7 +212,7 @@ def serve_rolling(inputs: Inputs, predictions: Predictions) -> Served:
     incumbent: str | None = None
     band = (levels.index(0.1), levels.index(0.9)) if {0.1, 0.9} <= set(levels) else None
     sigma = naive_sigma(inputs.known_at(int(rows.issue[0])).series) if n else 0.0
-    width, judged = 1.0, np.zeros(n, dtype=bool)
+    width, judged_days, judged = 1.0, 0, np.zeros(n, dtype=bool)
     days, days_valid = rows.issue // DAY, rows.valid // DAY
     for day in np.unique(days):
         now = np.flatnonzero(days == day)
@@ -242,7 +242,8 @@ def serve_rolling(inputs: Inputs, predictions: Predictions) -> Served:
             judged[fresh] = True
             low, high = quantiles[fresh, band[0]], quantiles[fresh, band[1]]
             if (high > low).sum() >= MIN_JUDGED:
-                width = adapted_width(width, 0.8, coverage(truth[fresh], low, high))
+                judged_days += 1
+                width = adapted_width(width, 0.8, coverage(truth[fresh], low, high), judged_days)
         band_now = calibration.widened(width).apply(centre[now], predictions.offsets[now])
         band_now = grounded(band_now, predictions.median[now], predictions.offsets[now], sigma, kind)
         quantiles[now] = bounds.clip(band_now, rows.valid[now], inputs.target)

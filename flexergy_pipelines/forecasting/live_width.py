@@ -57,7 +57,7 @@ def live_width(days: Covered, trained_at: datetime) -> float:
         Aware; earlier days were served by other models and are in the model's own calibration.
     """
     width = 1.0
-    for day, share in days:
-        if day >= trained_at + SETTLED:
-            width = adapted_width(width, 0.8, share)
+    shares = [share for day, share in days if day >= trained_at + SETTLED]
+    for count, share in enumerate(shares, start=1):
+        width = adapted_width(width, 0.8, share, count)
     return width

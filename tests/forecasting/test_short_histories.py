@@ -31,11 +31,16 @@ def test_bands_widen_while_they_hold_too_little_and_only_by_days_of_the_model_in
 def test_bands_of_the_wrong_width_hold_what_they_promise_within_two_months(wrong_by: float) -> None:
     rng = np.random.default_rng(9)
     width, shares = 1.0, [0.8, 0.8]
-    for _ in range(60):
+    for day in range(60):
         # what a day held is known the day after the next
-        width = adapted_width(width, 0.8, shares[-2])
+        width = adapted_width(width, 0.8, shares[-2], day + 1)
         shares.append(float((np.abs(rng.normal(size=24)) < 1.2816 * wrong_by * width).mean()))
     assert float(np.mean(shares[2:])) == pytest.approx(0.8, abs=0.04)
+
+
+def test_a_band_settles_after_some_months() -> None:
+    early, late = (adapted_width(1.0, 0.8, 0.5, day) for day in (1, 120))
+    assert 1.0 < late < early
 
 
 def test_few_days_of_errors_ask_for_a_wider_band_than_as_many_rows_of_many_days() -> None:
