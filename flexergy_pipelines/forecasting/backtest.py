@@ -14,6 +14,7 @@ from flexergy_pipelines.forecasting.calibration import adapted_width, calibrate,
 from flexergy_pipelines.forecasting.combine import ENSEMBLE, WINDOW_DAYS, Mix, mix_of
 from flexergy_pipelines.forecasting.members import ON_AND_OFF, fit_members, fit_one, new_members, spread, squared_loss
 from flexergy_pipelines.forecasting.models.linear import LinearByHour
+from flexergy_pipelines.forecasting.models.naive import NAIVE_NAMES
 from flexergy_pipelines.forecasting.scores import coverage
 from flexergy_pipelines.forecasting.timegrid import DAY, Series, known_until
 
@@ -224,10 +225,14 @@ def serve_rolling(inputs: Inputs, predictions: Predictions) -> Served:
             & (rows.valid >= issue - WINDOW_DAYS * DAY)
             & np.isfinite(truth)
         )
-        candidates = {name: f[past] for name, f in predictions.forecasts.items() if np.isfinite(f[now]).any()}
-        if candidates:
-            mix = mix_of(truth[past], candidates, squared=squared_loss(kind), incumbent=incumbent)
-            incumbent = mix.champion
+        # the naives stay as the measure of the others on days after a long gap, on which they have no answer themselves
+        candidates = {
+            name: f[past]
+            for name, f in predictions.forecasts.items()
+            if name in NAIVE_NAMES or np.isfinite(f[now]).any()
+        }
+        mix = mix_of(truth[past], candidates, squared=squared_loss(kind), incumbent=incumbent)
+        incumbent = mix.champion
         here = {name: f[now] for name, f in predictions.forecasts.items()}
         value[now] = bounds.clip(mix.served(here), rows.valid[now], inputs.target)
         ensemble[now] = mix.combine(here)

@@ -31,6 +31,13 @@ def _holiday_days(country: str, year: int) -> frozenset[int]:
     return frozenset((day - epoch).days for day in found)
 
 
+def known_country(code: str) -> bool:
+    """Whether the public holidays of an ISO country code are known."""
+    import holidays
+
+    return code in holidays.list_supported_countries()
+
+
 def holiday_flags(days: Minutes, country: str | None) -> Floats:
     """1 where the local day (days since the epoch) is a public holiday of `country`, else 0."""
     if country is None or days.size == 0:

@@ -116,6 +116,10 @@ def backtest(  # noqa: PLR0917 - the options of the command
     first, last = _moment(start, "--from"), _moment(end, "--to")
     levels = _levels(quantiles)
     try:
+        if first and last and first >= last:
+            raise ValueError(f"from {start} is not before to {end}")
+        if out is not None and not out.parent.is_dir():
+            raise ValueError(f"out {out}: there is no folder {out.parent}")
         frame = read_table(data, time_col, time_zone)
         timeless = frame["time"].null_count()
         frame = frame.filter(pl.col("time").is_not_null())
@@ -131,7 +135,7 @@ def backtest(  # noqa: PLR0917 - the options of the command
         )  # fmt: skip
         measured = frame.select("time", numeric(frame, target, "target").alias("value"))
         history, notes = screened(measured.unique("time", keep="last") if issued else measured, described.kind)
-        known, dropped = _weather(frame, weather, issued, data, time_zone)
+        known, dropped = _weather(frame, weather, issued, data, target=target, time_zone=time_zone)
         with _Progress(quiet=as_json) as progress:
             report = backtest_frame(history, known, described, window, levels, seed=seed, progress=progress)
         if repeated:
@@ -155,8 +159,13 @@ def _target(
     name: str, column: str, kind: KindOption, *, step_minutes: int, horizon_hours: float, capacity: float | None,
     time_zone: str, country: str | None, latitude: float | None, longitude: float | None,
 ) -> Target:  # fmt: skip
+    from flexergy_pipelines.forecasting.calendars import known_country
     from flexergy_pipelines.forecasting.targets import Location, Target
 
+    if horizon_hours <= 0:
+        raise ValueError(f"horizon {horizon_hours:g} h is outside 1 to 168 h")
+    if country is not None and not known_country(country):
+        raise ValueError(f"country {country!r} is not an ISO code such as NL of a country whose holidays are known")
     if (latitude is None) != (longitude is None):
         raise ValueError("latitude and longitude go together; one of them is missing")
     where = Location(latitude, longitude) if latitude is not None and longitude is not None else None
@@ -178,12 +187,14 @@ def _issue_column(frame: pl.DataFrame, name: str | None) -> str | None:
 
 
 def _weather(
-    frame: pl.DataFrame, names: str | None, issued: str | None, data: Path, time_zone: str
+    frame: pl.DataFrame, names: str | None, issued: str | None, data: Path, *, target: str, time_zone: str
 ) -> tuple[pl.DataFrame | None, list[str]]:
     """Columns known in advance, and what was left out of them."""
-    from flexergy_pipelines.forecasting.tables import columns_of, not_numbers, numeric, stamps
+    from flexergy_pipelines.forecasting.tables import columns_of, find_column, not_numbers, numeric, stamps
 
     columns = columns_of(frame, names, "weather") if names else []
+    if find_column(frame, target) in columns:
+        raise ValueError(f"weather {target!r} is the target: its values are not known in advance")
     empty = [name for name in columns if frame[name].null_count() == frame.height or not _any_number(frame[name])]
     notes = [f"weather {name!r} holds no values and is left out" for name in empty]
     columns = [name for name in columns if name not in empty]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
@@ -82,6 +83,8 @@ class Target:
             )
         if not 1 <= self.horizon_hours <= 168:
             raise ValueError(f"{self.name}: horizon {self.horizon_hours} h is outside 1 to 168 h")
+        if self.capacity is not None and not 0 < self.capacity < math.inf:
+            raise ValueError(f"{self.name}: capacity {self.capacity:g} is not a positive number of {self.unit}")
 
     @property
     def name(self) -> str:

@@ -100,6 +100,13 @@ def test_prices_are_scored_at_the_levels_asked_for(tmp_path: Path) -> None:
         ({"--from": "2013-09-03"}, "2 days of data before the test window, 28 needed to train"),
         ({"--latitude": "50"}, "latitude and longitude go together"),
         ({"--issue-col": "issued"}, "issue-col 'issued' is not a column"),
+        ({"--horizon": "0h"}, "horizon 0 h is outside 1 to 168 h"),
+        ({"--capacity": "-3"}, "capacity -3 is not a positive number"),
+        ({"--capacity": "nan"}, "capacity nan is not a positive number"),
+        ({"--country": "XX"}, "country 'XX' is not an ISO code"),
+        ({"--weather": "demand_mw"}, "weather 'demand_mw' is the target"),
+        ({"--from": "2013-12-01", "--to": "2013-11-01"}, "from 2013-12-01 is not before to 2013-11-01"),
+        ({"--out": "/no/such/folder/out.csv"}, "there is no folder /no/such/folder"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_code_2(demand: Path, change: dict[str, str], said: str) -> None:
@@ -230,6 +237,17 @@ def test_texts_among_the_numbers_and_rows_without_time_are_said_and_a_month_is_e
     assert "15 values of target 'y' are no numbers, such as 'broken', and are left out" in report["notes"]
     assert "1 rows have no time stamp and are left out" in report["notes"]
     assert 48 < report["rows"] <= 72
+
+
+def test_an_inverter_silent_at_night_and_gone_for_a_month_is_forecast(tmp_path: Path) -> None:
+    hour, day = pl.col("time").dt.hour(), pl.int_range(pl.len()) // 24
+    sun = (((hour.cast(pl.Float64) - 12) / 7 * np.pi / 2).cos() * 40).round(2)
+    asleep, gone = ~hour.is_between(6, 18), day.is_between(40, 69)
+    frame = invented(110).with_columns(y=pl.when(~asleep & ~gone).then(sun - pl.col("y") / 100))
+    report = scored(frame, tmp_path / "inverter.parquet", kind="pv")
+    assert report["models"]["similar_day"]["mae"] is not None
+    assert report["served"]["mae"] < 0.5
+    assert any("values are missing" in note for note in report["notes"])
 
 
 def test_weather_without_an_issue_time_is_not_known_and_the_rest_is(tmp_path: Path) -> None:

@@ -63,12 +63,19 @@ class SimilarDay:
         distance = self._distance(candidates, day, issue, inputs, daily)
         order = candidates[np.argsort(distance, kind="stable")]
         total, weight = np.zeros(len(rows)), np.zeros(len(rows))
-        taken = 0
+        taken, whole = 0, 0
+        found: list[tuple[Floats, np.ndarray]] = []
         for candidate in order[:30]:
             past = wall_lag(rows.valid, day - int(candidate), target.time_zone)
             value = inputs.past.at(past, rows.issue)
-            good = np.isfinite(value)
-            if good.mean() < 0.7:
+            found.append((value, np.isfinite(value)))
+            whole += bool(found[-1][1].all())
+            if whole == self.neighbours:
+                break
+        fullest = max(float(good.mean()) for _, good in found)
+        for value, good in found:
+            # an inverter that sends nothing at night has no whole day
+            if fullest == 0 or good.mean() < 0.7 * fullest:
                 continue
             share = 1.0 / (1.0 + taken)
             total[good] += share * value[good]
