@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from datetime import UTC, datetime
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from control_loop.field_reader import FieldReader
 from control_loop.protocols import objects, worker
 from control_loop.protocols.base import DriverError
+from flexergy_pipelines.grid import SystemClock
 from flexergy_pipelines.grid.connection import ObjectPoint
 from plant_simulator.faults import FaultRequest
 from tests.control_loop.wire_bench import Bench, commanded, on_the_wire
@@ -64,6 +67,40 @@ def test_iec61850_orders_take_effect_in_every_control_model(tmp_path: Path) -> N
             await bench.driver.write("pv-1", SETPOINT, 1.0)
 
     on_the_wire("iec61850", tmp_path, talk)
+
+
+@pytest.mark.requirement("com.01.3")
+@PROTOCOLS
+def test_a_wrong_clock_is_seen_on_the_wire(protocol: str, tmp_path: Path) -> None:
+    stamped = {"iec104": "M_ME_TF_1:10001", "iec61850": "FLXesc1/GGIO1.AnIn1"}[protocol]
+
+    async def talk(bench: Bench) -> None:
+        reader = FieldReader(SystemClock(), 1.0)
+        reader.serve([bench.driver])
+        power_kw = 0.0
+
+        async def look() -> str | None:
+            nonlocal power_kw
+            power_kw = 60.0 - power_kw  # a new value has a new stamp
+            bench.plant.command("ess-1", SETPOINT, power_kw)
+            await asyncio.sleep(0.1)
+            await reader.look(datetime.now(UTC))
+            alarm = reader.clock_alarms().get(("device_clock_off", "ess-1"))
+            return None if alarm is None else alarm.message
+
+        async with asyncio.timeout(60):
+            while reader.image.sample("ess-1", "active_power_kw") is None:
+                assert await look() is None
+            bench.plant.faults.set(FaultRequest(target="microgrid/esc-1", kind="clock_skew", value=3600.0))
+            while (said := await look()) is None:
+                continue
+            assert "esc-1: its clock is 3" in said
+            assert "s ahead of" in said
+            bench.plant.faults.clear()
+            while await look() is not None:
+                continue
+
+    on_the_wire(protocol, tmp_path, talk, objects=(ObjectPoint(quantity="active_power_kw", read=stamped),))
 
 
 @pytest.mark.requirement("energy.07.2")
