@@ -42,6 +42,13 @@ def run(  # noqa: PLR0917 - command-line options are named
             help="State of charge to begin with; with the time of a reading only if nothing newer is remembered.",
         ),
     ] = None,
+    register: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SITE/ASSET/QUANTITY=KWH[@TIME]",
+            help="Reading of an energy register to go on from; with its time only if nothing newer is remembered.",
+        ),
+    ] = None,
 ) -> None:
     """Run the plant simulator until it is stopped (what `flexergy simulate SITE` does)."""
     if not 0 < speed <= MAX_SPEED:
@@ -63,11 +70,12 @@ def run(  # noqa: PLR0917 - command-line options are named
     from plant_simulator.field import Field
     from plant_simulator.ports import NoFreePortError
     from plant_simulator.service import serve
-    from plant_simulator.start import parse_soc
+    from plant_simulator.start import parse_register, parse_soc
 
     settings = load_settings()
     try:
         known_soc = [parse_soc(text) for text in soc or []]
+        registers = [parse_register(text) for text in register or []]
         models = _load_sites(sites or [], demo=demo)
         configure_logging("simulate")
         clock = SystemClock() if speed == 1.0 else AcceleratedClock(speed)
@@ -77,7 +85,9 @@ def run(  # noqa: PLR0917 - command-line options are named
     except (ValueError, KeyError, OSError) as error:
         _refuse(str(error.args[0]) if isinstance(error, KeyError) else str(error))
     try:
-        asyncio.run(serve(field, settings, host=host, http_port=http_port, known_soc=known_soc))
+        asyncio.run(
+            serve(field, settings, host=host, http_port=http_port, known_soc=known_soc, known_registers=registers)
+        )
     except (NoFreePortError, ValueError) as error:
         _refuse(str(error))
 

@@ -132,7 +132,7 @@ class DlmsMeter:
         self._clock_set: tuple[Fault | None, timedelta] = (None, timedelta())
         self._begun = self._floor(plant.clock.now())
         self._fill_past()
-        self._counters_kwh = self._read_counters()
+        self._counters_kwh: tuple[float, float] | None = None  # as of the first refresh: the plant may remember some
 
     @property
     def serial(self) -> str:
@@ -148,6 +148,8 @@ class DlmsMeter:
         """Show the plant's present values, and close the interval that has ended."""
         self.signals.refresh()
         begun = self._floor(self.plant.clock.now())
+        if self._counters_kwh is None:
+            self._counters_kwh = self._read_counters()
         if begun > self._begun:
             counters = self._read_counters()
             moved = [max(0.0, now - before) for now, before in zip(counters, self._counters_kwh, strict=True)]

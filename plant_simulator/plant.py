@@ -28,6 +28,7 @@ LOAD_TAN_PHI = 0.25
 MACHINE_TAN_PHI = 0.48
 """Reactive over active power of controllable loads, which are mostly motors (power factor 0.9)."""
 LONGEST_STEP_S = 60.0
+REGISTERS = ("import_energy_kwh", "export_energy_kwh")
 
 Meter = Callable[[], float]
 
@@ -242,6 +243,24 @@ class Plant:
 
     def _order(self, asset_id: str, quantity: str) -> float:
         return self.orders.in_force(asset_id, quantity)
+
+    def set_register(self, asset_id: str, quantity: str, kwh: float) -> None:
+        """Let an energy register of the connection, or of a metered load, go on from a reading.
+
+        Raises
+        ------
+        ValueError
+            There is no such register.
+        """
+        if asset_id == self.pcc_id and quantity in REGISTERS:
+            setattr(self.pcc, "import_kwh" if quantity == REGISTERS[0] else "export_kwh", kwh)
+        elif asset_id in self.loads and quantity == REGISTERS[0]:
+            self.loads[asset_id].energy_kwh = kwh
+        else:
+            raise ValueError(
+                f"{self.site.id}/{asset_id}: has no register {quantity}; {self.pcc_id} has {' and '.join(REGISTERS)}, "
+                f"{', '.join(self.loads)} {REGISTERS[0]}"
+            )
 
     def _disturb_grid(self) -> None:
         """Bring the grid's events and the meters' resets from the fault board into the plant."""

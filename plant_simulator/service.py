@@ -17,7 +17,7 @@ from plant_simulator import memory
 from plant_simulator.field import Field
 from plant_simulator.http_app import build_app
 from plant_simulator.ports import NoFreePortError, free_ports
-from plant_simulator.start import KnownSoc, begin_at
+from plant_simulator.start import KnownRegister, KnownSoc, begin_at, go_on_counting
 
 log = get_logger(__name__)
 
@@ -41,6 +41,7 @@ async def serve(
     host: str = "127.0.0.1",
     http_port: int = HTTP_PORT,
     known_soc: Sequence[KnownSoc] = (),
+    known_registers: Sequence[KnownRegister] = (),
 ) -> None:
     """Run the field until the process is asked to stop (SIGTERM, SIGINT).
 
@@ -56,11 +57,13 @@ async def serve(
         First port to try for HTTP; 0 takes any.
     known_soc : sequence of KnownSoc
         Where the batteries begin, unless the plants remember something newer.
+    known_registers : sequence of KnownRegister
+        The same for energy registers.
 
     Raises
     ------
     ValueError
-        If a state of charge is known of a battery that is not there.
+        If a state of charge or reading is known of a battery or register that is not there.
     NoFreePortError
         If no port is free.
     """
@@ -69,6 +72,7 @@ async def serve(
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     recalled, remembered_at = memory.recall(field.plants, settings.home / MEMORY_FILE)
     begun = begin_at(field.plants, known_soc, remembered_at)
+    counting = go_on_counting(field.plants, known_registers, remembered_at)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,6 +90,7 @@ async def serve(
             url = f"http://{host}:{listener.getsockname()[1]}"
             publish_endpoints(settings, addresses | {"weather": url, "market": url, "simulator": url})
             told = {"devices": len(addresses), "http": url, "recalled": recalled, "soc_given": begun}
+            told["registers_given"] = counting
             log.info("simulator ready", sites=list(field.plants), **told)
             keeper = asyncio.create_task(_keep_memory(field, settings))
             await field.run(stopped)

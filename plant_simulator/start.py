@@ -1,4 +1,4 @@
-"""Where the batteries of a plant begin: as somebody says, or where a history that he knows ended."""
+"""Where batteries and energy registers of a plant begin: as somebody says, or where a history that he knows ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from plant_simulator.plant import Plant
+from plant_simulator.plant import REGISTERS, Plant
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,82 @@ def parse_soc(text: str) -> KnownSoc:
             "reading (ISO, with its zone)"
         )
     return KnownSoc(target, soc, time)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRegister:
+    """The reading of an energy register.
+
+    Attributes
+    ----------
+    target : str
+        ``<site>/<meter's asset>``.
+    quantity : str
+        ``import_energy_kwh`` or ``export_energy_kwh``.
+    kwh : float
+        Reading [kWh].
+    time : datetime or None
+        When it was read; None is an order that holds whatever the plant remembers.
+    """
+
+    target: str
+    quantity: str
+    kwh: float
+    time: datetime | None
+
+
+def parse_register(text: str) -> KnownRegister:
+    """A reading as the command line gives it: ``site/pcc/import_energy_kwh=1234.5``, with ``@<ISO time>`` or not.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or not a number from 0 on.
+    """
+    name, _, rest = text.partition("=")
+    target, _, quantity = name.rpartition("/")
+    number, at, stamp = rest.partition("@")
+    try:
+        kwh = float(number)
+        time = datetime.fromisoformat(stamp) if at else None
+    except ValueError:
+        kwh, time = math.nan, None
+    named = target.count("/") == 1 and quantity in REGISTERS
+    if not named or not 0.0 <= kwh < math.inf or (time is not None and time.tzinfo is None):
+        raise ValueError(
+            f"--register {text}: must be <site>/<asset>/{' or '.join(REGISTERS)}=<kWh from 0 on>, or that with @ and "
+            "the time of the reading (ISO, with its zone)"
+        )
+    return KnownRegister(target, quantity, kwh, time)
+
+
+def go_on_counting(
+    plants: Mapping[str, Plant], known: Sequence[KnownRegister], remembered_at: datetime | None
+) -> list[str]:
+    """Set what is known of the registers; a reading older than what the plants remember is left alone.
+
+    Returns
+    -------
+    list of str
+        The registers that were set.
+
+    Raises
+    ------
+    ValueError
+        If one names a register that is not there while its site is.
+    """
+    found: list[str] = []
+    for one in known:
+        site_id, _, asset_id = one.target.partition("/")
+        if site_id not in plants:
+            if one.time is None:
+                raise ValueError(f"--register: no site {site_id} is simulated; known: {', '.join(sorted(plants))}")
+            continue
+        if one.time is not None and remembered_at is not None and one.time <= remembered_at:
+            continue
+        plants[site_id].set_register(asset_id, one.quantity, one.kwh)
+        found.append(f"{one.target}/{one.quantity}")
+    return found
 
 
 def begin_at(plants: Mapping[str, Plant], known: Sequence[KnownSoc], remembered_at: datetime | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the store knows of the batteries, handed to a simulated plant so that it begins where the history ended."""
+"""What the store knows of batteries and meters, handed to a simulated plant to begin where the history ended."""
 
 from __future__ import annotations
 
@@ -36,4 +36,32 @@ def stored_soc(db: TenantStore) -> list[str]:
             good = past.filter((pl.col("quality") == 0) & pl.col("value").is_between(0.0, 1.0)).sort("time")
             if good.height:
                 words.append(f"{site_id}/{ess.id}={good['value'][-1]:.4f}@{good['time'][-1].isoformat()}")
+    return words
+
+
+def stored_registers(db: TenantStore) -> list[str]:
+    """The newest good reading of each connection's energy registers, as `flexergy simulate --register` takes it.
+
+    Returns
+    -------
+    list of str
+        ``<site>/<connection>/<quantity>=<kWh>@<ISO time>``; nothing for a register that was never read.
+    """
+    import polars as pl
+
+    from flexergy_pipelines.store.readings import latest_reading_time, read_readings
+    from flexergy_pipelines.store.sites import list_sites, load_site
+
+    words: list[str] = []
+    for site_id in list_sites(db):
+        pcc = load_site(db, site_id).grid_connection.id
+        for quantity in ("import_energy_kwh", "export_energy_kwh"):
+            newest = latest_reading_time(db, site_id, pcc, quantity)
+            if newest is None:
+                continue
+            end = newest + timedelta(seconds=1)
+            past = read_readings(db, site_id, end - LOOK_BACK, end, [(pcc, quantity)])
+            good = past.filter((pl.col("quality") == 0) & (pl.col("value") >= 0.0)).sort("time")
+            if good.height:
+                words.append(f"{site_id}/{pcc}/{quantity}={good['value'][-1]:.3f}@{good['time'][-1].isoformat()}")
     return words

@@ -38,14 +38,15 @@ def flexergy(*words: str) -> list[str]:
     return [sys.executable, "-m", "flexergy_pipelines.cli", *words]
 
 
-def simulator(settings: Settings, known_soc: Sequence[str] = ()) -> ServiceSpec:
-    """The simulated plants, whose batteries begin at what is known of them."""
+def simulator(settings: Settings, known_soc: Sequence[str] = (), known_registers: Sequence[str] = ()) -> ServiceSpec:
+    """The simulated plants, whose batteries and registers begin at what is known of them."""
 
     def published() -> bool:
         return "simulator" in read_endpoints(settings)
 
     soc = [word for known in known_soc for word in ("--soc", known)]
-    return ServiceSpec("simulator", flexergy("simulate", "--demo", *soc), ready_when=published)
+    registers = [word for known in known_registers for word in ("--register", known)]
+    return ServiceSpec("simulator", flexergy("simulate", "--demo", *soc, *registers), ready_when=published)
 
 
 def control() -> ServiceSpec:

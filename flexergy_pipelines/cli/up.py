@@ -18,7 +18,7 @@ import typer
 from flexergy_pipelines.cli import services
 from flexergy_pipelines.cli.chain import ChainFailedError, run_chain
 from flexergy_pipelines.cli.errors import CannotStartError
-from flexergy_pipelines.cli.handover import stored_soc
+from flexergy_pipelines.cli.handover import stored_registers, stored_soc
 from flexergy_pipelines.cli.home_lock import HomeBusyError, acquire, end_leftovers
 from flexergy_pipelines.cli.progress import Progress
 from flexergy_pipelines.cli.samples import import_samples
@@ -82,7 +82,7 @@ def _run(settings: Settings, progress: Progress, *, demo: bool, once: bool, as_j
         supervisor = Supervisor(settings.run_dir, settings.logs_dir, env)
         stack.callback(_stop, supervisor, progress)
         addresses = services.choose_ports()
-        plants = [services.simulator(settings, stored_soc(db))] if demo else []
+        plants = [services.simulator(settings, stored_soc(db), stored_registers(db))] if demo else []
         field = [*plants, services.control()]
         screens = [] if once else [services.api(addresses), services.dashboards(addresses)]
         watch = Starting(supervisor, progress)

@@ -298,6 +298,7 @@ def test_the_load_profile_has_the_meters_own_integration_period() -> None:
     plant.site = plant.site.model_copy(update={"meters": meters})
     meter = DlmsMeter(next(d for d in plant.site.devices() if d.id == "pcc-meter"), plant)
     assert len(meter.profile) == PROFILE_DAYS * 288
+    meter.refresh()
     run(plant, clock, 330)
     meter.refresh()
     assert meter.profile[-1].end == START + timedelta(minutes=5)

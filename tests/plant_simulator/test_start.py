@@ -1,11 +1,12 @@
-"""Where the batteries begin: as ordered, or where the history ended, unless the plant remembers something newer."""
+"""Where batteries and registers begin: as ordered, or where the history ended, unless something newer is remembered."""
 
 from datetime import timedelta
 
 import pytest
 
-from plant_simulator.start import begin_at, parse_soc
-from tests.plant_simulator.fakes import START, make_plant
+from plant_simulator.dlms_meter import DlmsMeter
+from plant_simulator.start import begin_at, go_on_counting, parse_register, parse_soc
+from tests.plant_simulator.fakes import START, make_plant, run
 
 READ_AT = START - timedelta(hours=1)
 
@@ -36,3 +37,37 @@ def test_one_number_is_for_every_battery_and_a_site_that_is_not_simulated_is_pas
 def test_what_is_no_state_of_charge_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a fraction"):
         parse_soc(text)
+
+
+def test_registers_go_on_counting_from_the_history_and_the_load_profile_shows_no_jump() -> None:
+    plant, clock = make_plant()
+    meter = DlmsMeter(next(d for d in plant.site.devices() if d.id == "pcc-meter"), plant)
+    read = parse_register(f"microgrid/pcc/import_energy_kwh=123456.5@{READ_AT.isoformat()}")
+    order = parse_register("microgrid/load-1/import_energy_kwh=10")
+    told = {"microgrid": plant}
+    assert go_on_counting(told, [read, order], None) == [
+        "microgrid/pcc/import_energy_kwh", "microgrid/load-1/import_energy_kwh",
+    ]  # fmt: skip
+    meter.refresh()
+    begun = plant.measure("pcc", "import_energy_kwh")
+    assert begun == 123_456.5
+    assert plant.measure("load-1", "import_energy_kwh") == 10.0
+    for _ in range(16):
+        run(plant, clock, 60, 60.0)
+        meter.refresh()
+    assert plant.measure("pcc", "import_energy_kwh") >= begun
+    assert meter.profile[-1].import_wh < 1e6  # a quarter of an hour, not the whole past
+    assert go_on_counting(told, [read], READ_AT + timedelta(seconds=1)) == []
+    with pytest.raises(ValueError, match="microgrid/ess-1: has no register import_energy_kwh; pcc has"):
+        go_on_counting(told, [parse_register("microgrid/ess-1/import_energy_kwh=1")], None)
+    with pytest.raises(ValueError, match="no site far-away is simulated"):
+        go_on_counting(told, [parse_register("far-away/pcc/import_energy_kwh=1")], None)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "a/pcc=5", "a/pcc/soc=5", "a/pcc/import_energy_kwh=-1", "a/pcc/import_energy_kwh=inf",
+             "a/pcc/import_energy_kwh=1@2026-06-03T10:00"]
+)  # fmt: skip
+def test_what_is_no_reading_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be <site>/<asset>/import_energy_kwh or export_energy_kwh"):
+        parse_register(text)
