@@ -40,6 +40,29 @@ SETPOINT_WORDS = {
 """What a quantity that is sent to a device means to an operator."""
 
 
+_QUANTITY_WORDS = {
+    "active_power_kw": "power",
+    "soc": "SoC",
+    "soh": "SoH",
+    "bms_alarm_word": "alarm word of the battery management",
+    "max_charge_kw": "most it can charge",
+    "max_discharge_kw": "most it can discharge",
+}
+_PHASE = re.compile(r"^(active_power|reactive_power|voltage)_l([123])_")
+_UNIT_AT_END = re.compile(r"_(kw|kwh|kvar|hz|v|c|kvah)$")
+
+
+def quantity_words(quantity: str) -> str:
+    """What a quantity is called on a screen, without its unit."""
+    if quantity in _QUANTITY_WORDS:
+        return _QUANTITY_WORDS[quantity]
+    phase = _PHASE.match(quantity)
+    if phase:
+        name = {"active_power": "power", "reactive_power": "reactive power"}.get(phase[1], phase[1])
+        return f"{name} L{phase[2]}"
+    return _UNIT_AT_END.sub("", quantity).replace("_", " ")
+
+
 def energy(value_kwh: float | None) -> str:
     """Energy, in MWh from 10 MWh on."""
     if value_kwh is not None and abs(value_kwh) >= 10_000:

@@ -22,7 +22,7 @@ def kpi_history_chart(history: pl.DataFrame, unit: str) -> alt.Chart:
         Unit for the axis.
     """
     percent = unit in {"fraction", "1"}
-    style = ".3~%" if percent else ",.2~f"
+    ticks, value = (".3~p", ".4~p") if percent else (",.3~r", ",.6~r")
     shown = "%" if percent else unit
     frame = history.with_columns(pl.col("coverage").fill_null(0.0))
     return (
@@ -30,11 +30,11 @@ def kpi_history_chart(history: pl.DataFrame, unit: str) -> alt.Chart:
         .mark_bar(cornerRadiusEnd=3, color=KIND_COLOURS["wind"])
         .encode(
             x=alt.X("period:O", title="period (site's own calendar)", axis=alt.Axis(labelAngle=-40)),
-            y=alt.Y("value:Q", title=shown, axis=alt.Axis(format=style)),
+            y=alt.Y("value:Q", title=shown, axis=alt.Axis(format=ticks)),
             opacity=alt.condition(f"datum.coverage >= {GOOD_COVERAGE}", alt.value(1.0), alt.value(0.45)),
             tooltip=[
                 alt.Tooltip("period:O", title="period"),
-                alt.Tooltip("value:Q", title=f"value ({shown})", format=style),
+                alt.Tooltip("value:Q", title=f"value ({shown})", format=value),
                 alt.Tooltip("coverage:Q", title="good data", format=".0%"),
             ],
         )

@@ -12,6 +12,7 @@ from dashboards.session import PageContext, page_context
 from dashboards.views.history import STEPS, by_unit, measured_points, step_for
 from dashboards.views.quality import day_bounds
 from dashboards.widgets import empty, heading
+from dashboards.words import quantity_words
 
 MOST_SERIES = 8
 LONGEST_DAYS = 800
@@ -42,7 +43,7 @@ def _values(context: PageContext) -> None:
         "Series",
         points,
         default=[point for point in points if point[1] in {"active_power_kw", "soc"} and point[0] in {"pcc", "ess-1"}],
-        format_func=lambda point: f"{point[0]} {point[1]} ({point[2]})",
+        format_func=lambda point: f"{point[0]} {quantity_words(point[1])}" + (f" ({point[2]})" if point[2] else ""),
         max_selections=MOST_SERIES,
         key="hist_points",
     )

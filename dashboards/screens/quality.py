@@ -14,7 +14,7 @@ from dashboards.session import PageContext, page_context
 from dashboards.views.metering import coverage_by, findings_table, first_day, meter_series, with_devices
 from dashboards.views.quality import completeness, day_bounds, flag_counts, flag_words, watched_points
 from dashboards.widgets import empty, heading, text_table
-from dashboards.words import local_time
+from dashboards.words import local_time, quantity_words
 
 DAYS = {7: "7 days", 14: "14 days", 31: "31 days", 92: "3 months", 366: "1 year"}
 MOST_DAYS_AS_SQUARES = 31
@@ -101,7 +101,9 @@ def _one_day(context: PageContext, clean: pl.DataFrame, points: list[tuple[str, 
     left, right = st.columns(2)
     at_pcc = [place for place, point in enumerate(points) if point[0] == "pcc"]
     first = at_pcc[0] if at_pcc else 0
-    chosen = left.selectbox("Point", points, index=first, format_func=" ".join, key="dq_point")
+    chosen = left.selectbox(
+        "Point", points, index=first, format_func=lambda point: f"{point[0]} {quantity_words(point[1])}", key="dq_point"
+    )
     last = context.now.astimezone(context.site.zone).date() - timedelta(days=1)
     day = right.date_input("Day", last, max_value=last, key="dq_day")
     start, end = day_bounds(day, context.site.zone)

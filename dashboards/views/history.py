@@ -8,6 +8,7 @@ from typing import Final
 
 import polars as pl
 
+from dashboards.words import quantity_words
 from flexergy_pipelines.grid import Site
 
 STEPS = ("1m", "5m", "15m", "1h", "1d")
@@ -19,7 +20,8 @@ _LENGTHS = {
     "1d": timedelta(days=1),
 }
 MOST_POINTS_DRAWN = 1500
-UNIT_WORDS = {"1": "fraction"}
+PER_CENT = frozenset({"soc", "soh"})
+"""Shares that are drawn in per cent; other numbers without a unit are states and counts."""
 
 
 def step_for(span: timedelta) -> str:
@@ -30,17 +32,25 @@ def step_for(span: timedelta) -> str:
 def measured_points(site: Site) -> list[tuple[str, str, str]]:
     """Asset, quantity and unit of everything that is measured: powers and states of charge first."""
     first = {"active_power_kw": 0, "soc": 1, "available_power_kw": 2}
-    points = [(p.asset_id, p.quantity, UNIT_WORDS.get(p.unit, p.unit)) for p in site.points() if not p.writable]
+    points = [
+        (p.asset_id, p.quantity, "%" if p.quantity in PER_CENT else "" if p.unit == "1" else p.unit)
+        for p in site.points()
+        if not p.writable
+    ]
     return sorted(points, key=lambda point: first.get(point[1], 9))
 
 
 def by_unit(frame: pl.DataFrame, points: list[tuple[str, str, str]]) -> dict[str, pl.DataFrame]:
-    """Series of a readings frame by unit: ``series, time, value``; a time without measurements stays a gap."""
+    """Series of a readings frame by unit: ``series, time, value``; a time without measurements stays a gap.
+
+    Shares come as fractions and leave in per cent.
+    """
     units = {(asset, quantity): unit for asset, quantity, unit in points}
     result: dict[str, list[pl.DataFrame]] = {}
     for (asset, quantity), part in frame.group_by("asset_id", "quantity", maintain_order=True):
         unit = units[str(asset), str(quantity)]
-        result.setdefault(unit, []).append(_with_gaps(part, f"{asset} {quantity}"))
+        shown = part.with_columns(pl.col("value") * (100.0 if unit == "%" else 1.0))
+        result.setdefault(unit, []).append(_with_gaps(shown, f"{asset} {quantity_words(str(quantity))}"))
     return {unit: pl.concat(parts) for unit, parts in result.items()}
 
 

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from dashboards.words import quantity_words
 from flexergy_pipelines.grid import Site
 
 INTERVAL = timedelta(minutes=15)
@@ -90,7 +91,7 @@ def completeness(clean: pl.DataFrame, points: list[tuple[str, str]], days: list[
             good, flagged = found.get((asset_id, quantity, day), (0, 0))
             rows.append(
                 {
-                    "point": f"{asset_id} {'SoC' if quantity == 'soc' else 'power'}",
+                    "point": f"{asset_id} {quantity_words(quantity)}",
                     "day": day.isoformat(),
                     "good": min(1.0, good / expected),
                     "flagged": flagged,

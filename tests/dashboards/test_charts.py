@@ -17,7 +17,7 @@ from dashboards.charts.time_axis import label_expression, local_ticks, offset_st
 from dashboards.synoptic import synoptic
 from dashboards.views.battery import time_by_soc
 from dashboards.views.forecast import accuracy
-from dashboards.views.history import by_unit, step_for
+from dashboards.views.history import by_unit, measured_points, step_for
 from dashboards.views.kpi import kpi_table
 from dashboards.views.live import Node, in_control, live_image, nodes, totals
 from dashboards.views.live import controls as controls_of
@@ -323,6 +323,24 @@ def test_values_that_come_more_rarely_than_the_step_are_joined_and_real_gaps_are
     )
     drawn = by_unit(frame, [("pcc", "active_power_kw", "kW")])["kW"]
     assert drawn["value"].to_list() == [1.0, 2.0, 3.0, None, 4.0]
+
+
+def test_history_is_drawn_in_words_and_states_of_charge_in_per_cent() -> None:
+    units = {(asset, quantity): unit for asset, quantity, unit in measured_points(microgrid())}
+    assert [units["ess-1", quantity] for quantity in ("soc", "available", "active_power_kw")] == ["%", "", "kW"]
+    frame = pl.DataFrame(
+        {
+            "asset_id": ["ess-1", "pcc"],
+            "quantity": ["soc", "voltage_l2_v"],
+            "time": [NOON, NOON],
+            "value": [0.25, 231.0],
+        }
+    )
+    drawn = by_unit(frame, [("ess-1", "soc", "%"), ("pcc", "voltage_l2_v", "V")])
+    assert {unit: part.select("series", "value").row(0) for unit, part in drawn.items()} == {
+        "%": ("ess-1 SoC", 25.0),
+        "V": ("pcc voltage L2", 231.0),
+    }
 
 
 def test_the_browser_is_told_to_warn_by_itself_when_no_new_picture_comes() -> None:
