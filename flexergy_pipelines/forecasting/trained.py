@@ -24,7 +24,7 @@ from flexergy_pipelines.forecasting.bounds import Bounds, bounds_of
 from flexergy_pipelines.forecasting.calibration import Calibration, calibrate
 from flexergy_pipelines.forecasting.combine import ENSEMBLE, WINDOW_DAYS, Mix, mix_of
 from flexergy_pipelines.forecasting.features import Inputs, completed
-from flexergy_pipelines.forecasting.members import Fitted, fit_members, spread, squared_loss
+from flexergy_pipelines.forecasting.members import ON_AND_OFF, Fitted, fit_members, spread, squared_loss
 from flexergy_pipelines.forecasting.models.base import make_table
 from flexergy_pipelines.forecasting.models.lightgbm import LightGBMPoint, importance
 from flexergy_pipelines.forecasting.models.naive import NAIVE_NAMES
@@ -199,7 +199,10 @@ def train_models(
     calibration = calibrate(
         truth[recent], centre[recent], predictions.offsets[recent], DEFAULT_QUANTILES,
         np.unique(predictions.table.rows.valid[recent] // DAY).size,
-    ).widened(served.width)  # fmt: skip
+    )  # fmt: skip
+    if target.kind in ON_AND_OFF:
+        # their low quantiles are grounded afterwards; only the width of the days before knows what that holds
+        calibration = calibration.widened(served.width)
     fitted = fit_members(table, inputs, now, seed=seed, quick=quick, only=wanted | {"lightgbm"}, tuned=tuned)
     return TrainedTarget(
         target=target,

@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from benchmarks.forecast_coverage import SERIES, trial
 from flexergy_pipelines.forecasting.backtest import grounded
 from flexergy_pipelines.forecasting.bounds import bounds_of
 from flexergy_pipelines.forecasting.calibration import adapted_width, calibrate
@@ -49,6 +50,12 @@ def test_few_days_of_errors_ask_for_a_wider_band_than_as_many_rows_of_many_days(
     few, many = (calibrate(truth, np.zeros(480), raw, (0.1, 0.9), days).factors for days in (10, 480))
     assert few[0] > many[0]
     assert few[1] > many[1]
+
+
+def test_bands_learnt_in_three_months_hold_over_the_holidays_that_follow() -> None:
+    found = trial(SERIES["load Victoria"](), 90, utc(2014, 12, 22, 10), quick=True)
+    assert found is not None
+    assert found["inside"] / found["rows"] == pytest.approx(0.8, abs=0.06)
 
 
 def test_errors_before_the_scored_folds_are_collected_inside_the_history() -> None:
