@@ -186,7 +186,7 @@ def train_models(
     fold_days = min(fold_days, max(4, int(days / 4 / folds)))
     cutoffs = [series.end - (folds - k) * fold_days * DAY for k in range(folds)]
     scored = cutoffs[0]
-    cutoffs = [*warm_up(series.start, scored), *cutoffs]
+    cutoffs = [*warm_up(series.start, scored, quick=quick), *cutoffs]
     predictions = rolling(inputs, table, cutoffs, DEFAULT_QUANTILES, seed=seed, quick=quick, tuned=tuned)
     served = serve_rolling(inputs, predictions)
     truth = predictions.table.y
@@ -223,12 +223,17 @@ def train_models(
     )
 
 
-def warm_up(begin: int, scored: int) -> list[int]:
-    """Cutoffs before the scored folds, whose errors the first of them is calibrated on [min since epoch]."""
+def warm_up(begin: int, scored: int, *, quick: bool = False) -> list[int]:
+    """Cutoffs before the scored folds, whose errors the first of them is calibrated on [min since epoch].
+
+    One is enough for a quick training whose history does not grow by half until the scored folds.
+    """
     first = begin + max(10 * DAY, (scored - begin) * 4 // 9)
     first = max(first, scored - 56 * DAY)
     if first >= scored - 4 * DAY:
         return []
+    if quick and 2 * (scored - first) < first - begin:
+        return [first]
     return [first, (first + scored) // 2]
 
 

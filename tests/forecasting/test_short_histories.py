@@ -65,6 +65,8 @@ def test_errors_before_the_scored_folds_are_collected_inside_the_history() -> No
         assert cutoffs == sorted(cutoffs)
         assert all(10 * DAY <= cutoff < scored for cutoff in cutoffs)
         assert len(cutoffs) == 2
+    assert len(warm_up(0, 337 * DAY, quick=True)) == 1
+    assert len(warm_up(0, 68 * DAY, quick=True)) == 2
 
 
 def test_models_of_a_backtest_are_refitted_more_often_while_there_is_little_to_learn_from() -> None:
