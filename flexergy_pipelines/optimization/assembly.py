@@ -10,6 +10,7 @@ from flexergy_pipelines.optimization.blocks.ev_block import add_ev_block
 from flexergy_pipelines.optimization.blocks.ev_session import add_ev_group, add_ev_session
 from flexergy_pipelines.optimization.blocks.genset import add_genset
 from flexergy_pipelines.optimization.blocks.grid_connection import GridVariables, add_grid_connection
+from flexergy_pipelines.optimization.blocks.headroom import add_headroom
 from flexergy_pipelines.optimization.blocks.inverter import add_inverter, add_reactive_support
 from flexergy_pipelines.optimization.blocks.load import add_last_resort, add_load
 from flexergy_pipelines.optimization.blocks.network import add_network
@@ -45,12 +46,15 @@ def assemble(problem: Problem) -> Board:
     for group in problem.ev_groups:
         add_ev_group(board, group, vehicles)
     stores = [
-        add_battery(
+        add_headroom(
             board,
-            battery,
-            wear_weight=objective.wear_weight_of.get(battery.id, objective.wear_weight),
-            serves=bool(problem.services),
-            holds=bool(problem.services) or problem.reserve is not None,
+            add_battery(
+                board,
+                battery,
+                wear_weight=objective.wear_weight_of.get(battery.id, objective.wear_weight),
+                serves=bool(problem.services),
+                holds=bool(problem.services) or problem.reserve is not None or battery.headroom is not None,
+            ),
         )
         for battery in problem.batteries
     ]

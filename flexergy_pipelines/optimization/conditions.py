@@ -15,15 +15,19 @@ from flexergy_pipelines.optimization.blocks.tariff import peak_already_billed
 from flexergy_pipelines.optimization.problem import Horizon, Problem
 from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.settings import RENEWABLES_PRICE_EUR_PER_KWH, PlanningSettings, ServiceOffer
+from flexergy_pipelines.optimization.specs_battery import Battery, Headroom
 from flexergy_pipelines.optimization.specs_market import Reserve, Service
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
+    from flexergy_pipelines.grid import Site
     from flexergy_pipelines.operation.modes import ModeInForce
     from flexergy_pipelines.operation.outages import Outage
     from flexergy_pipelines.store.ancillary import Transaction
 
+FULL_ANSWER_HOURS = 0.25
+"""For how long a full answer to the frequency must last: at least 15 minutes by Regulation (EU) 2017/1485, Art. 156."""
 EARLIER_IS_DEARER = 1.5
 """Least ratio between the prices of two functions of which one stands before the other in the list of priorities."""
 
@@ -297,3 +301,25 @@ def with_reserve(
         with_gensets=settings.reserve_with_genset,
     )
     return problem.model_copy(update={"reserve": reserve})
+
+
+def with_headroom(problem: Problem, site: Site) -> Problem:
+    """The problem with the power that batteries owe the frequency by a droop of the grid code kept free.
+
+    Where frequency containment reserve is offered or sold, that is what the droop delivers: it is held as a service
+    already, block by block. A table of P(f) asks for power only in an emergency, and holds nothing.
+    """
+    if any(service.kind == "fcr" for service in problem.services):
+        return problem
+    owed = {rule.asset: rule.reserve_kw for rule in site.grid_code.frequency if rule.droop is not None}
+    batteries = tuple(_owing(battery, owed.get(battery.id, 0.0)) for battery in problem.batteries)
+    return problem.model_copy(update={"batteries": batteries})
+
+
+def _owing(battery: Battery, reserve_kw: float) -> Battery:
+    """The battery with its reserve kept free, as far as it has power at all: one out of operation owes nothing."""
+    if reserve_kw <= 0:
+        return battery
+    up, down = np.minimum(battery.max_discharge_kw, reserve_kw), np.minimum(battery.max_charge_kw, reserve_kw)
+    headroom = Headroom(up_kw=up, down_kw=down, hours=FULL_ANSWER_HOURS)
+    return battery.model_copy(update={"headroom": headroom})

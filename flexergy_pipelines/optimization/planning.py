@@ -22,6 +22,7 @@ from flexergy_pipelines.optimization.conditions import (
     apply_settings,
     paid_peak_kw,
     services_of,
+    with_headroom,
     with_reserve,
 )
 from flexergy_pipelines.optimization.errors import ProblemError, SolveError
@@ -185,6 +186,7 @@ def prepare(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> Pre
     )
     services = services_of(settings, news, horizon, site.zone, now) if problem.batteries else ()
     problem = with_reserve(problem.model_copy(update={"services": services}), inputs.quantiles_kw, settings)
+    problem = with_headroom(problem, site)
     cars = cars_of(db, site, settings, horizon, now) if problem.ev_blocks else {}
     problem = with_cars(problem, cars)
     for manager, own in cars.items():

@@ -199,18 +199,19 @@ class Problem(Spec):
             problems.append("objective: goal 'profile' needs grid.profile, the profile that was declared")
         if self.objective.goal in {"peak_shaving", "zero_flow"} and grid is None:
             problems.append(f"objective: goal {self.objective.goal!r} needs a grid connection; grid is missing")
-        if self.services or self.reserve is not None:
-            problems += [
-                f"{battery.id}: {field} can't be combined with services or reserve"
-                for battery in self.batteries
-                for field, used in (
-                    ("terminal 'cyclic'", battery.terminal == "cyclic"),
-                    ("investment", battery.investment is not None),
-                    ("charge_efficiency_curve", bool(battery.charge_efficiency_curve)),
-                    ("discharge_efficiency_curve", bool(battery.discharge_efficiency_curve)),
-                )
-                if used
-            ]
+        shared = bool(self.services) or self.reserve is not None
+        problems += [
+            f"{battery.id}: {field} can't be combined with services, reserve or headroom"
+            for battery in self.batteries
+            if shared or battery.headroom is not None
+            for field, used in (
+                ("terminal 'cyclic'", battery.terminal == "cyclic"),
+                ("investment", battery.investment is not None),
+                ("charge_efficiency_curve", bool(battery.charge_efficiency_curve)),
+                ("discharge_efficiency_curve", bool(battery.discharge_efficiency_curve)),
+            )
+            if used
+        ]
         if self.reactive is not None and grid is None:
             problems.append(f"{self.reactive.id}: reactive support needs a grid connection; grid is missing")
         return problems

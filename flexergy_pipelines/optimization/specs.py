@@ -9,7 +9,7 @@ from pydantic import model_validator
 from flexergy_pipelines.optimization.errors import ProblemError, Spec
 from flexergy_pipelines.optimization.series import Series
 from flexergy_pipelines.optimization.specs_base import AssetId, NonNegative, negative
-from flexergy_pipelines.optimization.specs_battery import Battery, Investment
+from flexergy_pipelines.optimization.specs_battery import Battery, Headroom, Investment
 from flexergy_pipelines.optimization.specs_genset import FuelPoint, Genset
 from flexergy_pipelines.optimization.specs_grid import DemandCharge, EnergyTier, GridConnection, TieredTariff
 from flexergy_pipelines.optimization.specs_loads import ControllableLoad, Load, ShiftableLoad
@@ -57,6 +57,7 @@ __all__ = [
     "FuelPoint",
     "Genset",
     "GridConnection",
+    "Headroom",
     "Inverter",
     "Investment",
     "Load",

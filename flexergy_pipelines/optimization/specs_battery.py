@@ -48,6 +48,28 @@ class Investment(Spec):
         return self
 
 
+class Headroom(Spec):
+    """Power that a battery keeps free to answer the frequency (P(f), a droop), and the energy behind it.
+
+    Attributes
+    ----------
+    up_kw, down_kw : series
+        Power that can be given, and taken, beyond what is planned.
+    hours : float
+        For how long, from the start of each step.
+    """
+
+    up_kw: Series = Field(default_factory=lambda: np.zeros(1))
+    down_kw: Series = Field(default_factory=lambda: np.zeros(1))
+    hours: NonNegative = 0.25
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if problems := [*negative("headroom", "up_kw", self.up_kw), *negative("headroom", "down_kw", self.down_kw)]:
+            raise ProblemError(problems)
+        return self
+
+
 class Battery(Spec):
     """An energy storage system as the planner sees it; powers are at the busbar (AC side).
 
@@ -118,6 +140,8 @@ class Battery(Spec):
         What its inverter can give in active and reactive power together.
     investment : Investment or None
         Capacity that may be bought.
+    headroom : Headroom or None
+        Power kept free to answer the frequency; what can't be is a named violation.
     """
 
     id: AssetId
@@ -161,6 +185,7 @@ class Battery(Spec):
     fixed_power_kw: Series | None = None
     inverter: Inverter | None = None
     investment: Investment | None = None
+    headroom: Headroom | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
@@ -20,6 +21,17 @@ from flexergy_pipelines.optimization.specs_base import EfficiencyPoint
 SOC_WINDOW_PRICE_EUR_PER_KWH = 150.0
 TERMINAL_PRICE_EUR_PER_KWH = 10.0
 
+Direction = Literal["charge", "discharge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Power that is kept free in one direction (kW), what of it can't be, and the energy behind a kilowatt (kWh)."""
+
+    kw: FloatArray
+    short: Variable
+    kwh_per_kw: float
+
 
 @dataclass(frozen=True, slots=True)
 class BatteryVariables:
@@ -33,6 +45,8 @@ class BatteryVariables:
         Energy that services are expected to put into the store in a step (kWh, negative taken out).
     possible : PowerLimits
         Largest power that the SoC allows, where it limits power.
+    kept : mapping
+        What is kept free of discharging and charging, beside what is planned.
     """
 
     battery: Battery
@@ -43,12 +57,25 @@ class BatteryVariables:
     above: Variable | None
     activated: Variable | None
     possible: PowerLimits
+    kept: Mapping[str, Kept] = field(default_factory=dict)
 
-    def most(self, direction: Literal["charge", "discharge"]) -> tuple[Terms, FloatArray]:
+    def most(self, direction: Direction) -> tuple[Terms, FloatArray]:
         """Largest power of each step, as terms to subtract and a number: what is held and done has to fit below."""
         possible = getattr(self.possible, direction)
         upper = getattr(self, direction).upper
-        return ([], upper) if possible is None else ([(-1.0, possible.columns)], np.zeros(upper.size))
+        terms: Terms = [] if possible is None else [(-1.0, possible.columns)]
+        most = upper if possible is None else np.zeros(upper.size)
+        if direction in self.kept:
+            kept = self.kept[direction]
+            return [*terms, (-1.0, kept.short.columns)], most - kept.kw
+        return terms, most
+
+    def kept_energy(self, direction: Direction) -> tuple[Terms, FloatArray]:
+        """Energy or room behind what is kept free (kWh), as a number and the terms of what of it isn't."""
+        if direction not in self.kept:
+            return [], np.zeros(self.charge.upper.size)
+        kept = self.kept[direction]
+        return [(-kept.kwh_per_kw, kept.short.columns)], kept.kw * kept.kwh_per_kw
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,12 +95,14 @@ def _hold_in_battery(board: Board, reserve: Reserve, direction: str, store: Batt
     outside = store.below if up else store.above
     if outside is not None:
         terms.append((-1.0, outside.columns))
+    kept, kwh = store.kept_energy("discharge" if up else "charge")
+    edge = -battery.soc_min * capacity if up else battery.soc_max * capacity
     board.constrain(
         f"{reserve.id}@{battery.id}",
         f"{direction}_energy",
         f"energy behind the reserve {direction} in {battery.id}",
-        terms,
-        upper=-battery.soc_min * capacity if up else battery.soc_max * capacity,
+        [*terms, *kept],
+        upper=edge - kwh,
     )
     return held
 

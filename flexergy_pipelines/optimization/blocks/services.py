@@ -110,6 +110,10 @@ def _fit_energy(board: Board, store: BatteryVariables, shares: list[_Shares]) ->
     if store.below is not None and store.above is not None:
         up.append((-1.0, store.below.before()))
         down.append((-1.0, store.above.before()))
+    kept_up, kwh_up = store.kept_energy("discharge")
+    kept_down, kwh_down = store.kept_energy("charge")
+    up += kept_up
+    down += kept_down
     for share in shares:
         hours = share.service.duration_hours
         up += [
@@ -129,14 +133,14 @@ def _fit_energy(board: Board, store: BatteryVariables, shares: list[_Shares]) ->
         "energy_for_up",
         f"energy in {battery.id} for what services may call",
         up,
-        upper=energy,
+        upper=energy - kwh_up,
     )
     board.constrain(
         battery.id,
         "room_for_down",
         f"room in {battery.id} for what services may give",
         down,
-        upper=room,
+        upper=room - kwh_down,
     )
 
 
