@@ -71,7 +71,7 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
         calm = restless[1 : known.size - width : stride(known.size)]
         limit = unsure * natural_limit(usual / calm, EXPECTED, SHAPE, positive=True, size=known.size)
         hit = beyond / restless[place] > limit * np.maximum(1.0, PLAIN_SHARE * size / beyond)
-        hit |= _far(beyond, usual, known.size, size, days, width)
+        hit |= _far(beyond, usual, count=known.size, size=size, days=days, width=width)
         hit &= beyond > OWN_STEPS * _steps_beside(known, place, width)
         if hit.any():
             for start in place[hit].tolist():
@@ -90,7 +90,7 @@ def _jumps(known: Values, size: float) -> Index:
 
 def _of_pv(values: Values, good: Index, spec: SeriesSpec, size: float, sky: Values | None) -> Mask:
     mask = np.zeros(values.size, dtype=bool)
-    known = values[good]
+    known, days = values[good], good.size / spec.steps_per_day
     if sky is not None:
         _above_the_sky(values, sky, spec.steps_per_day, quantile(thin(known), 0.99), mask)
     jumps = _jumps(known, size)
@@ -103,7 +103,7 @@ def _of_pv(values: Values, good: Index, spec: SeriesSpec, size: float, sky: Valu
         if not above.any():
             continue
         usual = _usual_excess(known, width, up_only=True)
-        far = _far(beyond[above], usual, known.size, size, known.size / spec.steps_per_day, width)
+        far = _far(beyond[above], usual, count=known.size, size=size, days=days, width=width)
         for start in jumps[above][far].tolist():
             mask[good[start : start + width]] = True
     return mask
@@ -126,7 +126,7 @@ def _beyond_all(known: Values) -> Mask:
     return known > max(least, limit if np.isfinite(limit) else 0.0)
 
 
-def _far(beyond: Values, usual: Values, count: int, size: float, days: float, width: int) -> Mask:
+def _far(beyond: Values, usual: Values, *, count: int, size: float, days: float, width: int) -> Mask:
     """Excesses that are large in the range of the series and beyond what it does every day.
 
     `usual` are the excesses of a sample of the `count` values.
