@@ -32,7 +32,7 @@ _CODE: Final = {name: code for code, name in enumerate(("", *flags.DESCRIPTIONS)
 # What a battery, a state or the whole exchange did follows from control, not from the day of the week.
 SIMILAR_DAY_KINDS: Final = frozenset({"load", "pv", "wind", "ev", "meter", "weather"})
 TRIAL_VALUES = 24_000  # values at most in the gaps that are cut into known stretches
-TRIALS = (200, 1000)  # such gaps; the fewer values a series has, the more of them are needed and cost little
+TRIALS = (300, 1000)  # such gaps; the fewer values a series has, the more of them are needed and cost little
 LEAST_TRIALS = 12
 PLAIN: Final = 6  # estimates that look at nothing but the surroundings of the gap
 PULL: Final = 0.05  # towards the weights of the neighbouring distance
@@ -293,7 +293,7 @@ class _Estimator:
         """Starts of known stretches to cut gaps into, spread over the series, always the same ones."""
         free = self._free
         least, most = TRIALS
-        enough = int(np.clip(7_000_000 // self.values.size + 20 * (length - 1), least, most))
+        enough = int(np.clip(12_000_000 // self.values.size + 20 * (length - 1), least, most))
         trials = min(enough, max(TRIAL_VALUES // length, least))
         if free.size <= trials:
             return free

@@ -54,6 +54,9 @@ def clean_file(path: Path, out: Path, kind: SeriesKind | None, capacity_kw: floa
     FileError
         What `read_table`, `clean_table` and `write_table` refuse; or a large file whose rows are not in order of time.
     """
+    if out.exists() and not out.is_file():
+        # A device such as /dev/stdout would be replaced by the file.
+        raise FileError(f"{out}: cannot be written: is no regular file")
     pieces = _pieces(path)
     if pieces is None:
         table, report = clean_table(read_table(path), kind, capacity_kw)

@@ -57,9 +57,19 @@ def export_site(
     if out is None:
         typer.echo(text, nl=False)
         return
+    _write_whole(out, text)
+
+
+def _write_whole(out: Path, text: str) -> None:
+    """Write a file that appears under its name only when it is complete; a device is written to as it is."""
+    scratch = out if out.exists() and not out.is_file() else out.with_name(f".{out.name}.part")
     try:
-        out.write_text(text, encoding="utf-8")
+        scratch.write_text(text, encoding="utf-8")
+        if scratch != out:
+            scratch.replace(out)
     except OSError as error:
+        if scratch != out:
+            scratch.unlink(missing_ok=True)
         refuse(f"{out}: cannot be written ({error.strerror})", 1)
 
 
@@ -74,10 +84,7 @@ def schema_command(
     if out is None:
         typer.echo(text, nl=False)
         return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        refuse(f"{out}: cannot be written ({error.strerror})", 1)
+    _write_whole(out, text)
 
 
 @app.command("list")

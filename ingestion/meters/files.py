@@ -126,6 +126,7 @@ def ingest_file(db: TenantStore, inbox: Path, path: Path, now: datetime) -> File
     StoreError
         When the store is away; the file stays where it is and is taken by the next pass.
     """
+    from flexergy_pipelines.store import InvalidDataError
     from flexergy_pipelines.store.meter_files import find_meter_file
     from flexergy_pipelines.store.sites import list_sites, load_site
 
@@ -148,7 +149,7 @@ def ingest_file(db: TenantStore, inbox: Path, path: Path, now: datetime) -> File
         reason = f"left for the next pass: {trouble}"
         _log.warning("meter file deferred", file=path.name, reason=reason)
         return FileReport(path.name, "deferred", reason=reason)
-    except FileRefusedError as refusal:
+    except (FileRefusedError, InvalidDataError) as refusal:
         report = FileReport(path.name, "refused", reason=str(refusal))
         if site_id in points and site_id is not None:
             _register(db, {site_id}, report, _sha256(path))
@@ -170,7 +171,7 @@ def _take(
     rows = rejected = 0
     first_reason: str | None = None
     days: dict[str, set[date]] = {}
-    source = f"file:{path.name}"[:200]
+    source = f"file:{_printable(path.name)}"[:200]
     work = inbox / WORK
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work) as scratch:
@@ -239,8 +240,14 @@ def _site_of(inbox: Path, path: Path, points: dict[str, PointMap]) -> str | None
 def _register(db: TenantStore, sites: set[str], report: FileReport, digest: str) -> None:
     from flexergy_pipelines.store.meter_files import record_meter_file
 
+    name, reason = _printable(report.name), None if report.reason is None else _printable(report.reason)
     for site_id in sorted(sites):
-        record_meter_file(db, site_id, report.name, digest, report.status, report.rows, report.rejected, report.reason)
+        record_meter_file(db, site_id, name, digest, report.status, report.rows, report.rejected, reason)
+
+
+def _printable(text: str) -> str:
+    """The text with everything escaped that the store could not hold or a screen not show, such as NUL."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _sha256(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,18 @@ def test_times_with_and_without_offset_are_not_mixed(tmp_path: Path) -> None:
     accepted, rejected = checked(tmp_path, text)
     assert accepted.height == 1
     assert "has no offset" in reasons(rejected)[2]
+
+
+def test_bytes_that_no_database_holds_stop_neither_their_file_nor_the_next(
+    db: TenantStore, site: Site, tmp_path: Path
+) -> None:
+    rows = "".join(f"pcc,active_power_kw,2026-11-19T{hour:02}:00:00Z,5\n" for hour in range(9))
+    drop(tmp_path, HEAD.encode() + b"pcc,active_power_kw,2026-11-19T10:00:00Z,1\x001\n" + rows.encode(), "a.csv")
+    drop(tmp_path, HEAD + rows.replace(",5", ",6"), os.fsdecode(b"K\xfcche.csv"))
+    reports = {report.name: (report.status, report.rows, report.rejected) for report in take(db, tmp_path)}
+    assert reports == {"a.csv": ("partly", 9, 1), os.fsdecode(b"K\xfcche.csv"): ("ingested", 9, 0)}
+    kept = {row.name: row.reason for row in list_meter_files(db, "microgrid")}
+    assert kept == {"a.csv": r"row 2: value '1\x001' is not a number", r"K\udcfcche.csv": None}
 
 
 def test_the_same_content_is_taken_once_whatever_its_name(db: TenantStore, site: Site, tmp_path: Path) -> None:

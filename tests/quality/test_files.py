@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,17 @@ def test_bad_options_are_refused(tmp_path: Path) -> None:
         assert code == 2
         assert message in output
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.csv"]
+
+
+def test_a_device_or_pipe_is_not_replaced_by_the_clean_file(tmp_path: Path) -> None:
+    power = values(8)
+    path, pipe = tmp_path / "in.csv", tmp_path / "pipe"
+    pl.DataFrame({"time": stamps(power.size), "kw": power}).write_csv(path)
+    os.mkfifo(pipe)
+    code, output = run(path, "--out", pipe)
+    assert code == 2
+    assert "is no regular file" in output
+    assert pipe.is_fifo()
 
 
 def test_a_truncated_upload_is_read_as_far_as_it_goes(tmp_path: Path) -> None:

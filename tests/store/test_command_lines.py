@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def test_a_site_goes_in_and_comes_out_identically(run, db: TenantStore, tmp_path
     listed = run(site_app, "list").output
     assert "microgrid  version 2 since" in listed
     assert run(site_app, "export", "microgrid").output == changed
+
+
+def test_a_site_that_cannot_be_written_whole_leaves_what_was_there(run, db: TenantStore, tmp_path: Path) -> None:
+    save_site(db, sample_site("microgrid"))
+    copy = tmp_path / "copy.yaml"
+    copy.write_text("before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # no file may grow larger, as on a full disk
+    try:
+        told = run(site_app, "export", "microgrid", "--out", copy)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert told.exit_code == 1
+    assert f"{copy}: cannot be written (File too large)" in told.output
+    assert copy.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".copy")] == []
 
 
 @pytest.mark.requirement("infra.01.5")

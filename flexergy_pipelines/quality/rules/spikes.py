@@ -154,14 +154,19 @@ def _steps_beside(known: Values, place: Index, width: int) -> Values:
 
 def _restlessness(known: Values, size: float) -> Values:
     """Mean step around each value, single large steps cut off; never less than a small share of the usual."""
-    step = np.abs(np.diff(known, prepend=known[0]))
-    cut = np.minimum(step, quantile(thin(step), 0.98))
+    step = np.zeros(known.size)
+    np.abs(known[1:] - known[:-1], out=step[1:])
+    np.minimum(step, quantile(thin(step), 0.98), out=step)
     window = min(2 * CALM_WINDOW + 1, known.size)
-    total = np.concatenate(([0.0], np.cumsum(cut)))
-    middle = (total[window:] - total[:-window]) / window
-    before = (known.size - middle.size) // 2
-    mean = np.concatenate((np.full(before, middle[0]), middle, np.full(known.size - middle.size - before, middle[-1])))
-    return mean + 0.3 * float(np.mean(thin(cut))) + 1e-4 * size
+    total = np.zeros(known.size + 1)
+    np.cumsum(step, out=total[1:])
+    before, middle = (window - 1) // 2, known.size - window + 1
+    mean = np.empty(known.size)
+    np.subtract(total[window:], total[:-window], out=mean[before : before + middle])
+    mean[:before], mean[before + middle :] = mean[before], mean[before + middle - 1]
+    mean *= 1 / window
+    mean += 0.3 * float(np.mean(thin(step))) + 1e-4 * size
+    return mean
 
 
 def _excess(known: Values, places: Index, width: int, *, up_only: bool = False) -> Values:
