@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 POWER, ENERGY, CURRENT, VOLTAGE = (
@@ -14,6 +16,8 @@ POWER, ENERGY, CURRENT, VOLTAGE = (
 )
 NOMINAL_V = 230.0
 """Of a phase against neutral, where the charge point does not tell its voltage."""
+LEAST_S, MOST_S = 5.0, 1800.0
+"""Readings nearer to each other tell little (registers count whole Wh), readings further apart nothing of now."""
 _ELSEWHERE = frozenset({"EV", "Body"})
 """Places that are not between the grid and the cable."""
 
@@ -56,6 +60,34 @@ def energy_wh(sample: Mapping[str, Any]) -> float | None:
         return None
     value = _number(sample)
     return None if value is None or not math.isfinite(value) else value * (1e3 if sample.get("unit") == "kWh" else 1.0)
+
+
+@dataclass(slots=True)
+class CountedPower:
+    """Mean power between two readings of an energy register: all that many charge points tell (OCPP's own default)."""
+
+    _last: tuple[datetime, float] | None = None
+
+    def power_kw(self, stamp: datetime | None, energy_wh: float | None) -> float | None:
+        """Mean power since the reading before [kW]; None where there is none, or it tells nothing.
+
+        Parameters
+        ----------
+        stamp : datetime or None
+            When the charge point read its register.
+        energy_wh : float or None
+            What it read [Wh].
+        """
+        if stamp is None or energy_wh is None:
+            return None
+        before = self._last
+        seconds = math.inf if before is None else (stamp - before[0]).total_seconds()
+        if 0.0 <= seconds < LEAST_S:
+            return None
+        self._last = stamp, energy_wh
+        if before is None or not LEAST_S <= seconds <= MOST_S or energy_wh < before[1]:
+            return None
+        return 3.6 * (energy_wh - before[1]) / seconds
 
 
 def told_soc(samples: Sequence[Mapping[str, Any]]) -> float | None:

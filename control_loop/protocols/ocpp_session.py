@@ -15,7 +15,7 @@ from ocpp.v16.datatypes import IdTagInfo
 from ocpp.v16.enums import AuthorizationStatus, DataTransferStatus, GenericStatus, RegistrationStatus
 from websockets.asyncio.server import ServerConnection
 
-from control_loop.protocols.ocpp_meter import energy_wh, told_power_kw, told_soc
+from control_loop.protocols.ocpp_meter import CountedPower, energy_wh, told_power_kw, told_soc
 from control_loop.sharing import Claim
 from control_loop.source_time import SourceClock
 from flexergy_pipelines.logs import get_logger
@@ -45,6 +45,8 @@ class Post:
         Last meter reading of each running transaction [Wh].
     powers_kw : dict
         Last word on the power of each connector, 0 being the charge point as a whole; not a number where it said so.
+    counters, tells_power
+        Energy counters of the connectors, which stand in for the power of those that never tell it.
     limit_kw : float or None
         Limit it has confirmed; None before the first.
     identity : dict
@@ -61,6 +63,8 @@ class Post:
     priority: int = 5
     session: Session | None = None
     powers_kw: dict[int, float] = field(default_factory=dict)
+    counters: dict[int, CountedPower] = field(default_factory=dict)
+    tells_power: set[int] = field(default_factory=set)
     soc: float | None = None
     status: str = "Unknown"
     transactions: dict[int, int] = field(default_factory=dict)
@@ -157,8 +161,9 @@ class Session(OcppChargePoint):
         if number is not None:
             self.post.transactions.setdefault(connector_id, number)
         for entry in meter_value:
-            past = self._is_past(connector_id, entry.get("timestamp", ""))
-            self._take(connector_id, entry["sampled_value"], past=past)
+            stamp = _time_of(entry.get("timestamp", ""))
+            past = stamp is not None and self._is_past(connector_id, stamp)
+            self._take(connector_id, entry["sampled_value"], stamp, past=past)
         return call_result.MeterValues()
 
     @on("DataTransfer")
@@ -197,23 +202,25 @@ class Session(OcppChargePoint):
         # Certificates come from the operator's own authority, not from here.
         return call_result.SignCertificate(GenericStatus.rejected)
 
-    def _is_past(self, connector_id: int, timestamp: str) -> bool:
-        """Whether meter values tell of the past; without a time stamp they count as present."""
-        try:
-            stamp = datetime.fromisoformat(timestamp)
-        except ValueError:
-            return False
-        stamp = stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
+    def _is_past(self, connector_id: int, stamp: datetime) -> bool:
+        """Whether meter values tell of the past."""
         clock = self.driver.clock
         key = (self.post.name, str(connector_id))
         return bool(self.post.clock.judge({key: stamp}, clock.now(), clock.monotonic())[1])
 
-    def _take(self, connector_id: int, samples: Sequence[Mapping[str, Any]], *, past: bool) -> None:
+    def _take(
+        self, connector_id: int, samples: Sequence[Mapping[str, Any]], stamp: datetime | None, *, past: bool
+    ) -> None:
         transaction = self.post.transactions.get(connector_id)
-        for counted in filter(None, map(energy_wh, samples)):
-            if transaction is not None:
-                self.post.meters_wh[transaction] = counted
+        counted_wh = next((wh for wh in map(energy_wh, samples) if wh is not None), None)
+        if transaction is not None and counted_wh is not None:
+            self.post.meters_wh[transaction] = counted_wh
         power_kw = told_power_kw(samples, self.post.phases)
+        counted_kw = self.post.counters.setdefault(connector_id, CountedPower()).power_kw(stamp, counted_wh)
+        if power_kw is not None:
+            self.post.tells_power.add(connector_id)
+        elif connector_id not in self.post.tells_power:
+            power_kw = counted_kw
         if past:
             # Who tells of the past only, of that nobody knows what it takes now.
             if power_kw is not None:
@@ -224,6 +231,15 @@ class Session(OcppChargePoint):
         charged = told_soc(samples)
         if charged is not None:
             self.post.soc = charged
+
+
+def _time_of(timestamp: str) -> datetime | None:
+    """A time stamp; without a zone it is UTC, and without sense there is none."""
+    try:
+        stamp = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return None
+    return stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
 
 
 class Stranger(OcppChargePoint):

@@ -47,6 +47,35 @@ def test_power_is_known_however_a_charge_point_tells_it(samples: list[dict[str, 
     assert told_power_kw(samples) == (None if kw is None else pytest.approx(kw))
 
 
+def test_who_tells_his_energy_only_is_known_by_its_mean_power() -> None:
+    async def check() -> None:
+        driver = OcppDriver("ev-1", "ev-1", host="127.0.0.1", port=0, posts=[Post("cp-1", 22.0)], journal=Journal())
+        with pytest.raises(DriverError, match="none of 1"):
+            await driver.read()
+        link = await dialled(f"ws://127.0.0.1:{driver.port}/ocpp/cp-1")
+        now = datetime.now(UTC)
+
+        async def told(before_s: float, *samples: dict[str, str]) -> float | None:
+            stamp = (now - timedelta(seconds=before_s)).isoformat()
+            values = {"connectorId": 1, "meterValue": [{"timestamp": stamp, "sampledValue": list(samples)}]}
+            await link.send(json.dumps([2, "1", "MeterValues", values]))
+            assert json.loads(await link.recv())[0] == 3
+            return (await driver.read())["ev-1", POWER]
+
+        try:
+            await told(14.0, {"value": "1000"})
+            assert await told(4.0, {"value": "1020"}) == pytest.approx(7.2)  # 20 Wh in 10 s
+            assert await told(3.0, {"value": "1030"}) == pytest.approx(7.2)  # too near to say anything
+            assert await told(-4.0, {"value": "1.030", "unit": "kWh"}) == pytest.approx(4.5)  # 10 Wh in 8 s
+            assert await told(0.0, {"value": "1050"}, sampled(POWERS, "5000")) == 5.0
+            assert await told(-4.9, {"value": "9000"}) == 5.0  # who tells his power is not judged by his energy
+        finally:
+            await link.close()
+            await driver.close()
+
+    asyncio.run(check())
+
+
 def test_two_connectors_count_together_and_one_that_ended_no_more() -> None:
     async def check() -> None:
         driver = OcppDriver("ev-1", "ev-1", host="127.0.0.1", port=0, posts=[Post("cp-1", 44.0)], journal=Journal())
