@@ -1,8 +1,9 @@
 """The drop folder: meter files in, readings in the store, what fails in quarantine with row and reason.
 
 A file lies in ``<inbox>/<site>/`` or, when its rows name their site, in ``<inbox>/`` itself. It is taken once it has
-lain still; afterwards it moves to ``<inbox>/done/`` or ``<inbox>/quarantine/``. The same content is never taken twice,
-whatever its name; a crash half-way is repaired by the next pass: writing the same readings again changes nothing.
+lain still; afterwards it moves to ``<inbox>/done/`` or ``<inbox>/quarantine/``. Content that was taken whole is not
+taken again, whatever its name; what was refused is, once its cause is gone. A crash half-way is repaired by the next
+pass: writing the same readings again changes nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class FileReport:
         File name.
     status : str
         ``ingested`` (all rows), ``partly`` (some rows in quarantine), ``refused`` (nothing taken), ``repeated`` (the
-        same content was taken before) or ``deferred`` (not complete yet, or no room to check it; it stays).
+        same content was taken whole before) or ``deferred`` (not complete yet, or no room to check it; it stays).
     rows, rejected : int
         Rows taken and rows refused.
     reason : str or None
@@ -136,7 +137,9 @@ def ingest_file(db: TenantStore, inbox: Path, path: Path, now: datetime) -> File
     try:
         digest = _sha256(path)
         registered = [site_id] if site_id in points else list(points)
-        if any(find_meter_file(db, site, digest) for site in registered if site is not None):
+        earlier = [find_meter_file(db, site, digest) for site in registered if site is not None]
+        # What was refused, in whole or in part, may be good by now: its meters registered, its times past.
+        if any(record is not None and record.status == "ingested" for record in earlier):
             _move(path, inbox / DONE)
             return FileReport(path.name, "repeated", reason="the same content was taken before")
         if site_id is not None and site_id not in points:

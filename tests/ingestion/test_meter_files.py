@@ -242,6 +242,18 @@ def test_the_same_content_is_taken_once_whatever_its_name(db: TenantStore, site:
     assert len(list_meter_files(db)) == 1
 
 
+@pytest.mark.parametrize("good", ["", "pcc,active_power_kw,2026-11-01T10:00Z,1\n"])
+def test_a_refused_file_is_taken_once_its_cause_is_gone(db: TenantStore, site: Site, tmp_path: Path, good: str) -> None:
+    text = HEAD + good + "pcc,active_power_kw,2026-11-20T10:00Z,1\n"
+    drop(tmp_path, text)
+    early = ingest_inbox(db, tmp_path, NOW - timedelta(days=9), datetime.now(UTC).timestamp() + 60)
+    assert [(r.status, r.rejected) for r in early] == [("partly", 1) if good else ("refused", 0)]
+    drop(tmp_path, text, "again.csv")
+    assert [r.status for r in take(db, tmp_path)] == ["ingested"]
+    assert stored(db).height == text.count("pcc")
+    assert [row.status for row in list_meter_files(db)] == ["ingested"]
+
+
 def test_a_site_is_found_by_folder_or_column(db: TenantStore, site: Site, tmp_path: Path) -> None:
     save_site(db, sample_site("hybrid-park"))
     head = "site,meter,quantity,time,value\n"
