@@ -221,3 +221,18 @@ def test_the_bound_of_a_plan_in_windows_holds_for_the_whole(tmp_path: Path):
     afresh = {"windows": {"steps": 1, "look_ahead_steps": 1, "carry_state": False}}
     out = json.loads(study(tmp_path, case | afresh, "--json").output)
     assert (out["bound_eur"], out["gap"], out["status"]) == (None, None, "feasible")
+
+
+def test_windows_join_where_a_vehicle_is_away_and_a_load_may_not_be_curtailed_any_more(tmp_path: Path):
+    case = base() | {
+        "windows": {"steps": 2},
+        "ev_sessions": [
+            {"id": "car", "connected": [1, 1, 0, 0], "capacity_kwh": 10.0, "soc_start": 0.2, "max_kw": 4.0}
+        ],
+        "controllable_loads": [{"id": "cold", "power_kw": 2.0, "max_curtailed_minutes": 120}],
+    }
+    case["grid"]["import_price_eur_per_kwh"] = [1.0, 1.0, 1.0, 1.0]
+    out = json.loads(study(tmp_path, case, "--json", "--inline").output)
+    assert out["schedule"]["car.soc"] == pytest.approx([0.2, 0.6, 1.0, 1.0])
+    assert out["schedule"]["cold.curtailed_share"] == pytest.approx([1.0, 1.0, 0.0, 0.0])
+    assert out["schedule"]["cold.active_power_kw"] == pytest.approx([0.0, 0.0, 2.0, 2.0])

@@ -27,6 +27,7 @@ def add_controllable_load(board: Board, load: ControllableLoad, *, late_price_eu
     board.demand_max = board.demand_max + wanted
     if not load.steps or load.max_curtailed_minutes == 0:
         board.output(name, "active_power_kw", lambda _: wanted)
+        board.output(name, "curtailed_share", lambda _: np.zeros(board.steps))
         return
     levels = [
         board.variable(name, f"curtail_{position}", f"{share:.0%} of {name} switched off", upper=1.0, integer=True)

@@ -31,6 +31,7 @@ def add_ev_session(board: Board, session: EvSession) -> EvVariables | None:
     stay = np.flatnonzero(plugged)
     if stay.size == 0:
         board.output(name, "active_power_kw", lambda _: np.zeros(board.steps))
+        board.output(name, "soc", lambda _: np.full(board.steps + 1, session.soc_start))
         return None
     charge = board.variable(name, "charge_kw", f"charging of {name}", upper=largest * plugged)
     discharge = _add_discharge(board, session, charge, plugged)

@@ -116,7 +116,8 @@ def _join(problem: Problem, plans: list[Plan]) -> Plan:
             timings[part] = timings.get(part, 0.0) + seconds
     objective = sum(costs.values())
     bound = sum(plan.bound_eur for plan in plans)
-    schedule = pl.concat([plan.schedule for plan in plans])
+    # What has nothing to decide in a window may lack a column there.
+    schedule = pl.concat([plan.schedule for plan in plans], how="diagonal")
     timings["read"] = timings.get("read", 0.0) + time.monotonic() - began
     return Plan(
         status="optimal" if all(plan.status == "optimal" for plan in plans) else "feasible",
