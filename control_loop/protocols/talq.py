@@ -23,6 +23,7 @@ from control_loop.image import PointKey
 from control_loop.protocols import talq_messages as messages
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.base import DriverError, LinkHealth
+from control_loop.source_time import SourceClock
 from flexergy_pipelines.grid.templates import DeviceTemplate
 from flexergy_pipelines.grid.tls import TlsError
 
@@ -103,6 +104,7 @@ class TalqDriver:
         self._client: httpx.AsyncClient | None = None
         self._values: dict[tuple[str, str, str], Any] = {}
         self._reported = float("-inf")
+        self._clock = SourceClock(first_counts=True)
         self._server: CmsServer | None = None
         self._functions: dict[tuple[str, str], str] = {}
         # Here rather than in the first cycle, which would be late by them.
@@ -172,8 +174,15 @@ class TalqDriver:
     def take_reports(self, reports: Any) -> None:
         """Take log reports of the gateway."""
         self._reported = time.monotonic()
+        stamp = messages.newest_stamp(reports)
+        if stamp is not None:
+            self._clock.judge({(self._asset, "report"): stamp}, datetime.now(UTC), time.monotonic())
         for device, function, attribute, value in messages.attributes_of_reports(reports, self._functions):
             self._values[device, function, attribute] = value
+
+    def clock_offsets(self) -> Mapping[str, float]:
+        """See `OwnClocks`: the gateway's, by which override commands end, as its reports show it."""
+        return {"gateway": self._clock.offset_s} if self._clock.offset_s else {}
 
     def announce(self, devices: Sequence[dict[str, Any]]) -> None:
         """Devices that the gateway tells of by itself; they are taken into the group at the next call."""

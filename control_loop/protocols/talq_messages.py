@@ -8,8 +8,9 @@ AssignCommand, LoggerConfig, LogReport.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -99,6 +100,17 @@ def attributes_of_devices(devices: Sequence[dict[str, Any]]) -> Iterator[tuple[s
             for name, attribute in function.items():
                 if isinstance(attribute, dict) and "value" in attribute:
                     yield device["address"], function.get("type", ""), name, attribute["value"]
+
+
+def newest_stamp(reports: Any) -> datetime | None:
+    """The gateway's time of the newest entry of log reports, aware; None where it gives none."""
+    stamps: list[datetime] = []
+    for report in reports if isinstance(reports, list) else [reports]:
+        for entry in report.get("entries", []):
+            with contextlib.suppress(ValueError):
+                stamp = datetime.fromisoformat(str(entry.get("data", {}).get("timestamp", "")))
+                stamps.append(stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC))
+    return max(stamps, default=None)
 
 
 def attributes_of_reports(reports: Any, functions: dict[tuple[str, str], str]) -> Iterator[tuple[str, str, str, Any]]:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import socket
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,11 @@ def test_a_cabinet_is_a_meter_and_reports_by_itself_over_tls(tmp_path: Path, mon
         asked = it.driver.health.requests
         assert (await it.driver.read())[asset, POWER] is not None
         assert it.driver.health.requests == asked  # what was reported needs no asking
+        for ahead_s in (3600.0, 0.0):  # the gateway's clock ends the override commands: it is watched
+            stamp = (datetime.now(UTC) + timedelta(seconds=ahead_s)).isoformat()
+            it.driver.take_reports([{"entries": [{"data": {"type": "AttributeLogData", "timestamp": stamp}}]}])
+            known = it.driver.clock_offsets().get("gateway", 0.0)
+            assert known == pytest.approx(ahead_s, abs=60.0)
         with pytest.raises(httpx.HTTPError):
             async with httpx.AsyncClient(verify=True, trust_env=False) as stranger:
                 await stranger.post(f"https://127.0.0.1:{port}/log-reports", json=[])
