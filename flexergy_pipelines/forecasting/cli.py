@@ -103,7 +103,7 @@ def backtest(  # noqa: PLR0917 - the options of the command
 
     from flexergy_pipelines.forecasting.dataset import Window, backtest_frame
     from flexergy_pipelines.forecasting.schedule import gate_minute, hours_of
-    from flexergy_pipelines.forecasting.screening import screened
+    from flexergy_pipelines.forecasting.screening import beyond_capacity, screened
     from flexergy_pipelines.forecasting.tables import (
         DataError,
         infer_step,
@@ -135,6 +135,7 @@ def backtest(  # noqa: PLR0917 - the options of the command
         )  # fmt: skip
         measured = frame.select("time", numeric(frame, target, "target").alias("value"))
         history, notes = screened(measured.unique("time", keep="last") if issued else measured, described.kind)
+        notes += beyond_capacity(history, capacity)
         known, dropped = _weather(frame, weather, issued, data, target=target, time_zone=time_zone)
         with _Progress(quiet=as_json) as progress:
             report = backtest_frame(history, known, described, window, levels, seed=seed, progress=progress)

@@ -233,9 +233,10 @@ def _notes(inputs: Inputs, table: Table, served: Served, naive: str, *, better: 
     if good.size and good.max() == good.min():
         notes.append(f"the target is {good[0]:g} throughout")
     names = [name for name in inputs.weather.columns if name in table.names]
-    blind = (
-        float(np.isnan(np.column_stack([table.column(name) for name in names])).all(axis=1).mean()) if names else 0.0
-    )
+    # columns of which nothing was ever known are no features any more
+    blind = float(bool(inputs.weather.columns))
+    if names:
+        blind = float(np.isnan(np.column_stack([table.column(name) for name in names])).all(axis=1).mean())
     if blind > 0.02:
         notes.append(f"no weather is known for {blind:.0%} of the times that were forecast")
     missing = 1.0 - good.size / max(1, values.size)

@@ -54,3 +54,29 @@ def screened(frame: pl.DataFrame, kind: str) -> tuple[pl.DataFrame, list[str]]:
     ]
     wrong = (large | small)[index]
     return frame.with_columns(pl.when(pl.Series(~wrong)).then(pl.col("value")).alias("value")), notes
+
+
+def beyond_capacity(frame: pl.DataFrame, capacity: float | None) -> list[str]:
+    """Says how much of a history exceeds the rated power, above which nothing is forecast.
+
+    Raises
+    ------
+    ValueError
+        When most of what is not zero does: the two are not in the same unit.
+    """
+    if capacity is None:
+        return []
+    values = frame["value"].drop_nulls().drop_nans().abs()
+    lively = values.filter(values > 0)
+    if lively.is_empty():
+        return []
+    above = float((lively > 1.01 * capacity).mean() or 0.0)  # pyright: ignore[reportArgumentType]
+    largest = float(lively.max() or 0.0)  # pyright: ignore[reportArgumentType]
+    if above > 0.5:
+        raise ValueError(
+            f"capacity {capacity:g} is exceeded by {above:.0%} of the values (largest {largest:g}); "
+            "give both in the same unit"
+        )
+    if above > 0.001:
+        return [f"{above:.1%} of the values exceed the capacity {capacity:g} (largest {largest:g}); forecasts do not"]
+    return []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from flexergy_pipelines.forecasting.timegrid import frame_minutes, to_datetimes
+from flexergy_pipelines.forecasting.timegrid import DAY, frame_minutes, to_datetimes
 from flexergy_pipelines.forecasting.weather_columns import (
     added_up,
     amounts,
@@ -139,7 +139,14 @@ def _upsampled(frame: pl.DataFrame, columns: list[str], step: int) -> pl.DataFra
     grids: list[Minutes] = []
     issues: list[Minutes] = []
     blocks: list[Floats] = []
-    for part in np.split(np.arange(issued_all.size), edges):
+    parts = np.split(np.arange(issued_all.size), edges)
+    alone = np.array([part[0] for part in parts if part.size == 1], dtype=np.int64)
+    if alone.size:
+        grid, held = _held(minutes_all, alone, step)
+        grids.append(grid)
+        blocks.append(values_all[held])
+        issues.append(issued_all[held])
+    for part in parts:
         if part.size < 2:
             continue
         grid, block = _one_issue(minutes_all[part], values_all[part], step, instants)
@@ -153,6 +160,18 @@ def _upsampled(frame: pl.DataFrame, columns: list[str], step: int) -> pl.DataFra
     return pl.DataFrame(stamps | {name: block[:, k] for k, name in enumerate(columns)}).with_columns(
         pl.col(columns).fill_nan(None)
     )
+
+
+def _held(minutes: Minutes, alone: Minutes, step: int) -> tuple[Minutes, Minutes]:
+    """Steps that rows with an issue time of their own stand for, and the rows: archives of a fixed lead are so.
+
+    There is nothing to interpolate to within such an issue; a value is held until the next stamp of the source.
+    """
+    gaps = np.diff(np.unique(minutes))
+    source = min(int(np.median(gaps)), DAY) if gaps.size else step
+    held = np.repeat(alone, max(1, source // step))
+    ahead = np.tile(np.arange(max(1, source // step), dtype=np.int64) * step, alone.size)
+    return minutes[held] // step * step + ahead, held
 
 
 def _one_issue(minutes: Minutes, values: Floats, step: int, instants: list[bool]) -> tuple[Minutes, Floats]:

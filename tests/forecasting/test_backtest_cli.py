@@ -102,6 +102,7 @@ def test_prices_are_scored_at_the_levels_asked_for(tmp_path: Path) -> None:
         ({"--issue-col": "issued"}, "issue-col 'issued' is not a column"),
         ({"--horizon": "0h"}, "horizon 0 h is outside 1 to 168 h"),
         ({"--capacity": "-3"}, "capacity -3 is not a positive number"),
+        ({"--capacity": "10"}, "capacity 10 is exceeded by 100% of the values"),
         ({"--capacity": "nan"}, "capacity nan is not a positive number"),
         ({"--country": "XX"}, "country 'XX' is not an ISO code"),
         ({"--weather": "demand_mw"}, "weather 'demand_mw' is the target"),
@@ -257,6 +258,14 @@ def test_weather_without_an_issue_time_is_not_known_and_the_rest_is(tmp_path: Pa
     report = scored(frame, tmp_path / "gaps.parquet", "--weather", "warmth", "--issue-col", "issued")
     # one day of seven
     assert any(note.startswith("no weather is known for 1") for note in report["notes"])
+    late = invented().with_columns(issued=pl.col("time") + pl.duration(hours=3))
+    report = scored(late, tmp_path / "late.parquet", "--weather", "warmth", "--issue-col", "issued")
+    assert "no weather is known for 100% of the times that were forecast" in report["notes"]
+
+
+def test_a_plant_above_its_rating_is_said_to_be(tmp_path: Path) -> None:
+    report = scored(invented(), tmp_path / "above.parquet", "--capacity", "110")
+    assert any("of the values exceed the capacity 110" in note for note in report["notes"])
 
 
 @pytest.mark.parametrize(

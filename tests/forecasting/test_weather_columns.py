@@ -62,6 +62,18 @@ def test_sums_since_each_issue_become_amounts_within_it() -> None:
     np.testing.assert_allclose(seen, light[24:72], atol=0.1)
 
 
+def test_an_archive_of_a_fixed_lead_is_known_from_its_issue_on() -> None:
+    minutes, light = sky(10)
+    issued = to_datetimes(minutes - 30 * 60).alias("issued_at")
+    panel = build_panel(pl.DataFrame({"time": to_datetimes(minutes), "ghi": light, "issued_at": issued}), 30, "UTC")
+    ahead = minutes[48:60]
+    column = panel.columns.index("ghi")
+    known = panel.lookup(ahead, ahead - 30 * 60)[:, column]
+    np.testing.assert_allclose(known, light[48:60])
+    np.testing.assert_allclose(panel.lookup(ahead + 30, ahead - 30 * 60)[:, column], light[48:60])
+    assert np.isnan(panel.lookup(ahead, ahead - 31 * 60)[:, column]).all()
+
+
 def three_hourly() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Hours, and what a weather centre gives at every third: temperature, light of the next hours, its sum so far."""
     minutes, light = sky(40)
