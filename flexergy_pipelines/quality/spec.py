@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 SeriesKind = Literal["load", "pv", "wind", "ev", "storage", "exchange", "state", "counter", "meter", "weather"]
+
+COARSE_MINUTES: Final = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ class SeriesSpec:
     @property
     def steps_per_day(self) -> int:
         return max(1, round(1440 / self.step_minutes))
+
+    @property
+    def coarse(self) -> bool:
+        """Whether an interval is so long that neighbours tell little of each other (3 h and more)."""
+        return self.step_minutes >= COARSE_MINUTES
 
     def steps(self, hours: float) -> int:
         """Number of intervals in `hours`, at least one."""

@@ -101,3 +101,20 @@ def test_a_gap_in_the_clouds_is_no_spike_of_pv_but_more_than_the_sky_allows_is()
     values[noon] = 0.97 * sky[noon]
     values[later] *= 1.45
     assert np.flatnonzero(spikes(values, SeriesSpec("pv"), sky)).tolist() == [later]
+
+
+@pytest.mark.requirement("module.ami")
+@pytest.mark.parametrize("kind", ["meter", "own"])
+@pytest.mark.parametrize("name", ["business G4-H", "heat WB-H", "PV1", "wind WP1", "turbine R80790"])
+def test_sums_of_days_are_judged_by_their_range(name: str, kind: str) -> None:
+    series = SERIES[name].days(0, 365)
+    days = series.values.reshape(365, -1).mean(axis=1)
+    spec = SeriesSpec("meter" if kind == "meter" else series.kind, step_minutes=1440)
+    assert not detect(days, spec)[1].any()
+    dirty = days.copy()
+    dirty[[50, 200]] += 8 * days.std()
+    dirty[100:108] *= 1000
+    found = [FLAGS[code] for code in detect(dirty, spec)[1]]
+    assert [found[50], found[200]] == ["spike"] * 2
+    assert set(found[100:108]) == {"unit_slip"}
+    assert sum(flag != "" for flag in found) == 10

@@ -172,7 +172,9 @@ class Course:
             return False
         known = ratio[np.isfinite(ratio)]
         off = float(np.median(known)) - power - self.middle if known.size else 0.0
-        return -max(0.25, 1.5 * self.left) < off < max(0.25, 1.5 * self.right)
+        # Nothing draws a thousand times the usual, so what it was may be as unusual as a week of holidays.
+        least = 0.5 if power == POWERS[-1] else 0.25
+        return -max(least, 1.5 * self.left) < off < max(least, 1.5 * self.right)
 
     def goes_below(self, stretch: slice, power: float) -> bool:
         """Whether values of a stretch would be far below what this series ever is, once scaled back."""

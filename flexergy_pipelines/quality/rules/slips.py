@@ -66,6 +66,8 @@ def unit_slips(values: Values, calm: Values, spec: SeriesSpec) -> tuple[Mask, Va
                 _judge(course, start, stop, found)
         _take_along(values, np.isnan(calm) & (values > 0), found)
         found[values == 0] = 1
+        if spec.coarse:
+            found[(found == 10) | (found == 0.1)] = 1  # days differ by as much
         if spec.kind in ("load", "meter"):
             _keep_standby(values, found)
         if spec.kind == "meter" and goes_both_ways(

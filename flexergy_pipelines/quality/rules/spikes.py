@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flexergy_pipelines.quality.profile import by_day
+from flexergy_pipelines.quality.runs import runs_of
 from flexergy_pipelines.quality.spec import SeriesSpec
 from flexergy_pipelines.quality.tails import TINY, natural_limit, quantile, quantiles, stride, thin
 
@@ -39,7 +40,8 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
     The score of a value is by how much it exceeds (or falls below) *both* its neighbours, over the mean step of the
     hours around; the limit is what the tail of all scores leads to expect (see `tails`). So a series that jumps by
     itself, such as wind or a single household, is judged more mildly than a smooth one. PV may fall at any time, and is
-    judged by what the sky allows; what is mostly at rest, such as a charge point, by the height of all its pulses.
+    judged by what the sky allows; what is mostly at rest, such as a charge point, by the height of all its pulses; sums
+    of days by their range, as a holiday or a dark day is no spike.
     """
     mask = np.zeros(values.size, dtype=bool)
     if spec.kind not in ("load", "meter", "pv", "wind", "weather"):
@@ -53,10 +55,10 @@ def spikes(values: Values, spec: SeriesSpec, sky: Values | None = None) -> Mask:
     if size < TINY:
         return mask
     days = known.size / spec.steps_per_day
-    if spec.kind == "pv":
+    if spec.kind == "pv" and not spec.coarse:
         return _of_pv(values, good, spec, size, sky)
-    if _mostly_rests(known, spec):
-        mask[good] = _beyond_all(known)
+    if spec.coarse or _mostly_rests(known, spec):
+        mask[good] = _beyond_range(known) if spec.coarse else _beyond_all(known)
         return mask
     restless = _restlessness(known, size)
     unsure = 1 + np.sqrt(FEW / known.size)
@@ -114,6 +116,15 @@ def _mostly_rests(known: Values, spec: SeriesSpec) -> bool:
     sample = np.abs(thin(known))
     at_rest = sample <= RESTING * quantile(sample, 0.995)
     return float(at_rest.mean()) > RESTS.get(spec.kind, 1.0)
+
+
+def _beyond_range(known: Values) -> Mask:
+    """Values of days (or nearly) that are as far beyond the usual ones as those are apart: neighbours tell nothing."""
+    low, high = quantiles(known, 0.05, 0.95).tolist()
+    mask = (known > high + (high - low)) | (known < low - (high - low))
+    for start, stop in runs_of(mask):
+        mask[start:stop] = stop - start <= WIDEST  # more is another unit
+    return mask
 
 
 def _beyond_all(known: Values) -> Mask:
