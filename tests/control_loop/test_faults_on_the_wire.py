@@ -26,6 +26,7 @@ from plant_simulator.faults import FaultRequest, device_faults
 from plant_simulator.fronts import Front, make_front
 from plant_simulator.modbus_serial import SerialLineServer
 from plant_simulator.plant import Plant
+from tests.control_loop.wire_bench import commanded
 from tests.plant_simulator.fakes import START, PlainSeries, run
 
 POWER, SETPOINT, LIMIT = "active_power_kw", "active_power_setpoint_kw", "active_power_limit_kw"
@@ -248,7 +249,7 @@ async def orders_without_effect(it: Wire) -> None:
     it.driven_kw = None
     before = it.order_in_force()
     it.fail("ack_without_effect")
-    await it.driver.write(it.case.asset, it.case.order, second)
+    await commanded(it.driver, it.case.order, second, it.case.asset)
     await it.steps_pass(25)
     assert near(it.true_kw, first)
     if it.case.asset == "ess-1":
@@ -256,7 +257,7 @@ async def orders_without_effect(it: Wire) -> None:
         await it.until(lambda seen: near(seen.get(SETPOINT), first))
     it.heal()
     it.fail("stuck_output")
-    await it.driver.write(it.case.asset, it.case.order, 0.9 * second)
+    await commanded(it.driver, it.case.order, 0.9 * second, it.case.asset)
     await it.steps_pass(25)
     assert near(it.true_kw, first)
     if it.case.asset == "ess-1":
@@ -266,7 +267,7 @@ async def orders_without_effect(it: Wire) -> None:
         return  # what a healthy block makes of a limit depends on its cars, and stands in the tests of its protocol
     seen: dict[str, float | None] = {}
     while not near(seen.get(POWER), 0.8 * second):  # again and again, for the device's own timer runs here
-        await it.driver.write(it.case.asset, it.case.order, 0.8 * second)
+        await commanded(it.driver, it.case.order, 0.8 * second, it.case.asset)
         seen = await it.values()
 
 
