@@ -236,3 +236,25 @@ def test_windows_join_where_a_vehicle_is_away_and_a_load_may_not_be_curtailed_an
     assert out["schedule"]["car.soc"] == pytest.approx([0.2, 0.6, 1.0, 1.0])
     assert out["schedule"]["cold.curtailed_share"] == pytest.approx([1.0, 1.0, 0.0, 0.0])
     assert out["schedule"]["cold.active_power_kw"] == pytest.approx([0.0, 0.0, 2.0, 2.0])
+
+
+@pytest.mark.requirement("uc.4")
+@pytest.mark.parametrize("look_ahead", [0, 2])
+def test_a_bid_holds_to_the_end_of_its_block_where_windows_cut_it(tmp_path: Path, look_ahead: int):
+    case: Any = base() | {"horizon": {"start": "2026-03-02T00:00Z", "step_minutes": 60, "steps": 12}}
+    case["grid"] = {"import_price_eur_per_kwh": 0.2, "export_price_eur_per_kwh": 0.2}
+    case["batteries"][0] |= {"soc_start": 0.5, "terminal": "equal"}
+    price = [0.1, 0.1, 0.1, 0.01, 0.3, 0.01, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]  # what a window alone would bid changes
+    case["services"] = [
+        {"id": "fcr", "kind": "fcr", "symmetric": True, "up_price_eur_per_kw_h": price, "block_steps": 4,
+         "down_price_eur_per_kw_h": 0.02, "duration_hours": 0.5, "min_bid_kw": 1.0, "bid_step_kw": 1.0}
+    ]  # fmt: skip
+    case["windows"] = {"steps": 3, "look_ahead_steps": look_ahead}
+    out = json.loads(study(tmp_path, case, "--json", "--inline").output)
+    bids = out["schedule"]["fcr.up_bid_kw"]
+    for first in (0, 4, 8):
+        assert bids[first : first + 4] == pytest.approx([bids[first]] * 4)
+    assert max(bids) >= 1.0
+    assert out["violations"] == []
+    held = -sum(bid * (up + 0.02) for bid, up in zip(bids, price, strict=True))
+    assert out["costs"]["service_fcr"] == pytest.approx(held)  # what was earned is there however the plan was made

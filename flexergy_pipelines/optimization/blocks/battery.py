@@ -45,6 +45,8 @@ class BatteryVariables:
         Energy that services are expected to put into the store in a step (kWh, negative taken out).
     possible : PowerLimits
         Largest power that the SoC allows, where it limits power.
+    largest_kw : mapping
+        Largest charging and discharging power of each step, also where the operation is given.
     kept : mapping
         What is kept free of discharging and charging, beside what is planned.
     """
@@ -57,12 +59,13 @@ class BatteryVariables:
     above: Variable | None
     activated: Variable | None
     possible: PowerLimits
+    largest_kw: Mapping[str, FloatArray]
     kept: Mapping[str, Kept] = field(default_factory=dict)
 
     def most(self, direction: Direction) -> tuple[Terms, FloatArray]:
         """Largest power of each step, as terms to subtract and a number: what is held and done has to fit below."""
         possible = getattr(self.possible, direction)
-        upper = getattr(self, direction).upper
+        upper = self.largest_kw[direction]
         terms: Terms = [] if possible is None else [(-1.0, possible.columns)]
         most = upper if possible is None else np.zeros(upper.size)
         if direction in self.kept:
@@ -152,7 +155,17 @@ def add_battery(
     board.output(name, "active_power_kw", lambda x: x[discharge.columns] - x[charge.columns])
     if size.capacity_kwh > 0 or size.bought is not None:
         board.output(name, "soc", lambda x: _soc(x, start, energy, size))
-    return BatteryVariables(battery, charge, discharge, energy, below, above, activated, possible)
+    return BatteryVariables(
+        battery,
+        charge,
+        discharge,
+        energy,
+        below,
+        above,
+        activated,
+        possible,
+        _largest(board, battery, charge, discharge),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +204,27 @@ def _power_limits(board: Board, battery: Battery) -> tuple[FloatArray, FloatArra
     """Upper and lower bounds of charge and discharge power (kW)."""
     if battery.fixed_power_kw is None:
         zero = np.zeros(board.steps)
-        charge_max = expand(battery.max_charge_kw, board.steps) * battery.limit_share("charge")
-        discharge_max = expand(battery.max_discharge_kw, board.steps) * battery.limit_share("discharge")
-        if battery.max_c_rate is not None and battery.investment is None:
-            by_rate = battery.max_c_rate * battery.energy_capacity_kwh
-            charge_max, discharge_max = np.minimum(charge_max, by_rate), np.minimum(discharge_max, by_rate)
-        return charge_max, zero, discharge_max, zero
+        return _rating(board, battery, "charge"), zero, _rating(board, battery, "discharge"), zero
     given = expand(battery.fixed_power_kw, board.steps)
     charge, discharge = np.maximum(-given, 0.0), np.maximum(given, 0.0)
     return charge, charge, discharge, discharge
+
+
+def _rating(board: Board, battery: Battery, direction: Direction) -> FloatArray:
+    """Largest power by rating, SoH and C-rate (kW)."""
+    series = battery.max_charge_kw if direction == "charge" else battery.max_discharge_kw
+    rating = expand(series, board.steps) * battery.limit_share(direction)
+    if battery.max_c_rate is not None and battery.investment is None:
+        rating = np.minimum(rating, battery.max_c_rate * battery.energy_capacity_kwh)
+    return rating
+
+
+def _largest(board: Board, battery: Battery, charge: Variable, discharge: Variable) -> dict[str, FloatArray]:
+    """What others may hold beside the battery's own operation; where that is given, its bounds say nothing of it."""
+    own: tuple[tuple[Direction, Variable], ...] = (("charge", charge), ("discharge", discharge))
+    if battery.fixed_power_kw is None:
+        return {direction: variable.upper for direction, variable in own}
+    return {direction: np.maximum(_rating(board, battery, direction), variable.upper) for direction, variable in own}
 
 
 def _through(

@@ -58,7 +58,7 @@ def _share(board: Board, service: Service, store: BatteryVariables) -> _Shares:
             f"{service.id}@{name}", quantity, meaning, upper=largest * wanted * (1.0 if offered else 0.0)
         )
 
-    charge, discharge = store.charge.upper, store.discharge.upper
+    charge, discharge = store.largest_kw["charge"], store.largest_kw["discharge"]
     shares = _Shares(
         service,
         part("up_less_charge_kw", f"{name} can charge less for {service.id}", charge, service.up),
@@ -191,7 +191,9 @@ def _add_bids(
     name = service.id
     block_of = service.blocks(board.steps)
     blocks = int(block_of[-1]) + 1
-    largest = sum((store.charge.upper + store.discharge.upper for store in stores), np.zeros(board.steps))
+    largest = sum(
+        (store.largest_kw["charge"] + store.largest_kw["discharge"] for store in stores), np.zeros(board.steps)
+    )
     bought = expand(service.available, board.steps) > 0.5
     ceiling = np.array([np.where(bought, largest, 0.0)[block_of == block].min() for block in range(blocks)])
     if service.max_bid_kw is not None:

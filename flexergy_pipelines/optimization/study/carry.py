@@ -9,9 +9,10 @@ import numpy as np
 
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.problem import Problem
-from flexergy_pipelines.optimization.series import FloatArray
+from flexergy_pipelines.optimization.series import FloatArray, expand
 from flexergy_pipelines.optimization.specs import Battery, ControllableLoad, Genset, GridConnection, ShiftableLoad
 from flexergy_pipelines.optimization.specs_ev import EvSession
+from flexergy_pipelines.optimization.specs_market import Service
 
 
 def carried(problem: Problem, kept: Plan) -> Problem:
@@ -24,6 +25,7 @@ def carried(problem: Problem, kept: Plan) -> Problem:
             "controllable_loads": tuple(_controllable(load, kept) for load in problem.controllable_loads),
             "shiftable_loads": tuple(_shiftable(load, kept) for load in problem.shiftable_loads),
             "ev_sessions": tuple(_vehicle(session, kept) for session in problem.ev_sessions),
+            "services": tuple(_service(service, problem, kept) for service in problem.services),
             "grid": None if grid is None else _grid(grid, problem, kept),
         }
     )
@@ -104,6 +106,29 @@ def _shiftable(load: ShiftableLoad, kept: Plan) -> ShiftableLoad:
 def _vehicle(session: EvSession, kept: Plan) -> EvSession:
     soc = kept.final_state.get(f"{session.id}.soc")
     return session if soc is None else session.model_copy(update={"soc_start": min(max(soc, 0.0), 1.0)})
+
+
+def _service(service: Service, problem: Problem, kept: Plan) -> Service:
+    """A block that the window before began is sold: its bid holds to the block's end."""
+    step, steps = timedelta(minutes=problem.horizon.step_minutes), problem.horizon.steps
+    done = round((kept.horizon.end - problem.horizon.start) / step)
+    into = (service.block_offset + done) % service.block_steps
+    if into == 0 or done >= steps:
+        return service
+    begun = slice(done, min(done + service.block_steps - into, steps))
+    closed = np.array(expand(service.closed, steps))
+    closed[begun] = 1.0
+    changed: dict[str, Any] = {"closed": closed}
+    for direction in bid_directions(service):
+        sold = np.array(expand(getattr(service, f"sold_{direction}_kw"), steps))
+        sold[begun] = float(kept.column(service.id, f"{direction}_bid_kw")[-1])
+        changed[f"sold_{direction}_kw"] = sold
+    return service.model_copy(update=changed)
+
+
+def bid_directions(service: Service) -> tuple[str, ...]:
+    """Directions in which a service is offered."""
+    return tuple(direction for direction in ("up", "down") if getattr(service, direction))
 
 
 def _grid(grid: GridConnection, problem: Problem, kept: Plan) -> GridConnection:

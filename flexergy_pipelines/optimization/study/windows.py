@@ -15,7 +15,8 @@ from pydantic import Field
 from flexergy_pipelines.optimization.errors import Spec
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.problem import Horizon, Problem
-from flexergy_pipelines.optimization.study.carry import carried
+from flexergy_pipelines.optimization.specs_market import Service
+from flexergy_pipelines.optimization.study.carry import bid_directions, carried
 
 Solve = Callable[[Problem], Plan]
 
@@ -50,6 +51,10 @@ def cut(problem: Problem, first: int, count: int) -> Problem:
         held = getattr(problem, name)
         if name != "horizon":
             changed[name] = _cut_value(held, steps, first, count)
+    changed["services"] = tuple(
+        service.model_copy(update={"block_offset": (service.block_offset + first) % service.block_steps})
+        for service in changed["services"]
+    )
     return problem.model_copy(update=changed)
 
 
@@ -86,14 +91,23 @@ def solve_windows(problem: Problem, windows: Windows, solve: Solve) -> Plan:
 
 
 def priced(problem: Problem, plan: Plan, solve: Solve) -> Plan:
-    """What `problem` costs when its batteries do what `plan` says, and everything else reacts."""
+    """What `problem` costs when its batteries do and hold what `plan` says, and everything else reacts."""
     fixed = tuple(
         battery.model_copy(update={"fixed_power_kw": plan.column(battery.id, "active_power_kw")})
         for battery in problem.batteries
     )
-    result = solve(problem.model_copy(update={"batteries": fixed}))
+    sold = tuple(_sold(service, plan) for service in problem.services)
+    result = solve(problem.model_copy(update={"batteries": fixed, "services": sold}))
     timings = {part: plan.timings_s[part] + result.timings_s[part] for part in result.timings_s}
     return replace(result, timings_s=timings)
+
+
+def _sold(service: Service, plan: Plan) -> Service:
+    """The service with what a plan bids as sold, and nothing more to bid."""
+    changed: dict[str, Any] = {"closed": np.ones(1)}
+    for direction in bid_directions(service):
+        changed[f"sold_{direction}_kw"] = plan.column(service.id, f"{direction}_bid_kw")
+    return service.model_copy(update=changed)
 
 
 def _keep(plan: Plan, steps: int) -> Plan:
