@@ -1,6 +1,8 @@
 """Readings as they came, cleansed, and how good they are."""
 
 import time
+from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -101,15 +103,11 @@ def clean_readings(
 ) -> dg.MaterializeResult:
     from assets_defs.ami_facts import clean_facts
     from flexergy_pipelines.quality import clean_day
-    from flexergy_pipelines.store.sites import load_site
 
-    now, (first, last) = store.now(), days_of(context)
+    def work(db: "TenantStore", site_id: str, start: datetime, end: datetime) -> SiteReport:
+        return clean_facts(clean_day(db, site_id, start, end))
 
-    def work(db: "TenantStore", site_id: str) -> SiteReport:
-        start, end = local_span(first, last, load_site(db, site_id).zone)
-        return clean_facts(clean_day(db, site_id, start, min(end, now)))
-
-    return for_each_site(context, store, config, work)
+    return _for_each_span(context, store, config, work)
 
 
 @daily_asset(
@@ -125,15 +123,8 @@ def clean_readings(
 )
 def meter_quality(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource) -> dg.MaterializeResult:
     from assets_defs.ami_facts import quality_facts
-    from flexergy_pipelines.store.sites import load_site
 
-    now, (first, last) = store.now(), days_of(context)
-
-    def work(db: "TenantStore", site_id: str) -> SiteReport:
-        start, end = local_span(first, last, load_site(db, site_id).zone)
-        return quality_facts(db, site_id, start, min(end, now))
-
-    return for_each_site(context, store, config, work)
+    return _for_each_span(context, store, config, quality_facts)
 
 
 @daily_asset(
@@ -150,13 +141,27 @@ def meter_quality(context: dg.AssetExecutionContext, config: SitesConfig, store:
 def energy_15min(context: dg.AssetExecutionContext, config: SitesConfig, store: StoreResource) -> dg.MaterializeResult:
     from assets_defs.ami_facts import energy_facts
     from flexergy_pipelines.metering import energy_of_site
+
+    def work(db: "TenantStore", site_id: str, start: datetime, end: datetime) -> SiteReport:
+        written = energy_of_site(db, site_id, start, end)
+        return energy_facts(db, site_id, start, end, written)
+
+    return _for_each_span(context, store, config, work)
+
+
+def _for_each_span(
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    config: SitesConfig,
+    work: Callable[["TenantStore", str, datetime, datetime], SiteReport],
+) -> dg.MaterializeResult:
+    """Do `work` for each site on the run's local days, as far as they are past."""
     from flexergy_pipelines.store.sites import load_site
 
     now, (first, last) = store.now(), days_of(context)
 
-    def work(db: "TenantStore", site_id: str) -> SiteReport:
+    def on_days(db: "TenantStore", site_id: str) -> SiteReport:
         start, end = local_span(first, last, load_site(db, site_id).zone)
-        written = energy_of_site(db, site_id, start, min(end, now))
-        return energy_facts(db, site_id, start, min(end, now), written)
+        return work(db, site_id, start, min(end, now))
 
-    return for_each_site(context, store, config, work)
+    return for_each_site(context, store, config, on_days)

@@ -11,7 +11,6 @@ import hashlib
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from flexergy_pipelines.store.bootstrap import ensure_cluster
 from flexergy_pipelines.store.errors import StoreError, StoreUnavailableError, clear_errors, disk_message
+from flexergy_pipelines.store.postmaster import end_orphans, postmaster_pid, running_socket_dir
 
 if TYPE_CHECKING:
     from flexergy_pipelines.settings import Settings
@@ -81,7 +81,7 @@ class EmbeddedServer:
         return f"{scheme}://{user}@/{database}?host={quote(str(self.socket_dir), safe='/')}"
 
     def is_running(self) -> bool:
-        return _postmaster_pid(self.data_dir) == self.pid
+        return postmaster_pid(self.data_dir) == self.pid
 
     def stop(self) -> None:
         """Stop the server: clients are disconnected, everything committed is on disk. Does nothing when it is down."""
@@ -138,8 +138,8 @@ def start_embedded(settings: Settings, *, durable: bool = True) -> EmbeddedServe
 def running_server(settings: Settings) -> EmbeddedServer | None:
     """The embedded server of this installation when it runs; nothing is started or created."""
     data_dir = settings.postgres_dir.resolve()
-    pid = _postmaster_pid(data_dir)
-    socket_dir = _running_socket_dir(data_dir)
+    pid = postmaster_pid(data_dir)
+    socket_dir = running_socket_dir(data_dir)
     if pid is None or socket_dir is None:
         return None
     return EmbeddedServer(data_dir, socket_dir, pid, started_here=False)
@@ -179,10 +179,10 @@ def _start(data_dir: Path, *, durable: bool) -> EmbeddedServer:
     if not (data_dir / "PG_VERSION").exists():
         _create_cluster(data_dir, user, durable=durable)
     socket_dir = _socket_dir(data_dir, user)
-    pid = _postmaster_pid(data_dir)
+    pid = postmaster_pid(data_dir)
     if pid is not None:
-        return EmbeddedServer(data_dir, _running_socket_dir(data_dir) or socket_dir, pid, started_here=False)
-    _end_orphans(data_dir)
+        return EmbeddedServer(data_dir, running_socket_dir(data_dir) or socket_dir, pid, started_here=False)
+    end_orphans(data_dir)
     # PostgreSQL takes its own stale files for live ones when their process id is in use again, or a zombie.
     (data_dir / "postmaster.pid").unlink(missing_ok=True)
     (socket_dir / f".s.PGSQL.{_PORT}.lock").unlink(missing_ok=True)
@@ -198,7 +198,7 @@ def _start(data_dir: Path, *, durable: bool) -> EmbeddedServer:
         _run(command, user)
     except StoreError as error:
         raise StoreError(_why_not_started(log, mark, data_dir) or str(error)) from error
-    pid = _postmaster_pid(data_dir)
+    pid = postmaster_pid(data_dir)
     if pid is None:
         raise StoreError(f"PostgreSQL ended right after its start; its log: {log}")
     return EmbeddedServer(data_dir, socket_dir, pid, started_here=True)
@@ -255,65 +255,10 @@ def _socket_dir(data_dir: Path, user: str | None) -> Path:
     return short
 
 
-def _pid_file(data_dir: Path) -> list[str]:
-    try:
-        return (data_dir / "postmaster.pid").read_text().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _postmaster_pid(data_dir: Path) -> int | None:
-    """Process id of the postmaster that really runs on `data_dir`; a reused number of a dead one does not count."""
-    lines = _pid_file(data_dir)
-    if not lines or not lines[0].strip().isdigit():
-        return None
-    pid = int(lines[0])
-    return pid if _serves(pid, data_dir) else None
-
-
-def _running_socket_dir(data_dir: Path) -> Path | None:
-    lines = _pid_file(data_dir)
-    return Path(lines[4]) if len(lines) > 4 and lines[4] else None
-
-
-def _serves(pid: int, data_dir: Path) -> bool:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return (
-            process.status() != psutil.STATUS_ZOMBIE
-            and Path(process.exe()).name == "postgres"
-            and Path(process.cwd()) == data_dir
-        )
-    except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-        return False
-
-
-def _end_orphans(data_dir: Path) -> None:
-    """End server processes on `data_dir` whose postmaster was killed; they would hold its shared memory."""
-    import psutil
-
-    orphans = [
-        process
-        for process in psutil.process_iter(["name"])
-        if process.info["name"] == "postgres" and _serves(process.pid, data_dir)
-    ]
-    _, alive = psutil.wait_procs(orphans, timeout=3)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGQUIT)
-    _, alive = psutil.wait_procs(alive, timeout=3)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=3)
-
-
 def _stop(data_dir: Path) -> None:
-    if _postmaster_pid(data_dir) is None:
+    if postmaster_pid(data_dir) is None:
         return
-    socket_dir = _running_socket_dir(data_dir)
+    socket_dir = running_socket_dir(data_dir)
     command = ["pg_ctl", "-w", "-t", "60", "-m", "fast", "-D", str(data_dir), "stop"]
     try:
         _run(command, _server_user(data_dir))
