@@ -113,12 +113,22 @@ def _dispatched(
     Of two that exclude each other the smaller gives way where both are used; with `careful` everywhere from the start,
     and a piece is never filled behind another.
     """
+    states = {v.asset_id: v.columns for v in board.variables if v.integer and v.quantity == "on"}
+
+    def smaller(pair: ExclusivePair, values: FloatArray) -> np.ndarray:
+        # A vehicle that is decided to charge has a smallest power: it is giving back that gives way.
+        found = _smaller(pair, values)
+        state = states.get(pair.first.asset_id)
+        if state is None or pair.first.quantity != "charge_kw":
+            return found
+        return np.where(whole[state] > 0.5, pair.second.columns, pair.first.columns)
+
     if careful:
         for pair in board.pairs:
             if pair.in_order:
                 solver.hold_at_zero(pair.second.columns[pair.second.lower <= 0])
             elif not _of_grid(pair):
-                solver.hold_at_zero(_smaller(pair, relaxed))
+                solver.hold_at_zero(smaller(pair, relaxed))
     answer = solver.fix_integers(whole)
     for _ in range(ROUNDS):
         if answer is None:
@@ -134,7 +144,7 @@ def _dispatched(
         # What flows over the connection follows from everything behind it: it is settled last.
         behind = [(pair, both) for pair, both in clashing if not _of_grid(pair)]
         for pair, both in behind or clashing:
-            solver.hold_at_zero(_smaller(pair, values)[both])
+            solver.hold_at_zero(smaller(pair, values)[both])
         answer = solver.fix_integers(whole)
     return None
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.optimization import full_microgrid
-from flexergy_pipelines.optimization import Problem, SolveError, solve
+from flexergy_pipelines.optimization import EvGroup, EvSession, Problem, SolveError, solve
 from flexergy_pipelines.optimization.assembly import assemble
 from flexergy_pipelines.optimization.blocks.commitment import settled
 from flexergy_pipelines.optimization.board import Board
@@ -19,6 +19,7 @@ from flexergy_pipelines.optimization.last_resort import last_resort
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.series import FloatArray
 from flexergy_pipelines.optimization.study.case import load_case
+from tests.optimization.support import assert_physical, grid, hours
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "studies").glob("*.yaml"))
 SCALE = 0.1
@@ -163,3 +164,20 @@ def test_states_near_a_relaxed_solution_run_and_rest_long_enough() -> None:
     # The rest of two steps between the runs is too short: it is run through.
     assert kept.tolist() == [0, 1, 1, 1, 1, 0, 0, 0, 0, 0]
     assert settled(np.zeros(3), on_before=True, up_steps=1, down_steps=1).tolist() == [0, 0, 0]
+
+
+@pytest.mark.requirement("energy.04.1")
+def test_a_vehicle_with_a_smallest_power_that_could_give_back_has_a_plan_at_once() -> None:
+    """Relaxed it gives back in the dear hours in which the rule lets it charge: giving back gives way."""
+    cars = tuple(
+        EvSession(id=f"car-{k}", connected=1.0, capacity_kwh=40.0, soc_start=0.5, soc_target=0.9, max_kw=10.0,
+                  min_kw=6.0, max_discharge_kw=10.0)
+        for k in range(2)
+    )  # fmt: skip
+    shared = EvGroup(id="charger", sessions=("car-0", "car-1"), max_active=1)
+    price = [20.0, 20.0, 0.1, 0.1, 0.1, 0.1]
+    problem = Problem(horizon=hours(6), grid=grid(price), ev_sessions=cars, ev_groups=(shared,))
+    board = assemble(problem)
+    _, answer = last_resort(board, assemble_matrix(board), board.cost_vector(), SCALE)
+    obeys(board, answer.values[: board.column_count])
+    assert_physical(problem, solve(problem, 1e-3))

@@ -86,6 +86,11 @@ def change(path: str, value: Any) -> dict[str, Any]:
             {"start": "2026-03-02T00:00Z", "end": "2026-03-01T00:00Z", "step_minutes": 60},
             "horizon: end 2026-03-01T00:00:00+00:00 must be after start 2026-03-02T00:00:00+00:00",
         ),
+        (
+            "windows",
+            {"steps": 2},
+            "windows: can't be combined with ess-1: terminal 'cyclic'; give terminal 'equal', or solve the horizon",
+        ),
         ("horizon.step_minutes", 0, "horizon: step_minutes"),
         ("horizon.steps", 0, "horizon: steps 0 must be at least 1"),
         ("horizon.start", "2026-03-02T00:00", "has no offset from UTC"),
@@ -196,7 +201,10 @@ def test_wrong_case_is_refused_before_solving(tmp_path: Path, path: str, value: 
     clock = [f"2026-03-02T{h:02}:00+01:00,{h}" for h in (0, 1, 3, 4)]
     (tmp_path / "clock.csv").write_text("time,x\n" + "\n".join(clock))
     (tmp_path / "naive.csv").write_text("time,x\n2026-03-02T00:00,1\n2026-03-02T01:00,1\n")
-    result = study(tmp_path, change(path, value))
+    case = change(path, value)
+    if path == "windows":
+        case["batteries"][0]["terminal"] = "cyclic"
+    result = study(tmp_path, case)
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.output

@@ -95,6 +95,16 @@ def parse_case(tree: dict[str, Any], folder: Path) -> Study:
         resolved = _from_site(site, reader, horizon) | resolved
     case = Case(**resolved, horizon=horizon)
     problem = Problem(**{name: getattr(case, name) for name in Problem.model_fields})
+    if case.windows is not None:
+        # Each window would choose for itself what holds for the whole.
+        wrong = [
+            f"{b.id}: terminal 'cyclic'; give terminal 'equal'" for b in problem.batteries if b.terminal == "cyclic"
+        ]
+        wrong += [f"{b.id}: investment; sweep its capacity" for b in problem.batteries if b.investment is not None]
+        if wrong:
+            raise ProblemError(
+                [f"windows: can't be combined with {line}, or solve the horizon whole" for line in wrong]
+            )
     if case.uncertainty is not None:
         if case.windows is not None:
             raise ProblemError(["uncertainty: can't be combined with windows; leave one of them out"])
