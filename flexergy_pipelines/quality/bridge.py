@@ -51,8 +51,8 @@ class Bridge:
     """
 
     values: Values
-    last: Index
-    following: Index
+    last: NDArray[np.int32]
+    following: NDArray[np.int32]
     total: Values
     count: Values
     levels: Values
@@ -61,8 +61,8 @@ class Bridge:
     weights: dict[int, Values] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, values: Values) -> Bridge:
-        """From a series with NaN where nothing is known."""
+    def of(cls, values: Values, total: Values, count: Values) -> Bridge:
+        """From a series with NaN where nothing is known, and its sums and counts from the start."""
         from scipy.special import ndtri
 
         known = np.isfinite(values)
@@ -73,10 +73,9 @@ class Bridge:
         # Equal values (such as the zeros of the night) need an order to be interpolated.
         levels = np.maximum.accumulate(levels + 1e-9 * np.ptp(levels) * np.arange(LEVELS))
         plain = np.where(known, values, 0.0)
-        place = np.arange(values.size)
-        last = np.maximum.accumulate(np.where(known, place, 0))
-        following = np.minimum.accumulate(np.where(known, place, values.size - 1)[::-1])[::-1]
-        total, count = np.concatenate(([0.0], np.cumsum(plain))), np.concatenate(([0.0], np.cumsum(known)))
+        place = np.arange(values.size, dtype=np.int32)
+        last = np.maximum.accumulate(np.where(known, place, np.int32(0)))
+        following = np.minimum.accumulate(np.where(known, place, np.int32(values.size - 1))[::-1])[::-1]
         normal = ndtri(shares)
         middles = levels[0] + (levels[-1] - levels[0]) * (np.arange(CELLS) + 0.5) / CELLS
         table = np.interp(middles, levels, normal)

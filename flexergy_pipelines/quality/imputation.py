@@ -139,7 +139,8 @@ class _Estimator:
     def __post_init__(self) -> None:
         known = np.isfinite(self.values)
         plain = np.where(known, self.values, 0.0)
-        self._mean, self._spread = float(self.values[known].mean()), float(self.values[known].std())
+        measured = self.values[known]
+        self._mean, self._spread = float(measured.mean()), float(measured.std())
         self._total = np.concatenate(([0.0], np.cumsum(plain)))
         self._count = np.concatenate(([0.0], np.cumsum(known, dtype=np.float64)))
         if self.similar and self.spec.kind != "wind":  # wind knows neither hours nor weekdays
@@ -221,7 +222,7 @@ class _Estimator:
 
     def _across(self, starts: Index, lengths: Index, line: Values) -> tuple[Values, Values]:
         if self._bridge is None:
-            self._bridge = Bridge.of(self.values)
+            self._bridge = Bridge.of(self.values, self._total, self._count)
         return self._bridge.across(starts, lengths, self._free) or (line, line)
 
     def _near(self, starts: Index, stops: Index) -> Values:
