@@ -23,8 +23,9 @@ AS_IT_IS: Final = re.compile(
 )
 AS_IT_IS_ALONE: Final = _words(
     "dir wd wdir aoi angle deg degree degrees elevation volt volts hz soc soh state status mode flag label code "
-    "year month day hour minute second week cld totcld opqcld hvis ceilhgt alb albedo aod pwat rain snow"
+    "cld totcld opqcld hvis ceilhgt alb albedo aod pwat rain snow"
 )
+CALENDAR: Final = _words("year month day hour minute second week")  # only as the whole header: second floor is a meter
 WEATHER: Final = re.compile(
     r"temperatur|irradi|radiation|strahlung|humid|feuchte|pressure|luftdruck|speed|geschwindigkeit|dry.?bulb|dew.?point|"
     r"(global|direct|diffuse).?(normal|horizontal)|plane.?of.?array"
@@ -52,7 +53,7 @@ def kind_by_name(name: str) -> SeriesKind | None:
     lower = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
     words = set(re.split(r"[^a-zäöüß0-9]+", lower))
     words |= {word.rstrip("0123456789") for word in words}
-    if COSTS.search(lower) or words & COSTS_ALONE:
+    if COSTS.search(lower) or words & COSTS_ALONE or lower.strip() in CALENDAR:
         return "state"
     if not (POWER.search(lower) or words & POWER_ALONE):
         if AS_IT_IS.search(lower) or words & AS_IT_IS_ALONE:

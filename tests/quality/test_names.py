@@ -46,9 +46,11 @@ def found(report: TableReport) -> dict[str, dict[str, int]]:
         ("availability_kwh", "state"),
         ("ac_voltage_inverter", "state"),
         ("soc", "state"),
+        ("Hour", "state"),
         # What only sounds like weather or a price is a meter.
         ("value", None),
         ("factory_load", None),
+        ("second_floor", None),
         ("train_station", None),
         ("tempering_oven_kw", None),
         ("pressure_pump_power_kw", None),
