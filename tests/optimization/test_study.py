@@ -258,3 +258,21 @@ def test_a_bid_holds_to_the_end_of_its_block_where_windows_cut_it(tmp_path: Path
     assert out["violations"] == []
     held = -sum(bid * (up + 0.02) for bid, up in zip(bids, price, strict=True))
     assert out["costs"]["service_fcr"] == pytest.approx(held)  # what was earned is there however the plan was made
+
+
+@pytest.mark.requirement("module.genset")
+def test_a_genset_comes_down_before_it_stops_also_where_a_window_ends(tmp_path: Path):
+    case = base() | {"windows": {"steps": 2}, "batteries": []}
+    case["grid"]["import_price_eur_per_kwh"] = [1.0, 1.0, 0.0, 0.0]
+    case["gensets"] = [
+        {
+            "id": "g",
+            "min_kw": 1.0,
+            "max_kw": 5.0,
+            "fuel_cost_eur_per_kwh": 0.3,
+            "stop_kw": 2.0,
+            "running_at_start": True,
+        }
+    ]
+    out = json.loads(study(tmp_path, case, "--json", "--inline").output)
+    assert out["schedule"]["g.active_power_kw"] == pytest.approx([5.0, 5.0, 1.0, 0.0])

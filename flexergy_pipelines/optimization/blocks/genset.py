@@ -154,6 +154,9 @@ def _state_bounds(board: Board, genset: Genset, available: FloatArray) -> tuple[
     lower, upper = np.zeros(board.steps), available.copy()
     if genset.running_at_start:
         forced = steps_of(max(genset.min_up_minutes - genset.minutes_in_state, 0), board.hours)
+        before = genset.power_start_kw
+        if genset.stop_kw is not None and before is not None and before > genset.stop_kw + 1e-9:
+            forced = max(forced, 1)  # it has to come down before it may stop
         lower[:forced] = available[:forced]
         # A unit that fails can't be held on; nor, to keep the minimum run, be started just before it fails.
         lower = np.minimum(lower, np.minimum.accumulate(available))

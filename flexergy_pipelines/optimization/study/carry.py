@@ -59,7 +59,7 @@ def _genset(genset: Genset, kept: Plan) -> Genset:
     power = kept.column(genset.id, "active_power_kw")
     hours = kept.horizon.hours
     changed: dict[str, Any] = {}
-    if genset.ramp_kw_per_minute is not None:
+    if genset.ramp_kw_per_minute is not None or genset.stop_kw is not None:
         changed["power_start_kw"] = float(power[-1])
     if genset.max_energy_kwh is not None:
         changed["max_energy_kwh"] = max(genset.max_energy_kwh - float(power.sum()) * hours, 0.0)
