@@ -276,3 +276,18 @@ def test_a_genset_comes_down_before_it_stops_also_where_a_window_ends(tmp_path: 
     ]
     out = json.loads(study(tmp_path, case, "--json", "--inline").output)
     assert out["schedule"]["g.active_power_kw"] == pytest.approx([5.0, 5.0, 1.0, 0.0])
+
+
+def test_sweep_reaches_a_demand_charge_by_its_id(tmp_path: Path):
+    case = base()
+    case["grid"]["demand_charges"] = [
+        {"id": "other", "price_eur_per_kw": 0.0},
+        {"id": "month", "price_eur_per_kw": 1.0},
+    ]
+    result = study(tmp_path, case, "--json", "--sweep", "pcc.month.price_eur_per_kw=0:4:4")
+    free, dear = json.loads(result.output)["sweep"]
+    assert free["costs"]["demand_charge"] == 0.0
+    assert dear["costs"]["demand_charge"] > 1.0
+    result = study(tmp_path, case, "--sweep", "pcc.year.price_eur_per_kw=0:4:4")
+    assert result.exit_code == 2
+    assert "pcc has no field 'year'" in result.stderr

@@ -235,7 +235,8 @@ def replace_field(problem: Problem, path: str, value: Any) -> Problem:
     Parameters
     ----------
     path : str
-        ``<asset id>.<field>``, ``<asset id>.<part>.<field>`` or ``objective.<field>``. ``ess`` stands for the only
+        ``<asset id>.<field>``, ``<asset id>.<part>.<field>`` or ``objective.<field>``; a part that is one of several
+        (a demand charge, a tariff, a branch) is said by its own id. ``ess`` stands for the only
         battery of a case, ``energy_kwh`` for ``energy_capacity_kwh``.
     """
     name, _, rest = path.partition(".")
@@ -268,6 +269,11 @@ def _replaced(spec: Spec, field: str, value: Any, path: str) -> Spec:
     if name == "energy_kwh" and name not in type(spec).model_fields:
         name = "energy_capacity_kwh"
     if name not in type(spec).model_fields:
+        for group, held in dict(spec).items():
+            for position, part in enumerate(held if rest and isinstance(held, tuple) else ()):
+                if getattr(part, "id", None) == name:
+                    changed = (*held[:position], _replaced(part, rest, value, path), *held[position + 1 :])
+                    return type(spec)(**{**dict(spec), group: changed})
         known = ", ".join(type(spec).model_fields)
         owner = getattr(spec, "id", path.partition(".")[0])
         raise ProblemError([f"{path}: {owner} has no field {name!r}; it has {known}"])
