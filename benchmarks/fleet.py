@@ -114,7 +114,7 @@ async def serve(protocol: str, count: int) -> None:
             await front.refresh()
         for key, image in images.items():
             image.signals.refresh()
-            worker.send({"key": key, "values": image.changes()})
+            worker.send({"key": key, "values": image.changes(), "clock_error_s": 0.0})
         await asyncio.sleep(1.0)
 
 
