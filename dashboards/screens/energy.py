@@ -47,7 +47,7 @@ def energy_of_period(context: PageContext, first: date, last: date) -> None:
     step = ENERGY_STEPS[word]
     sums = energy_per(energy, step.every, context.site.time_zone)
     st.altair_chart(energy_chart(energy_lines(sums, context.site), zone, step.label), width="stretch")
-    text_table(energy_totals(energy, context.site), unbroken=["asset"])
+    text_table(energy_totals(energy, context.site), unbroken=["asset"], cards=True)
     st.download_button(
         "Download as CSV",
         sums.with_columns(pl.col("time").dt.convert_time_zone(zone.key)).write_csv(

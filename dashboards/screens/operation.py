@@ -41,7 +41,11 @@ def _standing() -> None:
     if not found:
         empty("Nothing is commanded by hand.", "The plan drives the site.")
         return
-    text_table(standing(found, context.now, context.site.zone), unbroken=("asset", "value", "by", "since", "ends in"))
+    text_table(
+        standing(found, context.now, context.site.zone),
+        unbroken=("asset", "value", "by", "since", "ends in"),
+        cards=True,
+    )
 
 
 def command_form(context: PageContext) -> None:

@@ -66,7 +66,9 @@ def _meters(context: PageContext) -> None:
 
 def _coverage(frame: pl.DataFrame) -> None:
     share = (100 * pl.col("coverage")).round(2)
-    text_table(frame.with_columns(pl.format("{} %", share).alias("coverage")), unbroken=["worst day", "coverage"])
+    text_table(
+        frame.with_columns(pl.format("{} %", share).alias("coverage")), unbroken=["worst day", "coverage"], cards=True
+    )
 
 
 def _values(context: PageContext) -> None:

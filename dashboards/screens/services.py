@@ -39,7 +39,7 @@ def services(context: PageContext) -> None:
         return
     settings = read_settings(context.data.db, context.site.id)
     if settings.services:
-        text_table(offer_table(settings.services), unbroken=("service", "units", "at most", "blocks"))
+        text_table(offer_table(settings.services), unbroken=("service", "units", "at most", "blocks"), cards=True)
         if not settings.enabled("services", otherwise=True):
             st.warning("The function “services” is off: nothing is bid until it is on again.")
     else:
