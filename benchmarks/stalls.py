@@ -53,9 +53,11 @@ async def against_a_bare_loop(work: Callable[[], Awaitable[object]]) -> None:
         found = await watched(work)
         bare.terminate()
         lines = [] if bare.stdout is None else (await asyncio.to_thread(bare.stdout.read)).splitlines()
-    show("event loop's stall then", found.late, BOUND_MS)
-    show("  what it computed itself", found.computed, BOUND_MS)
-    show("  a bare loop beside it", json.loads(lines[-1]), BOUND_MS)
+    bound = f"{BOUND_MS:g} ms"
+    print(f"  looks at the clock, one each {1000 * TICK_S:g} ms: {len(found.late)}")
+    show("event loop's stall then", found.late, BOUND_MS, bound)
+    show("  what it computed itself", found.computed, BOUND_MS, bound)
+    show("  a bare loop beside it", json.loads(lines[-1]), BOUND_MS, bound)
 
 
 def main() -> None:

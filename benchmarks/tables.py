@@ -16,11 +16,11 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, round(share * len(values)))]
 
 
-def show(name: str, lengths: list[float], period_ms: float = 1000.0) -> None:
-    """One line of the table."""
+def show(name: str, lengths: list[float], bound_ms: float = 1000.0, bound: str = "a cycle") -> None:
+    """One line of the table, with how many of `lengths` are longer than a bound of that name."""
     print(
         f"  {name:<28} median {statistics.median(lengths):7.1f} ms   p99 {percentile(lengths, 0.99):7.1f} ms"
-        f"   worst {max(lengths):7.1f} ms   longer than a cycle: {sum(v > period_ms for v in lengths)}"
+        f"   worst {max(lengths):7.1f} ms   longer than {bound}: {sum(v > bound_ms for v in lengths)}"
     )
 
 

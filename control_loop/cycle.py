@@ -33,6 +33,11 @@ from control_loop.voting import Round
 from flexergy_pipelines.grid.clock import Clock
 
 
+async def _breathe() -> None:
+    """Let the event loop hear what waits: with hundreds of devices the parts of a cycle together keep it too long."""
+    await asyncio.sleep(0)
+
+
 @dataclass(frozen=True, slots=True)
 class CycleReport:
     """What one cycle did.
@@ -179,6 +184,7 @@ class ControlCycle:
         """
         self.cycle += 1
         late, errors = await self.reader.look(now)
+        await _breathe()
         frozen = self._look_for_frozen()
         context = self._context(now)
         without_effect: dict[str, str] = {}
@@ -186,12 +192,15 @@ class ControlCycle:
             actuators = dispatcher.model.actuators
             readbacks = {a.asset_id: context.fresh(a.asset_id, a.quantity) for a in actuators}
             without_effect = dispatcher.check(readbacks, self.cycle) | without_effect
+        await _breathe()
         context = self._context(now)
         context = replace(context, exchange_noise_kw=self._noise.update(context))
         context = replace(context, requests=[r for c in self.controllers for r in c.requests(context)])
         if self.vote is not None:
             self.vote.ask(context, Round(self.dispatcher.epoch, self.cycle))
+        await _breathe()
         outcome = self._decide(context)
+        await _breathe()
         decisions: Mapping[str, Decision] = outcome.decisions
         reactive = {} if self.reactive is None else self.reactive.decide(context, decisions)
         if self.vote is not None:

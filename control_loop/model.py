@@ -140,6 +140,8 @@ class SiteModel:
         Fastest change of any setpoint that no limit forces.
     cycle_s : float
         Length of a control cycle.
+    stale_after_s : float
+        Age from which a value no longer counts: three periods.
     """
 
     site_id: str
@@ -151,11 +153,11 @@ class SiteModel:
     pcc_id: str = "pcc"
     setpoint_ttl_s: float = 10.0
     schedule_kinds: frozenset[str] = field(default_factory=lambda: frozenset({"ess", "pv", "wind"}))
+    stale_after_s: float = field(init=False)
 
-    @property
-    def stale_after_s(self) -> float:
-        """Age from which a value no longer counts: three periods."""
-        return 3.0 * self.cycle_s
+    def __post_init__(self) -> None:
+        """Work out once what every look at a value asks for."""
+        object.__setattr__(self, "stale_after_s", 3.0 * self.cycle_s)
 
     def actuator(self, asset_id: str) -> Actuator:
         """The actuator of one asset.
