@@ -80,7 +80,8 @@ class ModbusFront(ListeningFront):
     def __init__(self, device: Device, plant: Plant, seed: int, certificates: Path | None = None) -> None:
         self.registers = DeviceRegisters(device, plant, seed)
         tls = tls_of(device, certificates)
-        self.server = ModbusDevice(device.connection.unit_id, self.registers, self.registers.signals, tls)
+        unit = ModbusUnit(device.connection.unit_id, self.registers, self.registers.signals)
+        self.server = ModbusDevice(unit, tls)
         super().__init__(self.registers, self.server, device.connection.port)
 
     def statistics(self) -> dict[str, Any]:

@@ -12,11 +12,10 @@ from pymodbus.exceptions import ModbusIOException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from pymodbus.server import ModbusTcpServer
 from pymodbus.server.requesthandler import ServerRequestHandler
-from pymodbus.simulator import SimDevice
 from pymodbus.transaction import TransactionManager
 from pymodbus.transport import CommParams, CommType
 
-from plant_simulator.modbus_unit import Line, ModbusUnit, Registers
+from plant_simulator.modbus_unit import ModbusUnit
 from plant_simulator.ports import free_ports
 
 
@@ -80,7 +79,7 @@ class _Handler(ServerRequestHandler):
 class _Server(ModbusTcpServer):
     """The library's server with our connections."""
 
-    def __init__(self, device: SimDevice, line: Line, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, unit: ModbusUnit, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         if tls is not None:
             # The library reads this attribute; its own TLS server leaves out the header of Modbus TCP.
             self.tls_setup = CommParams(
@@ -91,9 +90,9 @@ class _Server(ModbusTcpServer):
                 timeout_connect=0.0,
                 sslctx=tls,
             )
-        super().__init__(device, address=(host, port))
-        self.line = line
-        self.unit_ids = {device.id}
+        super().__init__(unit.sim_device(), address=(host, port))
+        self.line = unit.line
+        self.unit_ids = {unit.unit_id}
 
     def callback_new_connection(self) -> _Handler:
         return _Handler(self)
@@ -104,20 +103,15 @@ class ModbusDevice:
 
     Parameters
     ----------
-    unit_id : int
-        Modbus unit identifier.
-    registers : Registers
-        What the registers hold and do.
-    line : Line
-        How the line behaves.
+    unit : ModbusUnit
+        The unit that answers, as its line lets it.
     tls : ssl.SSLContext, optional
         Server's side of the transport security (Modbus/TCP Security); None is plain.
     """
 
-    def __init__(self, unit_id: int, registers: Registers, line: Line, tls: ssl.SSLContext | None = None) -> None:
-        self.unit = ModbusUnit(unit_id, registers, line)
+    def __init__(self, unit: ModbusUnit, tls: ssl.SSLContext | None = None) -> None:
+        self.unit = unit
         self._tls = tls
-        self._line = line
         self._server: _Server | None = None
         self.host = ""
         self.port = 0
@@ -136,7 +130,7 @@ class ModbusDevice:
             If none of the next 500 ports is free.
         """
         for candidate in free_ports(host, port):
-            server = _Server(self.unit.sim_device(), self._line, host, candidate, self._tls)
+            server = _Server(self.unit, host, candidate, self._tls)
             if await server.listen():
                 self._server = server
                 self.host, self.port = cast(asyncio.Server, server.transport).sockets[0].getsockname()[:2]
@@ -151,9 +145,9 @@ class ModbusDevice:
 
     async def obey_line(self) -> None:
         """Open or close the port as the line's state wants."""
-        if self._line.down and self._server is not None:
+        if self.unit.line.down and self._server is not None:
             await self.stop()
-        elif not self._line.down and self._server is None and self.port:
-            server = _Server(self.unit.sim_device(), self._line, self.host, self.port, self._tls)
+        elif not self.unit.line.down and self._server is None and self.port:
+            server = _Server(self.unit, self.host, self.port, self._tls)
             if await server.listen():
                 self._server = server

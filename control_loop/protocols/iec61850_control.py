@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from ctypes import byref, c_int
 from dataclasses import dataclass, field
 from typing import Any
 
 from control_loop.protocols import iec61850_library as library
 from control_loop.protocols.iec61850_library import Values
+from control_loop.protocols.iec61850_shapes import ANALOGUE, LinkLostError, Shapes
 
 TERMINATION_S = 1.5
 ORIGIN = b"flexergy"
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A value that the device takes, as it describes it.
+
+    Attributes
+    ----------
+    spec : int
+        The library's description of its type; lives as long as the association.
+    parts : tuple of str
+        Names of its elements where it is a structure: ``f``, ``i`` or both.
+    factor, offset : float
+        The integer means integer x factor + offset.
+    """
+
+    spec: int
+    parts: tuple[str, ...] = ()
+    factor: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass
@@ -20,15 +42,15 @@ class _Control:
 
     handle: int
     model: int
-    value_type: int
+    value: _Wanted
     ended: threading.Event = field(default_factory=threading.Event)
     handler: Any = None
 
 
 class Controls:
-    """Control objects of one association.
+    """What takes orders in one association: control objects, and set points that are written.
 
-    Creating one asks the device for its control model and type; that is done once for each object.
+    A control object is asked once for its control model and type.
 
     Parameters
     ----------
@@ -43,6 +65,7 @@ class Controls:
         self._connection = connection
         self._values = Values(lib)
         self._known: dict[str, _Control] = {}
+        self._settings: dict[str, tuple[str, _Wanted]] = {}
 
     def operate(self, name: str, value: float) -> str | None:
         """Give an order; returns None when it was executed, else why not.
@@ -52,10 +75,13 @@ class Controls:
         """
         control = self._control(name)
         if control is None:
-            return "is no control object"
+            return self._write(name, value)
         if control.model == library.STATUS_ONLY:
             return "takes no orders (control model is status only)"
-        wanted = self._values.make(control.value_type, value)
+        try:
+            wanted = self._made(control.value, value)
+        except ValueError as error:
+            return str(error)
         try:
             refused = self._give(control, wanted)
         finally:
@@ -63,6 +89,69 @@ class Controls:
         if refused is not None:
             return self._reason(control, refused)
         return self._await_end(control)
+
+    def _write(self, name: str, value: float) -> str | None:
+        """Write a set point (ASG, SPG, ING), which is no control object."""
+        if name not in self._settings:
+            found = self._setting(name)
+            if found is None:
+                return "is neither a control object nor a set point of the device"
+            self._settings[name] = found
+        reference, wanted = self._settings[name]
+        try:
+            made = self._values.make(wanted.spec, (value - wanted.offset) / wanted.factor)
+        except ValueError as error:
+            return str(error)
+        error_code = c_int(0)
+        try:
+            self._lib.IedConnection_writeObject(
+                self._connection, byref(error_code), reference.encode(), library.FC_SP, made
+            )
+        finally:
+            self._lib.MmsValue_delete(made)
+        if error_code.value == 0:
+            return None
+        return f"write was refused: {library.ERRORS.get(error_code.value, f'error {error_code.value}')}"
+
+    def _setting(self, name: str) -> tuple[str, _Wanted] | None:
+        """Reference and type of the value of a set point."""
+        try:
+            shape = Shapes(self._lib, self._connection).of(name, ANALOGUE) or Shapes(self._lib, self._connection).of(
+                name, "integer"
+            )
+        except LinkLostError:
+            return None
+        if shape is None or shape.constraint != library.FC_SP:
+            return None
+        reference = ".".join((name, *shape.names))
+        spec = self._specification(reference, library.FC_SP)
+        return None if spec is None else (reference, _Wanted(spec, (), shape.factor, shape.offset))
+
+    def _made(self, wanted: _Wanted, value: float) -> int:
+        """A control value of the device's type; to be deleted by the caller.
+
+        Raises
+        ------
+        ValueError
+            The device's type cannot hold it.
+        """
+        lib, make = self._lib, self._values.make
+        if not wanted.parts:
+            return make(wanted.spec, value)
+        numbers = {"f": value, "i": (value - wanted.offset) / wanted.factor}
+        elements: list[int] = []
+        try:
+            for place, part in enumerate(wanted.parts):
+                spec = lib.MmsVariableSpecification_getChildSpecificationByIndex(wanted.spec, place)
+                elements.append(make(spec, numbers[part]))
+        except ValueError:
+            for element in elements:
+                lib.MmsValue_delete(element)
+            raise
+        made = lib.MmsValue_createEmptyStructure(len(elements))
+        for place, element in enumerate(elements):
+            lib.MmsValue_setElement(made, place, element)
+        return made
 
     def _give(self, control: _Control, wanted: int) -> str | None:
         """Select where the control model wants it, and operate; returns what was refused."""
@@ -96,7 +185,11 @@ class Controls:
         """Free all; before the association is."""
         for control in self._known.values():
             self._lib.ControlObjectClient_destroy(control.handle)
+            self._lib.MmsVariableSpecification_destroy(control.value.spec)
+        for _, wanted in self._settings.values():
+            self._lib.MmsVariableSpecification_destroy(wanted.spec)
         self._known.clear()
+        self._settings.clear()
 
     def _control(self, name: str) -> _Control | None:
         if name in self._known:
@@ -105,10 +198,12 @@ class Controls:
         handle = lib.ControlObjectClient_create(name.encode(), self._connection)
         if not handle:
             return None
+        value = self._wanted(name)
+        if value is None:
+            lib.ControlObjectClient_destroy(handle)
+            return None
         lib.ControlObjectClient_setOrigin(handle, ORIGIN, library.AUTOMATIC_REMOTE)
-        control = _Control(
-            handle, lib.ControlObjectClient_getControlModel(handle), lib.ControlObjectClient_getCtlValType(handle)
-        )
+        control = _Control(handle, lib.ControlObjectClient_getControlModel(handle), value)
         if control.model in {library.DIRECT_ENHANCED, library.SELECT_ENHANCED}:
             ended = control.ended
 
@@ -119,6 +214,33 @@ class Controls:
             lib.ControlObjectClient_setCommandTerminationHandler(handle, control.handler, None)
         self._known[name] = control
         return control
+
+    def _wanted(self, name: str) -> _Wanted | None:
+        """Type of the object's control value."""
+        lib = self._lib
+        spec = self._specification(f"{name}.Oper.ctlVal", library.FC_CO)
+        if spec is None or lib.MmsVariableSpecification_getType(spec) != library.STRUCTURE:
+            return None if spec is None else _Wanted(spec)
+        places: dict[int, str] = {}
+        for part in ("f", "i"):
+            place = c_int(0)
+            if lib.MmsVariableSpecification_getChildSpecificationByName(spec, part.encode(), byref(place)):
+                places[place.value] = part
+        if sorted(places) != list(range(lib.MmsVariableSpecification_getSize(spec))):
+            lib.MmsVariableSpecification_destroy(spec)
+            return None
+        scaling = None
+        if "i" in places.values():
+            try:
+                scaling = Shapes(lib, self._connection).scaling(name, "sVC")
+            except LinkLostError:
+                scaling = None
+        return _Wanted(spec, tuple(places[place] for place in sorted(places)), *(scaling or (1.0, 0.0)))
+
+    def _specification(self, reference: str, constraint: int) -> int | None:
+        return self._lib.IedConnection_getVariableSpecification(
+            self._connection, byref(c_int(0)), reference.encode(), constraint
+        )
 
     def _reason(self, control: _Control, what: str) -> str:
         cause = self._lib.ControlObjectClient_getLastApplError(control.handle).cause

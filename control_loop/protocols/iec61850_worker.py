@@ -14,7 +14,7 @@ import queue
 import sys
 import threading
 import time
-from ctypes import byref, c_bool, c_int
+from ctypes import byref, c_int
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from control_loop.protocols import iec61850_library as library
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.iec61850_control import Controls
 from control_loop.protocols.iec61850_library import Values
+from control_loop.protocols.iec61850_reports import State, Subscription, scaled
+from control_loop.protocols.iec61850_shapes import LinkLostError, Shape, Shapes
 from control_loop.protocols.tunnel import TlsTunnel
 from flexergy_pipelines.grid.connection import TlsFiles
 from flexergy_pipelines.grid.tls import TlsError, client_context
@@ -30,10 +32,8 @@ POLL_S = 0.5
 BEAT_S = 0.25
 TIMEOUT_MS = 1000
 """Least time for an association and for each answer."""
-INTEGRITY_MS = 2000
-SILENT_S = 3.0 * INTEGRITY_MS / 1000
-"""A subscribed report that is not heard for so long has ended, whatever the association says."""
-VALUE_PARTS = {"mag.f", "mag", "mag.i", "instMag.f", "cVal.mag.f", "stVal", "mxVal.f", "actVal"}
+LOOK_AGAIN_S = 30.0
+"""Objects that were not there, and reports that could not be had, are looked for again so much later."""
 _output = threading.Lock()
 
 
@@ -72,29 +72,53 @@ class Link(threading.Thread):
         self._tunnel: TlsTunnel | None = None
         self._connection: int | None = None
         self._controls: Controls | None = None
-        self._members: list[tuple[str, str]] = []
-        self._latest: dict[str, tuple[float | None, bool, float | None]] = {}
-        self._handler: Any = None
-        self._reported = 0.0
+        self._shapes: dict[str, Shape] = {}
+        self._latest: dict[str, State] = {}
+        self._subscription: Subscription | None = None
+        self._look_again = 0.0
         self._backoff = Backoff(0.25, 8.0)
 
     def run(self) -> None:
         """Connect, poll and operate, for ever."""
+        while True:
+            try:
+                self._serve()
+            except Exception as error:
+                self._drop(f"unexpected: {error!r}")
+                self._pause()
+
+    def _serve(self) -> None:
         due = 0.0
         while True:
             if self._connection is None and not self._connect():
-                self._backoff.failed(time.monotonic())
-                self._refuse_commands(self._backoff.wait_s(time.monotonic()))
+                self._pause()
                 continue
-            self._backoff.succeeded()
             try:
                 command = self.commands.get(timeout=max(0.0, due - time.monotonic()))
             except queue.Empty:
                 due = time.monotonic() + POLL_S
-                if not self._poll() or self._report_ended():
+                if not self._round():
                     self._drop("connection lost")
             else:
                 self._operate(command)
+
+    def _pause(self) -> None:
+        self._backoff.failed(time.monotonic())
+        self._refuse_commands(self._backoff.wait_s(time.monotonic()))
+
+    def _round(self) -> bool:
+        """What is done regularly; returns whether the device answers."""
+        now = time.monotonic()
+        if self._subscription is not None and not self._subscription.keep_up(now):
+            self._subscription.end()
+            self._note(f"report {self._report} is silent; its points are polled")
+            self._look_again = now + LOOK_AGAIN_S
+        try:
+            if now >= self._look_again:
+                self._look_around()
+        except LinkLostError:
+            return False
+        return self._poll()
 
     def _connect(self) -> bool:
         try:
@@ -107,16 +131,53 @@ class Link(threading.Thread):
         self._lib.IedConnection_setRequestTimeout(connection, self._timeout_ms)
         self._lib.IedConnection_connect(connection, byref(error), host.encode(), port)
         self._connection = connection
-        if error.value == 0:
-            self._subscribe()
         # The first request after an association fails now and then; only one that was answered counts.
-        if error.value != 0 or not self._poll():
+        if error.value != 0 or not self._begin():
             reason = self._tunnel.trouble if self._tunnel is not None else ""
             self._drop(reason or f"no association with {self._host}:{self._port}")
             return False
         self._controls = Controls(self._lib, connection)
+        self._backoff.succeeded()
         self.open = True
         return True
+
+    def _begin(self) -> bool:
+        """Learn what the device has, and read it all once; returns whether it answers."""
+        try:
+            self._look_around()
+        except LinkLostError:
+            return False
+        return self._poll()
+
+    def _look_around(self) -> None:
+        """Find the objects that were not found yet, and subscribe the report where there is none.
+
+        Raises
+        ------
+        LinkLostError
+            The device does not answer.
+        """
+        if self._connection is None:
+            raise LinkLostError
+        self._look_again = time.monotonic() + LOOK_AGAIN_S
+        shapes = Shapes(self._lib, self._connection)
+        for name in self._kinds.keys() - self._shapes.keys():
+            shape = shapes.of(name, self._kinds[name])
+            if shape is not None:
+                self._shapes[name] = shape
+        if self._report is None or (self._subscription is not None and self._subscription.block):
+            return
+        self._subscription = Subscription(self._lib, self._connection, self._shapes, self._latest, self._tell_report)
+        refused = self._subscription.begin(self._report)
+        if refused is not None:
+            self._note(f"no report, its points are polled: {refused}")
+        elif self._subscription.block != self._report:
+            self._note(f"report {self._report} is not free; {self._subscription.block} is taken")
+
+    def _tell_report(self, news: dict[str, State]) -> None:
+        if news:
+            say({"key": self.key, "values": news})
+        self._trace(f"report of {len(news)} values: {json.dumps({n: v for n, (v, *_) in news.items()})}")
 
     def _way(self) -> tuple[str, int]:
         """Where to connect: the device, or the tunnel that leads to it."""
@@ -137,9 +198,12 @@ class Link(threading.Thread):
         if connection is not None:
             self._lib.IedConnection_close(connection)
             self._lib.IedConnection_destroy(connection)
-        self._handler = None
-        self._members, self._latest = [], {}
+        self._subscription, self._shapes, self._latest, self._look_again = None, {}, {}, 0.0
         self._tell_trouble(reason)
+
+    def _note(self, text: str) -> None:
+        """Something that somebody should know though the link works."""
+        say({"key": self.key, "note": text})
 
     def _tell_trouble(self, reason: str) -> None:
         say({"key": self.key, "trouble": reason})
@@ -154,97 +218,47 @@ class Link(threading.Thread):
                 return
             say({"answer": command["id"], "done": False})
 
-    def _subscribe(self) -> None:
-        """Have the device report changes, everything regularly, and everything now; a device without it is polled."""
-        if self._report is None:
-            return
-        lib, error, deletable = self._lib, c_int(0), c_bool(False)
-        block = lib.IedConnection_getRCBValues(self._connection, byref(error), self._report.encode(), None)
-        if not block or error.value != 0:
-            return
-        data_set = (lib.ClientReportControlBlock_getDataSetReference(block) or b"").decode().replace("$", ".")
-        listed = lib.IedConnection_getDataSetDirectory(
-            self._connection, byref(error), data_set.encode(), byref(deletable)
-        )
-        with library.names_in(lib, listed) as members:
-            self._members = [self._member(name) for name in members]
-        self._handler = library.ReportHandler(self._arrived)
-        report_id = lib.ClientReportControlBlock_getRptId(block)
-        lib.IedConnection_installReportHandler(self._connection, self._report.encode(), report_id, self._handler, None)
-        with_fields = library.WITH_SEQUENCE | library.WITH_TIME | library.WITH_REASON | library.WITH_DATA_SET
-        triggers = library.ON_CHANGE | library.ON_QUALITY | library.INTEGRITY | library.INTERROGATION
-        lib.ClientReportControlBlock_setRptEna(block, False)
-        lib.IedConnection_setRCBValues(self._connection, byref(error), block, library.RPT_ENA, True)
-        lib.ClientReportControlBlock_setOptFlds(block, with_fields)
-        lib.ClientReportControlBlock_setTrgOps(block, triggers)
-        lib.ClientReportControlBlock_setIntgPd(block, INTEGRITY_MS)
-        wanted = library.OPT_FLDS | library.TRG_OPS | library.INTG_PD
-        if ".BR." in self._report:
-            # What was buffered while nobody listened is of the past: nothing is controlled by it.
-            lib.ClientReportControlBlock_setPurgeBuf(block, True)
-            wanted |= library.PURGE
-        lib.IedConnection_setRCBValues(self._connection, byref(error), block, wanted, False)
-        lib.ClientReportControlBlock_setRptEna(block, True)
-        lib.IedConnection_setRCBValues(self._connection, byref(error), block, library.RPT_ENA, True)
-        if error.value != 0:
-            self._members = []
-        lib.ClientReportControlBlock_setGI(block, True)
-        lib.IedConnection_setRCBValues(self._connection, byref(c_int(0)), block, library.GI, True)
-        lib.ClientReportControlBlock_destroy(block)
-        self._reported = time.monotonic()
-
-    def _member(self, entry: str) -> tuple[str, str]:
-        """The monitored object that an entry of the data set belongs to, and which part of it; both empty: none."""
-        reference = entry.partition("[")[0]
-        for name in self._kinds:
-            if reference == name or reference.startswith(name + "."):
-                return name, reference[len(name) + 1 :]
-        return "", ""
-
-    def _report_ended(self) -> bool:
-        return bool(self._members) and time.monotonic() - self._reported > SILENT_S
-
-    def _arrived(self, _parameter: int, report: int) -> None:
-        """A report came; called in a thread of the library, which owns the report."""
-        self._reported = time.monotonic()
-        lib, news = self._lib, {}
-        values = lib.ClientReport_getDataSetValues(report)
-        for index, (name, part) in enumerate(self._members):
-            if not name or lib.ClientReport_getReasonForInclusion(report, index) == 0:
-                continue
-            element = lib.MmsValue_getElement(values, index) if values else None
-            if not element:
-                continue
-            value, good, stamp = self._latest.get(name, (None, True, None))
-            quality, stamped = self._values.quality(element), self._values.stamp(element)
-            if not part or part in VALUE_PARTS:
-                value = self._values.number(element, self._kinds[name])
-            good = quality if quality is not None else good
-            stamp = stamped if stamped is not None else stamp
-            self._latest[name] = news[name] = (value, good, stamp)
-        if news:
-            say({"key": self.key, "values": news})
-            self._trace(f"report of {len(news)} values: {json.dumps({n: v for n, (v, *_) in news.items()})}")
-
     def _poll(self) -> bool:
         """Read what no report carries, at least one object, so that a dead peer is noticed."""
-        carried = {name for name, _ in self._members}
-        wanted = [name for name in self._kinds if name not in carried] or list(self._kinds)[:1]
-        values: dict[str, tuple[float | None, bool, float | None]] = {}
+        carried = self._subscription.carried if self._subscription is not None else frozenset()
+        wanted = [name for name in self._shapes if name not in carried] or list(self._shapes)[:1]
+        values: dict[str, State] = {}
         for name in wanted:
-            error, kind = c_int(0), self._kinds[name]
-            constraint = library.FC_MX if kind == "analogue" else library.FC_ST
-            read = self._lib.IedConnection_readObject(self._connection, byref(error), name.encode(), constraint)
-            if error.value != 0 or not read:
+            self._operate_waiting()
+            error, shape = c_int(0), self._shapes[name]
+            read = self._lib.IedConnection_readObject(self._connection, byref(error), name.encode(), shape.constraint)
+            if error.value in library.LINK_ERRORS:
                 return False
-            # An object that the device never had is not told of at all, so that the loop can say which it is.
-            if name in self._latest or self._lib.MmsValue_getType(read) != library.ACCESS_ERROR:
-                quality = self._values.quality(read)
-                values[name] = (self._values.number(read, kind), quality is not False, self._values.stamp(read))
-            self._lib.MmsValue_delete(read)
+            # An object that the device never gave is not told of at all, so that the loop can say which it is.
+            if name in self._latest or (read and self._lib.MmsValue_getType(read) != library.ACCESS_ERROR):
+                values[name] = self._state(read, shape)
+            if read:
+                self._lib.MmsValue_delete(read)
+        if not wanted and not self._answers():
+            return False
         self._latest |= values
         say({"key": self.key, "values": values})
+        if values:
+            self._trace(f"read {json.dumps({n: v for n, (v, *_) in values.items()})}")
         return True
+
+    def _state(self, read: int | None, shape: Shape) -> State:
+        values = self._values
+        quality = None if shape.quality is None else values.quality(values.at(read, shape.quality))
+        stamp = None if shape.time is None else values.stamp(values.at(read, shape.time))
+        return scaled(values.number(values.at(read, shape.value)), shape), quality is not False, stamp
+
+    def _answers(self) -> bool:
+        """Whether a device answers that has none of the objects."""
+        error = c_int(0)
+        listed = self._lib.IedConnection_getLogicalDeviceList(self._connection, byref(error))
+        with library.names_in(self._lib, listed):
+            return error.value not in library.LINK_ERRORS
+
+    def _operate_waiting(self) -> None:
+        """Orders don't wait until everything was read."""
+        while not self.commands.empty():
+            self._operate(self.commands.get())
 
     def _operate(self, command: dict[str, Any]) -> None:
         name, value = command["object"], command["value"]

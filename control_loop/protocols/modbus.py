@@ -3,81 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
-
-from pymodbus.client.base import ModbusBaseClient
-from pymodbus.exceptions import ModbusException
 
 from control_loop.image import PointKey
 from control_loop.protocols.backoff import Backoff
-from control_loop.protocols.base import DriverError, LinkHealth
-from control_loop.protocols.modbus_line import LineError, ModbusLine
-from control_loop.protocols.modbus_words import frame_in_words
+from control_loop.protocols.base import DriverError
+from control_loop.protocols.modbus_blocks import MAX_GAP, Block, ReadPlan, halves
+from control_loop.protocols.modbus_line import ModbusLine
+from control_loop.protocols.modbus_unit import ILLEGAL_FUNCTION, PARTED, ModbusUnit, RefusedError
 from flexergy_pipelines.grid.templates import DeviceTemplate, TemplatePoint, decode, encode, encode_unsigned32
+from flexergy_pipelines.logs import get_logger
 
-MAX_BLOCK = 120
-"""Registers in one request; the protocol allows 125."""
-MAX_GAP = 8
-"""Unused registers read along rather than asking twice."""
-BIT_TABLES = frozenset({"coil", "discrete"})
-READS: dict[str, Callable[..., Awaitable[Any]]] = {
-    "input": ModbusBaseClient.read_input_registers,
-    "holding": ModbusBaseClient.read_holding_registers,
-    "coil": ModbusBaseClient.read_coils,
-    "discrete": ModbusBaseClient.read_discrete_inputs,
-}
-"""The library's request for each table."""
+ADDRESSES = 0x10000
 POWER, LIMIT, AVAILABLE = "active_power_kw", "active_power_limit_kw", "available_power_kw"
 CLEAR_OF_LIMIT = 0.02
 """Share of the limit within which a source may be held back by it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Neighbouring registers read by one request, with the points in them."""
-
-    table: str
-    address: int
-    count: int
-    points: tuple[tuple[PointKey, TemplatePoint], ...]
-
-
-def coalesce(points: Sequence[tuple[PointKey, TemplatePoint]]) -> list[Block]:
-    """Group points into as few requests as gaps and the protocol's size allow.
-
-    Parameters
-    ----------
-    points : sequence of (point key, template point)
-        In any order; each address is absolute.
-    """
-    blocks: list[Block] = []
-    run: list[tuple[PointKey, TemplatePoint]] = []
-
-    def flush() -> None:
-        if run:
-            first, last = run[0][1], max(p.address + p.width for _, p in run)
-            blocks.append(Block(first.table, first.address, last - first.address, tuple(run)))
-            run.clear()
-
-    for key, point in sorted(points, key=lambda item: (item[1].table, item[1].address)):
-        if run:
-            first, end = run[0][1], max(p.address + p.width for _, p in run)
-            apart = point.table != first.table or point.address - end > MAX_GAP
-            if apart or point.address + point.width - first.address > MAX_BLOCK:
-                flush()
-        run.append((key, point))
-    flush()
-    return blocks
-
-
-class _RefusedError(DriverError):
-    """The device answered, with a refusal."""
-
-
-class ModbusDriver:
+class ModbusDriver(ModbusUnit):
     """Link to one Modbus device.
 
     Parameters
@@ -100,6 +44,9 @@ class ModbusDriver:
         Written to the device's own revert timer, where it has one [s].
     """
 
+    gap = MAX_GAP
+    """Most unused registers that are read along."""
+
     def __init__(
         self,
         device: str,
@@ -114,27 +61,30 @@ class ModbusDriver:
         setpoint_ttl_s: float = 60.0,
         backoff: Backoff | None = None,
     ) -> None:
-        self.device = device
-        self.health = LinkHealth()
-        self._line = line
+        super().__init__(device, line, unit_id=unit_id, timeout_s=timeout_s, backoff=backoff)
         self._template = template
         self._index = {asset: i for i, asset in enumerate(assets)}
-        self._unit_id = unit_id
-        self._timeout_s = timeout_s
         self._ttl_s = setpoint_ttl_s
-        self._backoff = backoff or Backoff()
-        self._client: ModbusBaseClient | None = None
-        self._greeted = False
         self._heartbeat = 0
         self._ratings = dict(ratings or {})
         self._quantities = quantities
         self._orders: dict[PointKey, TemplatePoint] = {}
-        self._blocks: list[Block] = []
+        self._shown: dict[PointKey, TemplatePoint] = {}
+        self._told: dict[PointKey, tuple[list[int], float]] = {}
+        self._plan = ReadPlan(())
         self._place(template.points)
 
-    def _place(self, points: Sequence[TemplatePoint]) -> None:
-        """Take up where the device has its points; those of the first asset, the others at the template's stride."""
-        shown: list[tuple[PointKey, TemplatePoint]] = []
+    def _place(self, points: Sequence[TemplatePoint], along: Mapping[PointKey, TemplatePoint] | None = None) -> None:
+        """Take up where the device has its points; those of the first asset, the others at the template's stride.
+
+        `along` are registers that are read with them and are no points.
+        """
+        self._take_up(points)
+        self._plan = ReadPlan((*self._shown.items(), *(along or {}).items()), self.gap)
+
+    def _take_up(self, points: Sequence[TemplatePoint]) -> None:
+        """Take up how the device shows its points; read on as before."""
+        self._orders, self._shown, self._told = {}, {}, {}
         for asset, index in self._index.items():
             for point in points:
                 moved = point.model_copy(update={"address": point.address + index * self._template.asset_stride})
@@ -142,8 +92,12 @@ class ModbusDriver:
                 if point.writable:
                     self._orders[asset, point.quantity] = moved
                 if "r" in point.access and point.quantity in self._quantities[asset]:
-                    shown.append(((asset, point.quantity), moved))
-        self._blocks = coalesce(shown)
+                    self._shown[asset, point.quantity] = moved
+                if moved.address + moved.width > ADDRESSES:
+                    raise ValueError(
+                        f"{self.device}: {point.quantity} of {asset} would lie at {moved.table} {moved.address}; "
+                        f"addresses end at {ADDRESSES - 1}"
+                    )
 
     @property
     def assets(self) -> frozenset[str]:
@@ -153,7 +107,7 @@ class ModbusDriver:
     @property
     def blocks(self) -> tuple[Block, ...]:
         """Requests that one reading takes."""
-        return tuple(self._blocks)
+        return tuple(self._plan.blocks)
 
     async def read(self) -> Mapping[PointKey, float | None]:
         """Read all readable points; see `Driver.read`.
@@ -161,23 +115,71 @@ class ModbusDriver:
         Points in a block that the device refuses are missing; it is an error when it refuses all.
         """
         await self._connected()
-        values: dict[PointKey, float | None] = {}
-        refusals: list[_RefusedError] = []
-        for block in self._blocks:
-            try:
-                registers = await self._read_registers(block.table, block.address, block.count)
-            except _RefusedError as refusal:
-                refusals.append(refusal)
-                values |= dict.fromkeys((key for key, _ in block.points), None)
-                continue
-            for key, point in block.points:
-                offset = point.address - block.address
-                values[key] = decode(point, registers[offset : offset + point.width])
-        if refusals and len(refusals) == len(self._blocks):
-            raise refusals[-1]
+        values = self._values(await self._read_blocks())
+        self._backoff.succeeded()
         if self._template.available_from_active:
             for asset in self._index:
                 values[asset, AVAILABLE] = self._available(asset, values)
+        return values
+
+    async def _read_blocks(self) -> dict[PointKey, list[int]]:
+        """Registers of every point that the device gives."""
+        now = time.monotonic()
+        raw: dict[PointKey, list[int]] = {}
+        parted: list[Block] = []
+        given: list[Block] = []
+        refusal: RefusedError | None = None
+        for block in self._plan.now(now):
+            try:
+                raw |= await self._read_block(block)
+            except RefusedError as refused:
+                refusal = refused
+                if refused.code in PARTED | {ILLEGAL_FUNCTION} and self._plan.may_part(now):
+                    parted.append(block)
+                    given += await self._read_parts(block, raw) if refused.code in PARTED else []
+        if parted:
+            before = self._plan.refused
+            self._plan.learn(parted, given, now)
+            self._name_refused(self._plan.refused[len(before) :])
+        if refusal is not None and not raw:
+            raise refusal
+        return raw
+
+    async def _read_block(self, block: Block) -> dict[PointKey, list[int]]:
+        registers = await self._read_registers(block.table, block.address, block.count)
+        starts = {key: point.address - block.address for key, point in block.points}
+        return {key: registers[starts[key] : starts[key] + point.width] for key, point in block.points}
+
+    async def _read_parts(self, block: Block, raw: dict[PointKey, list[int]]) -> list[Block]:
+        """What of a block the device does give, and how it was asked for."""
+        given: list[Block] = []
+        for part in halves(block) if len(block.points) > 1 else ():
+            try:
+                raw |= await self._read_block(part)
+                given.append(part)
+            except RefusedError as refusal:
+                if refusal.code not in PARTED:
+                    raise
+                given += await self._read_parts(part, raw)
+        return given
+
+    def _name_refused(self, points: Sequence[tuple[PointKey, TemplatePoint]]) -> None:
+        if points:
+            names = ", ".join(f"{quantity} ({point.table} {point.address})" for (_, quantity), point in points[:10])
+            names += ", ..." if len(points) > 10 else ""
+            get_logger(__name__).warning("the device refuses points", device=self.device, points=names)
+            self.health.last_error = f"{self.device}: refuses {names}"
+
+    def _values(self, raw: Mapping[PointKey, list[int]]) -> dict[PointKey, float | None]:
+        """Points in their units; those that the device refused are missing.
+
+        An order stands when the registers hold what was written, however coarse they are.
+        """
+        values: dict[PointKey, float | None] = {}
+        for key, point in self._shown.items():
+            registers = raw.get(key)
+            written, value = self._told.get(key, (None, None))
+            values[key] = None if registers is None else value if registers == written else decode(point, registers)
         return values
 
     def _available(self, asset: str, values: Mapping[PointKey, float | None]) -> float | None:
@@ -203,9 +205,11 @@ class ModbusDriver:
             raise DriverError(f"{self.device}: {error}") from None
         await self._ready_for_orders()
         await self._write_registers(point.address, registers, point.table)
+        self._told[asset_id, quantity] = registers, value
         if self._template.heartbeat_address is not None:
             self._heartbeat = (self._heartbeat + 1) % 0x10000
             await self._write_registers(self._template.heartbeat_address, [self._heartbeat])
+        self._backoff.succeeded()
 
     def takes_schedule(self, asset_id: str) -> bool:
         """Whether the template has room for the next hour's setpoints."""
@@ -230,27 +234,6 @@ class ModbusDriver:
         began = encode_unsigned32(int(start.timestamp()), schedule.word_order)
         await self._write_registers(base + schedule.start_address, began)
 
-    async def close(self) -> None:
-        """End the link."""
-        self._drop()
-
-    async def _connected(self) -> None:
-        if self._client is not None and self._client.connected:
-            return
-        self._drop()
-        now = time.monotonic()
-        if not self._backoff.ready(now):
-            raise DriverError(f"{self.device}: down, next try in {self._backoff.wait_s(now):.1f} s")
-        try:
-            self._client = await self._line.open(self._timeout_s, self._traced)
-        except LineError as error:
-            self._backoff.failed(time.monotonic())
-            self.health.failed(f"{self.device}: {error} at {self._line.place}")
-            raise DriverError(self.health.last_error) from None
-        self.health.connected = True
-        self.health.reconnects += 1
-        await self._look_around()
-
     async def _ready_for_orders(self) -> None:
         await self._connected()
         if not self._greeted:
@@ -258,7 +241,8 @@ class ModbusDriver:
             self._greeted = True
 
     async def _look_around(self) -> None:
-        """What must be read once after connecting."""
+        """See `ModbusUnit`; what a device lacked before, it may have now."""
+        self._plan.forget()
 
     async def _greet(self) -> None:
         """What a device is told before its first order of a connection: when it shall leave our orders by itself.
@@ -267,70 +251,3 @@ class ModbusDriver:
         """
         if self._template.setpoint_ttl_address is not None:
             await self._write_registers(self._template.setpoint_ttl_address, [min(0xFFFE, round(self._ttl_s))])
-
-    async def _read_registers(self, table: str, address: int, count: int) -> list[int]:
-        """Registers, or bits as 0 and 1, of a table."""
-
-        def request(client: ModbusBaseClient) -> Awaitable[Any]:
-            return READS[table](client, address, count=count, device_id=self._unit_id)
-
-        answer = await self._asked(request, f"{table} {address}+{count}", count)
-        found = [int(bit) for bit in answer.bits[:count]] if table in BIT_TABLES else list(answer.registers)
-        if len(found) != count:
-            # A late reply to an older request can carry the newest transaction id.
-            raise self._broken(f"{table} {address}: {len(found)} registers instead of {count}")
-        return found
-
-    async def _write_registers(self, address: int, registers: list[int], table: str = "holding") -> None:
-
-        def request(client: ModbusBaseClient) -> Awaitable[Any]:
-            if table == "coil":
-                return client.write_coils(address, [bool(bit) for bit in registers], device_id=self._unit_id)
-            return client.write_registers(address, registers, device_id=self._unit_id)
-
-        await self._asked(request, f"write {address}", len(registers))
-
-    async def _asked(self, request: Callable[[ModbusBaseClient], Awaitable[Any]], what: str, registers: int) -> Any:
-        """The answer to a request, when it is one."""
-        async with self._line.turn(self._traced):
-            client = self._open_client()
-            began = time.monotonic()
-            client.ctx.comm_params.timeout_connect = self._line.patience_s(self._timeout_s, registers)
-            try:
-                answer = await request(client)
-            except (ModbusException, OSError) as error:
-                raise self._broken(f"{what}: {error}") from None
-        if answer.isError():
-            self.health.failed(f"{self.device}: {what}: {answer}")
-            raise _RefusedError(self.health.last_error)
-        self._backoff.succeeded()
-        self.health.answered(time.monotonic() - began)
-        return answer
-
-    def _open_client(self) -> ModbusBaseClient:
-        if self._client is None:
-            raise DriverError(f"{self.device}: link was lost")
-        return self._client
-
-    def _broken(self, message: str) -> DriverError:
-        """Drop a link whose stream of answers can no longer be trusted."""
-        self._drop(lost=True)
-        self._backoff.failed(time.monotonic())
-        self.health.failed(f"{self.device}: {message}")
-        return DriverError(self.health.last_error)
-
-    def _drop(self, *, lost: bool = False) -> None:
-        if self._client is not None:
-            self._line.drop(self._client, lost=lost)
-            self._client = None
-        self._greeted = False
-        self.health.connected = False
-
-    def _traced(self, sending: bool, data: bytes) -> bytes:
-        if sending:
-            self.health.bytes_sent += len(data)
-        else:
-            self.health.bytes_received += len(data)
-        if self.health.tracing:
-            self.health.note(frame_in_words(sending, data, serial=self._line.serial))
-        return data

@@ -25,6 +25,7 @@ TURNAROUND_S = 0.05
 PSEUDO_TERMINALS = "/dev/pts/"
 """Device files of lines that exist in software only, which refuse a parity bit."""
 
+NO_FRAME = "what came is no Modbus frame"
 NOTHING_TO_WAIT_FOR = contextlib.nullcontext()
 
 Trace = Callable[[bool, bytes], bytes]
@@ -42,6 +43,11 @@ class ModbusLine(Protocol):
     @property
     def place(self) -> str:
         """Where it leads, in words."""
+        ...
+
+    @property
+    def garbled(self) -> bool:
+        """Whether something came during this turn on the line; if it was no answer, noise has spoilt it."""
         ...
 
     def patience_s(self, timeout_s: float, registers: int) -> float:
@@ -86,6 +92,8 @@ class TcpLine:
     """
 
     serial = False
+    garbled = False
+    """TCP delivers what was sent or nothing."""
 
     def __init__(
         self,
@@ -139,7 +147,7 @@ class TcpLine:
             # The library lets a request wait out its time when the connection ends under it.
             waiting = client.ctx.response_future
             if not waiting.done():
-                reason = explain(exc, name) if isinstance(exc, OSError) else hung_up
+                reason = hung_up if exc is None else explain(exc, name) if isinstance(exc, OSError) else NO_FRAME
                 waiting.set_exception(ConnectionException(reason))
 
         client.ctx.call_create = create
@@ -184,10 +192,15 @@ class SerialBus:
         self._client: AsyncModbusSerialClient | None = None
         self._lock = asyncio.Lock()
         self._trace: Trace | None = None
+        self._heard = False
 
     @property
     def place(self) -> str:
         return self._device()
+
+    @property
+    def garbled(self) -> bool:
+        return self._heard
 
     def patience_s(self, timeout_s: float, registers: int) -> float:
         characters = OVERHEAD_CHARACTERS + 2 * registers
@@ -228,7 +241,7 @@ class SerialBus:
     @asynccontextmanager
     async def turn(self, trace: Trace) -> AsyncIterator[None]:
         async with self._lock:
-            self._trace = trace
+            self._trace, self._heard = trace, False
             try:
                 yield
             finally:
@@ -240,6 +253,7 @@ class SerialBus:
             self._client = None
 
     def _traced(self, sending: bool, data: bytes) -> bytes:
+        self._heard |= not sending
         return self._trace(sending, data) if self._trace is not None else data
 
 

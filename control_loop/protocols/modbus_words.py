@@ -12,6 +12,19 @@ EXCEPTIONS = {
 }  # fmt: skip
 
 
+def exception_in_words(code: int) -> str:
+    """An exception code, such as ``device busy (6)``."""
+    return f"{EXCEPTIONS.get(code, 'exception')} ({code})"
+
+
+def error_in_words(error: Exception, patience_s: float) -> str:
+    """Why the library has no answer, after so long a wait [s]."""
+    text = str(getattr(error, "string", error))
+    if "No response" in text:
+        return f"no answer within {patience_s:g} s"
+    return text.rpartition("] ")[2]
+
+
 def frame_in_words(sending: bool, data: bytes, *, serial: bool) -> str:
     """One frame: direction, unit, function, addresses, and its bytes.
 

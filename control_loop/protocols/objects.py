@@ -52,6 +52,10 @@ class ObjectHub:
             driver = self._drivers.get(message["key"])
             if driver is not None:
                 driver.take_trouble(message["trouble"])
+        elif "note" in message:
+            driver = self._drivers.get(message["key"])
+            if driver is not None:
+                driver.take_note(message["note"])
         elif "frame" in message:
             driver = self._drivers.get(message["key"])
             if driver is not None:
@@ -159,6 +163,11 @@ class ObjectDriver:
     def take_trouble(self, reason: str) -> None:
         """Why there is no connection."""
         self._trouble = reason
+
+    def take_note(self, note: str) -> None:
+        """Something that somebody should know though the link works."""
+        self.health.last_error = f"{self.device}: {note}"
+        get_logger(__name__).warning("link works with less than wanted", device=self.device, note=note)
 
     def take_frame(self, frame: str) -> None:
         """Something that went over the line, in words."""

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from control_loop.image import PointKey
 from control_loop.protocols.base import DriverError
-from control_loop.protocols.modbus import MAX_BLOCK, ModbusDriver
+from control_loop.protocols.modbus import ADDRESSES, ModbusDriver
+from control_loop.protocols.modbus_blocks import MAX_BLOCK
 from control_loop.protocols.modbus_line import LineError
+from control_loop.protocols.modbus_unit import RefusedError
 from flexergy_pipelines.grid.templates import TemplatePoint, encode
 from flexergy_pipelines.grid.templates.sunspec import (
     BASES,
     COMMON,
     END,
+    LARGEST_FACTOR,
     MARKER,
-    NO_FACTOR,
+    Binding,
     ModelPlace,
+    SunSpecMap,
     bind,
     factor_names,
+    implemented,
     locate,
 )
 
 MOST_MODELS = 100
+ALONG = ""
+"""Stands for the asset in the keys of registers that are no points."""
 IDENTITY = {"manufacturer": "1.Mn", "model": "1.Md", "version": "1.Vr", "serial": "1.SN"}
 
 
@@ -45,9 +53,14 @@ class SunSpecDevice:
 class SunSpecDriver(ModbusDriver):
     """Link to a SunSpec device; see `ModbusDriver` and `Driver`."""
 
+    gap = MAX_BLOCK
+    """Every register of a model is there, so a request reads along what lies between."""
+    found: SunSpecDevice | None = None
     _also: Mapping[str, tuple[tuple[TemplatePoint, int], ...]] = {}
     _reverts: tuple[TemplatePoint, ...] = ()
-    found: SunSpecDevice | None = None
+    _factors: Mapping[str, int | None] = {}
+    _chosen: Mapping[str, str] = {}
+    _rated_kw: float | None = None
 
     async def scan(self) -> SunSpecDevice:
         """Read the chain of models and who made the device.
@@ -71,8 +84,13 @@ class SunSpecDriver(ModbusDriver):
     async def _scan_from(self, address: int) -> SunSpecDevice:
         chain: list[ModelPlace] = []
         identity: dict[str, str] = {}
-        while len(chain) < MOST_MODELS:
-            model, length = await self._read_registers("holding", address, 2)
+        while len(chain) < MOST_MODELS and address + 2 <= ADDRESSES:
+            try:
+                model, length = await self._read_registers("holding", address, 2)
+            except RefusedError:
+                if not chain:
+                    raise
+                break  # a chain that ends without its end
             if model == END:
                 break
             chain.append(ModelPlace(model, address, length))
@@ -105,51 +123,84 @@ class SunSpecDriver(ModbusDriver):
         except LineError as error:
             raise DriverError(f"{self.device}: {error}") from None
         device = await self.scan()
-        return device, await self._rating_kw(device, await self._factors(device))
+        return device, await self._rating_kw(device)
 
-    async def _factors(self, device: SunSpecDevice) -> dict[str, int]:
-        """Powers of ten of the template's points, where the device gives them."""
-        spec = self._template.sunspec
-        factors: dict[str, int] = {}
-        for name in factor_names(spec) if spec is not None else ():
-            where = locate(name, device.chain)
-            if where is not None:
-                (raw,) = await self._read_registers("holding", where[0], 1)
-                factor = raw - 0x10000 if raw & 0x8000 else raw
-                if factor != NO_FACTOR:
-                    factors[name] = factor
-        return factors
+    async def _raw(self, name: str, device: SunSpecDevice) -> list[int] | None:
+        """Registers of ``model.point``; None where the device does not have it."""
+        where = locate(name, device.chain)
+        if where is None:
+            return None
+        try:
+            return await self._read_registers("holding", where[0], where[1].size)
+        except RefusedError:
+            return None
+
+    async def _factor(self, name: str, device: SunSpecDevice) -> int | None:
+        """The power of ten at ``model.point``; None where the device gives none."""
+        raw = await self._raw(name, device)
+        return None if raw is None else _power_of_ten(raw)
+
+    async def _choose(self, spec: SunSpecMap, device: SunSpecDevice) -> dict[str, str]:
+        """Of the names that a quantity can have, the first whose value the device gives."""
+        chosen: dict[str, str] = {}
+        for item in spec.points:
+            names = [name for name in item.at if locate(name, device.chain) is not None]
+            for name in names if len(names) > 1 else ():
+                where, raw = locate(name, device.chain), await self._raw(name, device)
+                if where is not None and raw is not None and implemented(where[1], raw):
+                    chosen[item.quantity] = name
+                    break
+        return chosen
 
     async def _look_around(self) -> None:
         """Find the template's points."""
         spec = self._template.sunspec
         if spec is None:
             raise DriverError(f"{self.device}: template {self._template.name} names no SunSpec models")
-        device = await self.scan()
-        factors = await self._factors(device)
-        bound = bind(spec, device.chain, factors.get, await self._rating_kw(device, factors))
-        powers = [point for point in bound.points if point.quantity == "active_power_kw"]
-        if not powers:
+        device = self.found = await self.scan()
+        self._rated_kw = await self._rating_kw(device)
+        self._chosen = await self._choose(spec, device)
+        self._factors = {name: await self._factor(name, device) for name in sorted(factor_names(spec))}
+        bound = self._bind(spec, device)
+        along = {
+            (ALONG, name): TemplatePoint(quantity=name, table="holding", address=address, type="int16")
+            for name, address in bound.factors.items()
+        }
+        self._place(bound.points, along)
+        if not any(point.quantity == "active_power_kw" for point in bound.points):
             models = ", ".join(str(place.model) for place in device.chain)
             raise DriverError(f"{self.device}: template {self._template.name} does not fit a device of models {models}")
-        self._place(bound.points)
-        self._also, self._reverts, self.found = bound.also, bound.reverts, device
+
+    def _bind(self, spec: SunSpecMap, device: SunSpecDevice) -> Binding:
+        bound = bind(spec, device.chain, self._factors.get, self._rated_kw, self._chosen)
+        self._also, self._reverts = bound.also, bound.reverts
+        return bound
+
+    def _values(self, raw: Mapping[PointKey, list[int]]) -> dict[PointKey, float | None]:
+        """See `ModbusDriver`; powers of ten count as they were read with the values, for some devices change them."""
+        read = {name: _power_of_ten(registers) for (kind, name), registers in raw.items() if kind == ALONG}
+        spec = self._template.sunspec
+        if any(self._factors.get(name) != factor for name, factor in read.items()) and spec and self.found:
+            self._factors = {**self._factors, **read}
+            self._take_up(self._bind(spec, self.found).points)
+        return super()._values(raw)
 
     async def _greet(self) -> None:
         """Tell the device when to leave our orders by itself."""
         for point in self._reverts:
             await self._write_registers(point.address, encode(point, float(round(self._ttl_s))))
 
-    async def _rating_kw(self, device: SunSpecDevice, factors: Mapping[str, int]) -> float | None:
+    async def _rating_kw(self, device: SunSpecDevice) -> float | None:
         """The device's own rated power, which its percentages are of; the site's where it gives none."""
         spec = self._template.sunspec
         for name in spec.rating if spec is not None else ():
-            where = locate(name, device.chain)
-            if where is None:
+            where, raw = locate(name, device.chain), await self._raw(name, device)
+            if where is None or raw is None or raw == [0] or not implemented(where[1], raw):
                 continue
-            (raw,) = await self._read_registers("holding", where[0], 1)
-            if raw not in {0, 0xFFFF}:
-                return raw * 10.0 ** factors.get(f"{name.partition('.')[0]}.{where[1].factor}", 0) / 1000.0
+            factor = where[1].factor
+            exponent = await self._factor(f"{name.partition('.')[0]}.{factor}", device) if factor else 0
+            if exponent is not None:
+                return raw[0] * 10.0**exponent / 1000.0
         return next(iter(self._ratings.values()), None)
 
     async def write(self, asset_id: str, quantity: str, value: float) -> None:
@@ -163,3 +214,9 @@ class SunSpecDriver(ModbusDriver):
         if self.found is None:
             return {}
         return {**self.found.identity, "models": [place.model for place in self.found.chain]}
+
+
+def _power_of_ten(registers: Sequence[int]) -> int | None:
+    """A power of ten in its register; None for one that is not there, or none that SunSpec knows."""
+    factor = registers[0] - 0x10000 if registers[0] & 0x8000 else registers[0]
+    return factor if abs(factor) <= LARGEST_FACTOR else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 import time
@@ -16,6 +15,8 @@ from flexergy_pipelines.logs import get_logger
 
 SILENCE_S = 3.0
 """A worker that said nothing for so long hangs; it is killed and started again."""
+STEADY_S = 30.0
+"""Only a worker that ran for so long is started again as fast as after its first failure."""
 
 
 class Worker:
@@ -136,11 +137,11 @@ class Worker:
         """End the worker: its input is closed, and it is killed when that is not enough."""
         process, self._process = self._process, None
         self._idle = False
-        if self._reader is not None:
-            self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
-            self._reader = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+        self._give_up_waiting()
         if process is None:
             return
         if process.stdin is not None:
@@ -151,6 +152,9 @@ class Worker:
             except TimeoutError:
                 process.kill()
                 await process.wait()
+            except asyncio.CancelledError:
+                process.kill()  # nobody else knows of it any more
+                raise
         # The transport would complain at the end of the interpreter about a pipe nobody reads to its end.
         transport: Any = getattr(process, "_transport", None)
         if transport is not None:
@@ -161,19 +165,40 @@ class Worker:
             raise DriverError(f"{self.module}: does not run")
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
+    def _give_up_waiting(self) -> None:
+        """Nobody will answer what was asked."""
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(DriverError(f"{self.module}: ended before it answered"))
+
     async def _read(self, process: asyncio.subprocess.Process) -> None:
-        if process.stdout is None:
-            return
-        while line := await process.stdout.readline():
-            self._heard = time.monotonic()
-            self._backoff.succeeded()
+        began = time.monotonic()
+        while process.stdout is not None:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # no line of ours is so long
+                continue
+            if not line:
+                break
             try:
                 message = json.loads(line)
             except ValueError:
                 continue  # a library printed something
-            if "answer" in message:
-                waiting = self._answers.get(message["answer"])
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(bool(message["done"]))
-            else:
-                self._on_message(message)
+            if not isinstance(message, dict):
+                continue
+            now = self._heard = time.monotonic()
+            if now - began > STEADY_S:
+                self._backoff.succeeded()
+            try:
+                self._take(message)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                self._log.warning("a message of the worker is not understood", error=repr(error))
+        self._give_up_waiting()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "answer" not in message:
+            self._on_message(message)
+            return
+        waiting = self._answers.get(message["answer"])
+        if waiting is not None and not waiting.done():
+            waiting.set_result(bool(message["done"]))

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
+
+
+def _not_zero(value: float) -> float:
+    if value == 0:
+        raise ValueError("must not be 0")
+    return value
+
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Short lower-case identifier")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -14,6 +21,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Efficiency = Annotated[float, Field(gt=0, le=1, description="One-way efficiency, above 0 and at most 1")]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Scale = Annotated[float, AfterValidator(_not_zero), Field(description="Negative turns the sign around")]
 # Sequences stay immutable, but lists (as YAML gives them) are welcome where a tuple is kept.
 Many = Annotated[tuple[T, ...], Field(strict=False)]
 

@@ -6,11 +6,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from flexergy_pipelines.grid.base import Many, Model, Positive, Slug
+from flexergy_pipelines.grid.base import Many, Model, Scale, Slug
 
 NetworkType = Literal["GPRS", "UMTS", "LTE", "IoT", "NB-IoT", "RF", "PLC", "serial", "ethernet"]
 TLS_PROTOCOLS = frozenset({"modbus_tcp", "iec104", "iec61850", "ocpp16", "talq"})
 OBJECT_PROTOCOLS = frozenset({"iec104", "iec61850"})
+UNITS = {"modbus_tcp": (0, 255), "modbus_rtu": (1, 247), "iec104": (0, 65_534)}
+"""Lowest and highest unit id; 255 is what a Modbus TCP device without units behind it is called by."""
+OTHER_UNITS = (0, 247)
 SHARED_PROTOCOLS = frozenset({"iec104", "modbus_tcp"})
 
 
@@ -78,7 +81,8 @@ class ObjectPoint(Model):
     select : bool
         IEC 60870-5-104 only: select before execute. IEC 61850 devices say themselves which control model they have.
     scale : float
-        Value in the platform's unit = value of the object x scale (0.001 where the device shows W).
+        Value in the platform's unit = value of the object x scale (0.001 where the device shows W; negative where its
+        sign is the other one).
     """
 
     asset: Slug | None = None
@@ -87,7 +91,7 @@ class ObjectPoint(Model):
     write: str | None = Field(default=None, min_length=1)
     kind: Literal["analogue", "single", "double", "integer", "word"] = "analogue"
     select: bool = False
-    scale: Positive = 1.0
+    scale: Scale = 1.0
 
     @model_validator(mode="after")
     def _names_something(self) -> ObjectPoint:
@@ -101,6 +105,8 @@ class Connection(Model):
 
     Attributes
     ----------
+    unit_id : int
+        Modbus: number of the unit; IEC 60870-5-104: common address.
     template : str
         Name of the register map (see `flexergy_pipelines.grid.templates`).
     timeout_s : float
@@ -131,7 +137,7 @@ class Connection(Model):
     protocol: Literal["modbus_tcp", "modbus_rtu", "iec104", "iec61850", "ocpp16", "dlms", "talq"] = "modbus_tcp"
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=0, ge=0, le=65535)
-    unit_id: int = Field(default=1, ge=0, le=247)
+    unit_id: int = Field(default=1, ge=0, le=65534)
     template: Slug
     timeout_s: float = Field(default=0.3, gt=0, le=60)
     serial: SerialLine | None = None
@@ -148,6 +154,11 @@ class Connection(Model):
     def _fits_protocol(self) -> Connection:
         if (self.protocol == "modbus_rtu") != (self.serial is not None):
             raise ValueError(f"connection: serial and protocol modbus_rtu go together, protocol is {self.protocol}")
+        lowest, highest = UNITS.get(self.protocol, OTHER_UNITS)
+        if not lowest <= self.unit_id <= highest:
+            raise ValueError(
+                f"connection: unit_id {self.unit_id} is outside {lowest}..{highest} of protocol {self.protocol}"
+            )
         if self.protocol != "modbus_rtu" and not self.port:
             raise ValueError(f"connection: port is missing; {self.protocol} needs one of 1..65535")
         if self.tls is not None and self.protocol not in TLS_PROTOCOLS:

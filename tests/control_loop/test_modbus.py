@@ -19,7 +19,8 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.base import DriverError
-from control_loop.protocols.modbus import MAX_BLOCK, ModbusDriver, coalesce
+from control_loop.protocols.modbus import ModbusDriver
+from control_loop.protocols.modbus_blocks import MAX_BLOCK, coalesce
 from control_loop.protocols.modbus_line import TcpLine
 from flexergy_pipelines.grid.templates import TemplatePoint, decode, encode, load_template
 
@@ -168,9 +169,9 @@ def test_a_refusal_is_an_error_that_names_the_device_and_keeps_the_link() -> Non
         await driver.read()
         await driver.write("ess-1", "active_power_setpoint_kw", 4.0)
         device.refuse = ExcCodes.DEVICE_BUSY
-        with pytest.raises(DriverError, match=r"esc-1: input 0\+\d+: .*exception_code=6"):
+        with pytest.raises(DriverError, match=r"esc-1: input 0\+\d+: refused: device busy \(6\)"):
             await driver.read()
-        with pytest.raises(DriverError, match="esc-1: write 0"):
+        with pytest.raises(DriverError, match=r"esc-1: write 0: refused: device busy \(6\)"):
             await driver.write("ess-1", "active_power_setpoint_kw", 5.0)
         device.refuse = None
         await driver.read()

@@ -123,7 +123,7 @@ def test_a_silent_device_does_not_take_the_line_from_the_others() -> None:
     async def talk(driver_of: Callable[[int], ModbusDriver]) -> None:
         third, absent = driver_of(3), driver_of(ABSENT)
         for _ in range(3):
-            with pytest.raises(DriverError, match=r"feeder-9: .*No response"):
+            with pytest.raises(DriverError, match=r"feeder-9: .*no answer within|down, next try"):
                 await absent.read()
             assert (await third.read())["feeder-3", "active_power_kw"] == pytest.approx(3.0)
         assert third.health.failures == 0

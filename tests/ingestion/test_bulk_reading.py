@@ -20,6 +20,7 @@ from flexergy_pipelines.store.readings import read_readings
 from ingestion.meters.bulk import BulkRules, MeterOutcome, read_in_bulk
 from ingestion.meters.cli import app
 from plant_simulator.modbus_server import ModbusDevice
+from plant_simulator.modbus_unit import ModbusUnit
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
 QUICK = BulkRules(attempts=2, timeout_s=0.5, pause_s=0.001)
@@ -55,7 +56,7 @@ def meter(line: Line, **values: float | None) -> Iterator[str]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    device = ModbusDevice(1, MeterRegisters(values), line)
+    device = ModbusDevice(ModbusUnit(1, MeterRegisters(values), line))
     try:
         host, port = asyncio.run_coroutine_threadsafe(device.start("127.0.0.1", 0), loop).result(10)
         yield f"{host}:{port}"

@@ -19,6 +19,7 @@ from flexergy_pipelines.grid import SimulatedClock, decode, encode
 from plant_simulator.device import DeviceRegisters
 from plant_simulator.faults import FaultRequest
 from plant_simulator.modbus_server import ModbusDevice
+from plant_simulator.modbus_unit import ModbusUnit
 from plant_simulator.plant import Plant
 from tests.plant_simulator.fakes import make_plant, run
 
@@ -60,7 +61,7 @@ async def bench() -> AsyncIterator[Bench]:
     plant, clock = make_plant()
     device = next(d for d in plant.site.devices() if d.id == "esc-1")
     registers = DeviceRegisters(device, plant)
-    server = ModbusDevice(1, registers, registers.signals)
+    server = ModbusDevice(ModbusUnit(1, registers, registers.signals))
     await server.start("127.0.0.1", 0)
     client = AsyncModbusTcpClient("127.0.0.1", port=server.port, timeout=20.0, retries=0, reconnect_delay=0.05)
     await client.connect()
@@ -164,7 +165,7 @@ def test_a_device_that_is_down_closes_its_port_and_comes_back_on_the_same_one() 
 
 def test_a_taken_port_means_the_next_free_one() -> None:
     async def check(it: Bench) -> None:
-        second = ModbusDevice(1, it.registers, it.registers.signals)
+        second = ModbusDevice(ModbusUnit(1, it.registers, it.registers.signals))
         _, port = await second.start("127.0.0.1", it.server.port)
         await second.stop()
         assert port > it.server.port

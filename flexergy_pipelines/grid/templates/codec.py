@@ -23,6 +23,9 @@ _SENTINEL: dict[str, int] = {
     "uint64": (1 << 64) - 1, "bit": 0,
 }  # fmt: skip
 """What stands for no value; a bit always has one."""
+LIMIT = "_limit_kw"
+FUZZ = 1e-6
+"""What a whole number may lack after a division."""
 _FLOATS: dict[str, tuple[str, str]] = {"float32": (">f", ">I"), "float64": (">d", ">Q")}
 
 
@@ -44,6 +47,14 @@ def _bits_of(value: float, kind: str) -> int:
     return struct.unpack(bits, struct.pack(number, value))[0]
 
 
+def _whole(point: TemplatePoint, value: float) -> int:
+    """The raw number nearest to a value; a limit is never rounded to more than it says."""
+    raw = value / point.scale
+    if not point.quantity.endswith(LIMIT) or raw <= 0:
+        return round(raw)
+    return math.floor(raw + FUZZ)
+
+
 def encode(point: TemplatePoint, value: float | None) -> list[int]:
     """Registers that hold `value` (None becomes the point's "no value" sentinel).
 
@@ -63,12 +74,11 @@ def encode(point: TemplatePoint, value: float | None) -> list[int]:
             return _words(_bits_of(value / point.scale, point.type), width, point.word_order)
         except OverflowError:
             raise ValueError(f"{point.quantity}: {value} does not fit {point.type}") from None
-    raw = round(value / point.scale)
+    raw = _whole(point, value)
     low, high = _RANGE[point.type]
     if not low <= raw <= high:
-        raise ValueError(
-            f"{point.quantity}: {value} is outside {low * point.scale:g}..{high * point.scale:g} of {point.type}"
-        )
+        least, most = sorted((low * point.scale, high * point.scale))
+        raise ValueError(f"{point.quantity}: {value} is outside {least:g}..{most:g} of {point.type}")
     return _words(raw % (1 << 16 * width), width, point.word_order)
 
 

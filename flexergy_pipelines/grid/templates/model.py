@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from flexergy_pipelines.grid.base import Many, Model, Positive
+from flexergy_pipelines.grid.base import Many, Model, Positive, Scale
 from flexergy_pipelines.grid.templates.alarm_words import load_alarm_word
 from flexergy_pipelines.grid.templates.point import WIDTH, RegisterType, TemplatePoint, WordOrder
 from flexergy_pipelines.grid.templates.sunspec import SunSpecMap, bind, reference_chain
@@ -43,7 +43,7 @@ class Schedule(Model):
     slots: int = Field(default=4, ge=1, le=96)
     slot_minutes: int = Field(default=15, ge=1, le=60)
     type: RegisterType = "int32"
-    scale: Positive = 1.0
+    scale: Scale = 1.0
     word_order: WordOrder = "big"
 
     def point(self, slot: int) -> TemplatePoint:
@@ -164,7 +164,7 @@ def load_template(name: str) -> DeviceTemplate:
         except ValidationError as error:
             raise TemplateError(f"template {name}: {error.errors()[0]['msg']}") from None
     for part in [*raw["points"], *([raw["schedule"]] if raw.get("schedule") else [])]:
-        part["word_order"] = word_order
+        part.setdefault("word_order", word_order)
     try:
         return DeviceTemplate.model_validate({"name": name, **raw})
     except ValidationError as error:

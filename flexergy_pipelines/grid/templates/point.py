@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from flexergy_pipelines.grid.base import Model, Positive
+from flexergy_pipelines.grid.base import Model, Scale
 
 RegisterType = Literal["bit", "int16", "uint16", "int32", "uint32", "float32", "int64", "uint64", "float64"]
 WordOrder = Literal["big", "little"]
@@ -24,13 +24,13 @@ class TemplatePoint(Model):
     address : int
         Zero-based register address of the device's first asset; asset i is at ``address + i * asset_stride``.
     scale : float
-        Physical value = raw value x scale.
+        Physical value = raw value x scale; negative where the device counts the other way.
     access : str
         "r" is read only, "w" write only, "rw" both; what is writable lies in the holding registers or coils.
     table : str
         ``holding`` or ``input`` registers; ``coil`` or ``discrete`` inputs hold type ``bit`` only.
-    word_order : str or None
-        Set from the template; "big" puts the high word first.
+    word_order : str
+        The template's unless the point has one of its own; "big" puts the high word first.
     share_of_rating : bool
         The value is a share of the asset's rated power: kW = raw x scale x rated power.
     """
@@ -39,7 +39,7 @@ class TemplatePoint(Model):
     table: Literal["holding", "input", "coil", "discrete"]
     address: int = Field(ge=0, le=65535)
     type: RegisterType
-    scale: Positive = 1.0
+    scale: Scale = 1.0
     access: Literal["r", "w", "rw"] = "r"
     word_order: WordOrder = "big"
     share_of_rating: bool = False

@@ -20,7 +20,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from flexergy_pipelines.grid.base import Many, Model, Positive
+from flexergy_pipelines.grid.base import Many, Model, Scale
+from flexergy_pipelines.grid.templates.codec import decode
 from flexergy_pipelines.grid.templates.point import RegisterType, TemplatePoint
 
 MARKER = (0x5375, 0x6E53)
@@ -30,10 +31,13 @@ BASES = (40_000, 50_000, 0)
 END = 0xFFFF
 COMMON = 1
 NO_FACTOR = -32_768
+LARGEST_FACTOR = 10
+"""Powers of ten lie between its negative and it; a device that shows another gives none."""
 _TYPES: dict[str, RegisterType] = {
     "int16": "int16", "uint16": "uint16", "acc16": "uint16", "enum16": "uint16", "count": "uint16", "sunssf": "int16",
     "int32": "int32", "uint32": "uint32", "acc32": "uint32", "enum32": "uint32", "float32": "float32",
-    "bitfield32": "uint32", "int64": "int64", "uint64": "uint64", "acc64": "uint64", "float64": "float64",
+    "bitfield16": "uint16", "bitfield32": "uint32", "bitfield64": "uint64", "int64": "int64", "uint64": "uint64",
+    "acc64": "uint64", "float64": "float64",
 }  # fmt: skip
 
 
@@ -56,7 +60,7 @@ class SunSpecPoint(Model):
 
     quantity: str = Field(min_length=1)
     at: Many[str] = Field(min_length=1)
-    scale: Positive = 1.0
+    scale: Scale = 1.0
     access: Literal["r", "rw"] = "r"
     share_of_rating: bool = False
     also: dict[str, int] = Field(default_factory=dict)
@@ -121,12 +125,15 @@ class Binding:
         Points that take the revert time [s].
     missing : tuple of str
         Quantities whose models the device does not have.
+    factors : dict
+        Address of each power of ten (``model.point``) that the points depend on.
     """
 
     points: tuple[TemplatePoint, ...]
     also: Mapping[str, tuple[tuple[TemplatePoint, int], ...]]
     reverts: tuple[TemplatePoint, ...]
     missing: tuple[str, ...]
+    factors: Mapping[str, int]
 
 
 @lru_cache(maxsize=64)
@@ -177,16 +184,25 @@ def locate(name: str, chain: Sequence[ModelPlace]) -> tuple[int, Register] | Non
     return None
 
 
+def implemented(register: Register, raw: Sequence[int]) -> bool:
+    """Whether the registers of a point hold a value, and not that the device does not have it."""
+    kind = _TYPES.get(register.type)
+    return kind is None or decode(TemplatePoint(quantity="any", table="holding", address=0, type=kind), raw) is not None
+
+
 def bind(
     spec: SunSpecMap,
     chain: Sequence[ModelPlace],
     power_of_ten: Callable[[str], int | None],
     rating_kw: float | None,
+    chosen: Mapping[str, str] | None = None,
 ) -> Binding:
     """Place a template's points in a device's chain.
 
     Parameters
     ----------
+    chosen : mapping, optional
+        By quantity: which of the names in `at` is taken where the first that is there is not.
     power_of_ten : callable
         Power of ten that stands at ``model.point``; None when the device does not give it, as for a point it lacks.
     rating_kw : float or None
@@ -199,9 +215,15 @@ def bind(
             return None
         address, register = found
         factor = register.factor
-        exponent = 0 if factor is None else factor if isinstance(factor, int) else power_of_ten(_beside(name, factor))
-        if exponent is None:
-            return None
+        exponent = factor if isinstance(factor, int) else 0
+        if isinstance(factor, str):
+            beside = locate(_beside(name, factor), chain)
+            told = None if beside is None else power_of_ten(_beside(name, factor))
+            if beside is not None:
+                factors[_beside(name, factor)] = beside[0]
+            if told is None or abs(told) > LARGEST_FACTOR:
+                return None
+            exponent = told
         return TemplatePoint(
             quantity=quantity,
             table="holding",
@@ -211,6 +233,7 @@ def bind(
             access=access,
         )
 
+    factors: dict[str, int] = {}
     points: list[TemplatePoint] = []
     also: dict[str, tuple[tuple[TemplatePoint, int], ...]] = {}
     reverts: list[TemplatePoint] = []
@@ -219,6 +242,7 @@ def bind(
         share = item.share_of_rating
         scale = item.scale / 100.0 * (rating_kw or 1.0) if share else item.scale
         name = next((n for n in item.at if locate(n, chain) is not None), None)
+        name = (chosen or {}).get(item.quantity, name)
         point = placed(name, item.quantity, scale, item.access) if name is not None else None
         if name is None or point is None:
             missing.append(item.quantity)
@@ -229,7 +253,7 @@ def bind(
         also[item.quantity] = tuple((p, value) for p, value in beside if p is not None)
         found = [placed(n, n, 1.0, "w") for n in item.revert if n.startswith(f"{model}.")]
         reverts += [p for p in found if p is not None]
-    return Binding(tuple(points), also, tuple(reverts), tuple(missing))
+    return Binding(tuple(points), also, tuple(reverts), tuple(missing), factors)
 
 
 def _beside(name: str, factor: str) -> str:
