@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,11 +11,13 @@ from typing import Any
 
 from control_loop import exchange
 from control_loop.alarms import FIRST_ANSWER_S, Alarm, AlarmKey, own_clock_alarm
+from control_loop.arbitration import Decision
 from control_loop.context import ManualCommand
 from control_loop.cycle import ControlCycle, CycleReport
 from control_loop.dispatch import Setpoint
 from control_loop.frequency import ANSWER, FrequencyOrder
 from control_loop.image import PointKey
+from control_loop.model import Actuator
 from control_loop.news import News, StoredCommand
 from control_loop.outbox import READINGS, SETPOINTS, Outbox, live_rows
 from control_loop.protocols.base import DriverError, Obeying
@@ -30,6 +33,7 @@ ORDER_PREFIX = "charge_point/"
 FIRST_NEWS_S = 1.0
 """How long the first cycle waits for plan and commands; a store that is away must not keep the loop from being safe."""
 STATISTICS_S = 60.0
+_NUMBERS = re.compile(r"[-+]?\d[\d.,:]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class SiteLoop:
         self._orders: set[asyncio.Task[None]] = set()
         self._unlogged: dict[PointKey, tuple[datetime, Setpoint]] = {}
         self._logged_at: float | None = None
+        self._told: dict[PointKey, tuple[str, str, str]] = {}
         self._values: dict[PointKey, float] = {}
         self._log_period_s = min(SETPOINT_LOG_S, 0.75 * cycle.model.setpoint_ttl_s)
         self._log = get_logger(__name__).bind(site=cycle.model.site_id)
@@ -251,25 +256,46 @@ class SiteLoop:
         ]
 
     def _setpoint_rows(self, report: CycleReport) -> list[tuple[Any, ...]]:
-        """Rows of setpoints that changed in the cycle before, now with their read-back, and of all once a minute."""
+        """Rows of setpoints that changed in the cycle before, now with their read-back, and of all once a minute.
+
+        A setpoint whose value stands is told anew as well when another layer holds it, for another reason, or when the
+        device takes it differently: screens show the newest row.
+        """
         monotonic = self._clock.monotonic()
-        rows = [self._row(when, setpoint) for when, setpoint in self._unlogged.values()]
+        rows = []
+        for key, (when, setpoint) in self._unlogged.items():
+            rows.append(self._row(when, setpoint, setpoint.decision))
+            self._told[key] = self._as_told(setpoint.actuator, setpoint.decision)
         self._unlogged = {}
         for setpoint in report.sent:
             key = setpoint.actuator.asset_id, setpoint.actuator.quantity
             if self._values.get(key) != setpoint.value:
                 self._values[key] = setpoint.value
                 self._unlogged[key] = (report.now, setpoint)
-        if self._logged_at is None or monotonic - self._logged_at >= self._log_period_s:
+        due = self._logged_at is None or monotonic - self._logged_at >= self._log_period_s
+        if due:
             self._logged_at = monotonic
-            for actuator in self.cycle.actuators:
-                last = self.cycle.dispatcher_of(actuator).last(actuator.asset_id)
-                if last is not None and (actuator.asset_id, actuator.quantity) not in self._unlogged:
-                    rows.append(self._row(report.now, last))
+        for actuator in self.cycle.actuators:
+            key = actuator.asset_id, actuator.quantity
+            dispatcher = self.cycle.dispatcher_of(actuator)
+            last = dispatcher.last(actuator.asset_id)
+            if last is None or key in self._unlogged:
+                continue
+            decisions = report.decisions if dispatcher is self.cycle.dispatcher else report.reactive
+            decision = decisions.get(actuator.asset_id, last.decision)
+            told = self._as_told(actuator, decision)
+            if due or self._told.get(key) != told:
+                self._told[key] = told
+                rows.append(self._row(report.now, last, decision))
         return rows
 
-    def _row(self, when: datetime, setpoint: Setpoint) -> tuple[Any, ...]:
-        asset_id, decision = setpoint.actuator.asset_id, setpoint.decision
+    def _as_told(self, actuator: Actuator, decision: Decision) -> tuple[str, str, str]:
+        """What of a standing setpoint is news when it changes: its layer, its reason but for numbers, its status."""
+        status = self.cycle.dispatcher_of(actuator).status(actuator.asset_id)
+        return decision.layer.label, _NUMBERS.sub("", decision.reason), status
+
+    def _row(self, when: datetime, setpoint: Setpoint, decision: Decision) -> tuple[Any, ...]:
+        asset_id = setpoint.actuator.asset_id
         plan, dispatcher = self.cycle.plan, self.cycle.dispatcher_of(setpoint.actuator)
         planned = decision.source is Layer.PLAN and plan is not None
         return (

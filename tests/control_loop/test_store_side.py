@@ -6,6 +6,7 @@ import asyncio
 import math
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -29,7 +30,7 @@ from flexergy_pipelines.store.frequency_curves import FrequencyCurve, write_freq
 from flexergy_pipelines.store.live import read_live
 from flexergy_pipelines.store.plans import PlanRecord, write_plan
 from flexergy_pipelines.store.readings import read_readings
-from flexergy_pipelines.store.setpoints import read_setpoints
+from flexergy_pipelines.store.setpoints import latest_setpoints, read_setpoints
 from flexergy_pipelines.store.sites import save_site
 from tests.control_loop.harness import NOW, SETPOINT
 
@@ -92,6 +93,24 @@ class Rig:
 def rig(db: TenantStore, tmp_path: Path) -> Rig:
     save_site(db, SITE)
     return Rig(db, tmp_path)
+
+
+@pytest.mark.requirement("energy.16.2")
+def test_who_holds_control_is_told_at_once_also_where_the_value_stays(rig: Rig) -> None:
+    def told() -> dict[str, Any]:
+        rows = latest_setpoints(rig.db, SITE.id).filter(pl.col("asset_id") == "ess-1", pl.col("quantity") == SETPOINT)
+        return rows.row(0, named=True)
+
+    rig.plan(0.0)
+    rig.run(4)
+    assert (told()["sent"], told()["layer"]) == (0.0, "plan")
+    write_command(rig.db, SITE.id, "ess-1", SETPOINT, 0.0, "work at the busbar", "olga")
+    rig.run(4)
+    assert (told()["sent"], told()["layer"]) == (0.0, "operator")
+    assert "work at the busbar" in told()["reason"]
+    standing = read_setpoints(rig.db, SITE.id, NOW, NOW + HOUR).filter(pl.col("asset_id") == "ess-1").height
+    rig.run(10)
+    assert read_setpoints(rig.db, SITE.id, NOW, NOW + HOUR).filter(pl.col("asset_id") == "ess-1").height == standing
 
 
 @pytest.mark.requirement("asset.04.1", "energy.16.2")
