@@ -16,6 +16,7 @@ from flexergy_pipelines.metering.keys import Credentials
 
 UNITS = {"kw": "kW", "kvar": "kvar", "kwh": "kWh", "kvarh": "kvarh", "v": "V", "a": "A", "hz": "Hz"}
 """Unit of a quantity by the end of its name."""
+NO_CREDENTIALS = "no register can be read without a password or key; give it one in meter_keys.yaml of the home folder"
 REGISTER_BYTES = 24
 """Request and answer of one register, about."""
 
@@ -72,6 +73,7 @@ class DlmsDriver:
         self._timeout_s = timeout_s
         self._backoff = backoff or Backoff(1.0, 60.0)
         self._client: DlmsClient | None = None
+        self._stranger = False
         # Here rather than in the first cycle, which would be late by it.
         import_module("dlms_cosem.connection")
 
@@ -89,6 +91,8 @@ class DlmsDriver:
             found = await client.read_many(names)
         except MeterError as error:
             raise await self._lost(error) from None
+        if self._stranger and not any(found.values()):
+            raise await self._lost(MeterError(NO_CREDENTIALS))
         self.health.answered(time.monotonic() - began)
         self.health.bytes_sent += REGISTER_BYTES * len(names)
         self.health.bytes_received += REGISTER_BYTES * len(names)
@@ -133,7 +137,9 @@ class DlmsDriver:
             raise DriverError(f"{self.device}: down, next try in {self._backoff.wait_s(now):.1f} s")
         host, port = self._address()
         try:
-            client = DlmsClient(host, port, self._credentials(), timeout_s=self._timeout_s)
+            credentials = self._credentials()
+            self._stranger = credentials.password is None and not credentials.ciphered
+            client = DlmsClient(host, port, credentials, timeout_s=self._timeout_s)
             self._client = await client.__aenter__()
         except (MeterError, ValueError) as error:
             raise await self._lost(error) from None

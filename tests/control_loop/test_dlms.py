@@ -89,6 +89,22 @@ def test_a_meter_that_goes_and_comes_back_is_asked_again(tmp_path: Path) -> None
     with_a_meter(tmp_path, talk)
 
 
+def test_a_meter_that_nobody_gave_a_key_for_says_so_and_takes_one_up(tmp_path: Path) -> None:
+    async def talk(driver: DlmsDriver, front: DlmsFront, plant: Plant) -> None:  # noqa: ARG001
+        driver._backoff.first_s = 0.0
+        keys = tmp_path / "meter_keys.yaml"
+        told = keys.read_text()
+        keys.write_text("{}")
+        with pytest.raises(DriverError, match="pcc-meter: no register can be read without a password or key"):
+            await driver.read()
+        assert "meter_keys.yaml" in driver.health.last_error
+        keys.write_text(told)
+        values = await driver.read()
+        assert values["pcc", "active_power_kw"] is not None
+
+    with_a_meter(tmp_path, talk)
+
+
 def test_wrong_keys_are_told(tmp_path: Path) -> None:
     async def talk(driver: DlmsDriver, front: DlmsFront, plant: Plant) -> None:
         (tmp_path / "meter_keys.yaml").write_text(KEYS.replace(ENCRYPTION_KEY.hex(), "ff" * 16))
