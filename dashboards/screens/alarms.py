@@ -12,6 +12,8 @@ from dashboards.theme import SEVERITY_NAMES
 from dashboards.widgets import alarm_list, heading, text_table
 from dashboards.words import local_time
 
+SHOWN = 100
+
 
 def page() -> None:
     """Draw the page."""
@@ -65,6 +67,8 @@ def _history(context: PageContext) -> None:
             "times": row["count"],
             "acknowledged by": row["acknowledged_by"] or "",
         }
-        for row in frame.sort("first_at", descending=True).head(100).iter_rows(named=True)
+        for row in frame.sort("first_at", descending=True).head(SHOWN).iter_rows(named=True)
     ]
     text_table(pl.DataFrame(rows), unbroken=("severity", "asset", "first", "cleared"), cards=True)
+    if frame.height > SHOWN:
+        st.caption(f"The newest {SHOWN} of {frame.height}.")

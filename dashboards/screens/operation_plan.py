@@ -43,7 +43,7 @@ def modes(context: PageContext) -> None:
     """The mode in force, what is scheduled, and a form to schedule another."""
     zone, db, site_id = context.site.zone, context.data.db, context.site.id
     st.markdown("**Operation mode**")
-    st.markdown(now_sentence(mode_in_force(db, site_id, context.now), zone))
+    st.markdown(now_sentence(mode_in_force(db, site_id, context.now), context.site))
     entries = list_modes(db, site_id, context.now, context.now + AHEAD)
     if entries:
         text_table(mode_table(entries, zone), unbroken=("from", "to", "mode", "by"))

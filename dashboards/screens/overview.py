@@ -12,9 +12,11 @@ from dashboards.guard import guarded
 from dashboards.roles import may_command
 from dashboards.session import PageContext, page_context
 from dashboards.views.live import Control, controls, in_control, live_image
+from dashboards.views.operation_plan import mode_name
 from dashboards.views.overview_html import CSS, control_html, live_html
 from dashboards.widgets import alarm_list, empty
 from dashboards.words import local_time, plain
+from flexergy_pipelines.operation.modes import mode_in_force
 
 
 def page() -> None:
@@ -45,7 +47,9 @@ def _live() -> None:
     else:
         turn = st.session_state.get("_turn", 0) + 1
         st.session_state["_turn"] = turn
-        html = live_html(context.site, image, in_control(rows, context.now), context.now, turn)
+        control = in_control(rows, context.site, context.now)
+        mode = mode_name(mode_in_force(context.data.db, context.site.id, context.now), context.site)
+        html = live_html(context.site, image, control, context.now, turn, mode=mode)
         st.markdown(html, unsafe_allow_html=True)
     stop = context.data.standing_stop()
     if stop is not None:

@@ -210,10 +210,14 @@ def lapsed(row: Control, now: datetime) -> bool:
     return row.valid_until is not None and row.valid_until + LOG_GRACE < now
 
 
-def in_control(rows: list[Control], now: datetime) -> tuple[str, str] | None:
-    """The layer that drives the storage now, and why; None when nothing is dispatched."""
-    running = [row for row in rows if not lapsed(row, now)]
-    if not running:
-        return None
-    storage = [row for row in running if row.asset_id.startswith("ess")] or running
-    return layer_word(storage[0].layer), storage[0].reason
+def in_control(rows: list[Control], site: Site, now: datetime) -> tuple[str, str] | None:
+    """The layer that drives the storage's active power now, and why; of a site without storage, what comes first.
+
+    None when nothing is dispatched.
+    """
+    stores = {ess.id for ess in site.ess()}
+    running = sorted(
+        (row for row in rows if not lapsed(row, now)),
+        key=lambda row: (row.asset_id not in stores, not row.quantity.startswith("active_power")),
+    )
+    return (layer_word(running[0].layer), running[0].reason) if running else None

@@ -16,8 +16,11 @@ from flexergy_pipelines.store.commands import EMERGENCY_STOP, Command
 QUANTITY_WORDS = {
     "active_power_setpoint_kw": "power setpoint",
     "active_power_limit_kw": "power limit",
+    "reactive_power_setpoint_kvar": "reactive power setpoint",
     EMERGENCY_STOP: "emergency stop",
 }
+
+REACTIVE_HINT = "+ gives to the site, − takes from it"
 
 SIGN_WORDS = {
     "ess": "+ discharges, − charges",
@@ -51,10 +54,13 @@ def actuators(site: Site) -> list[Actuator]:
     kinds = {asset.id: asset.kind for asset in site.assets()}
     order = list(SIGN_WORDS)
     found = [
-        Actuator(p.asset_id, p.quantity, p.unit, p.minimum, p.maximum, SIGN_WORDS.get(kinds[p.asset_id], ""))
+        Actuator(
+            p.asset_id, p.quantity, p.unit, p.minimum, p.maximum,
+            REACTIVE_HINT if p.unit == "kvar" else SIGN_WORDS.get(kinds[p.asset_id], ""),
+        )
         for p in site.points()
         if p.writable
-    ]
+    ]  # fmt: skip
     found.sort(key=lambda a: (order.index(k) if (k := kinds[a.asset_id]) in order else 99, a.asset_id))
     pcc = site.grid_connection
     hint = "exchange to hold: + import, − export, 0 is zero flow"
@@ -102,7 +108,7 @@ def standing(commands: list[Command], now: datetime, zone: ZoneInfo) -> pl.DataF
 def _value(command: Command) -> str:
     if command.quantity == EMERGENCY_STOP:
         return "stop" if command.value else "release"
-    return f"{number(command.value)} kW"
+    return f"{number(command.value)} {'kvar' if command.quantity.endswith('_kvar') else 'kW'}"
 
 
 EVENT_WORDS = {

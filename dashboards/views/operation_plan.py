@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from dashboards.words import local_time, number
+from flexergy_pipelines.grid import Site
 from flexergy_pipelines.operation.modes import MODES, ModeEntry, ModeInForce
 from flexergy_pipelines.operation.outages import Outage
 from flexergy_pipelines.optimization.errors import ProblemError
@@ -37,10 +38,20 @@ def mode_words(mode: str, parameters: Mapping[str, float]) -> str:
     return f"{kind.meaning}: {number(value)} kW" if value is not None else kind.meaning
 
 
-def now_sentence(found: ModeInForce | None, zone: ZoneInfo) -> str:
+def mode_name(found: ModeInForce | None, site: Site) -> str:
+    """Which mode holds, in a word or two: where none is scheduled, what the plan is made for."""
+    if found is not None:
+        values = (f"{number(value)} kW" for value in found.parameters.values())
+        return " ".join([mode_title(found.mode), *values])
+    return "Plan, own energy first" if site.operation.mode == "self_consumption" else "Plan"
+
+
+def now_sentence(found: ModeInForce | None, site: Site) -> str:
     """Which mode holds, in a sentence."""
+    zone = site.zone
     if found is None:
-        return "**Plan** is in force: the site follows the plan of least cost. No other mode holds."
+        aim = "that uses the site's own energy first" if site.operation.mode == "self_consumption" else "of least cost"
+        return f"**Plan** is in force: the site follows the plan {aim}. No other mode holds."
     until = "until further notice" if found.until is None else f"until {local_time(found.until, zone)}"
     return f"**{mode_title(found.mode)}** is in force {until}: {mode_words(found.mode, found.parameters)}."
 

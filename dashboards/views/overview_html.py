@@ -72,8 +72,10 @@ CSS = """
 """
 
 
-def strip(site: Site, image: LiveImage, control: tuple[str, str] | None, now: datetime, turn: int = 0) -> str:
-    """One line: fresh or stale, the time in the site's zone, the mode, who is in control.
+def strip(
+    site: Site, image: LiveImage, control: tuple[str, str] | None, now: datetime, turn: int = 0, *, mode: str = "Plan"
+) -> str:
+    """One line: fresh or stale, the time in the site's zone, the mode in force, who is in control.
 
     A server that hangs cannot say so. So the warning is sent ahead, and the browser shows it by itself 6 s later unless
     a new picture came: each `turn` names another animation, which starts the wait anew.
@@ -91,7 +93,6 @@ def strip(site: Site, image: LiveImage, control: tuple[str, str] | None, now: da
     if control:
         why = escape(" ".join(control[1].split()))  # a reason with an empty line must not end the block of HTML
         layer = f"Control: <b>{escape(control[0])}</b>" + (f" ({why})" if why else "")
-    mode = escape(str(site.operation.mode).replace("_", " "))
     return (
         f'<div class="fx-late fx-late-{turn % 2}">'
         "No news from the server for some seconds: what stands here is old.</div>"
@@ -99,7 +100,8 @@ def strip(site: Site, image: LiveImage, control: tuple[str, str] | None, now: da
         '<span class="fx-dot" '
         f'style="background:{colour}"></span>{escape(word)}</span>'
         f'<span data-testid="site-time"><b>{clock_time(now, site.zone)}</b> {escape(zone_label(now, site.zone))}</span>'
-        f'<span>Mode: <b>{mode}</b></span><span data-testid="control-layer">{layer}</span></div>'
+        f'<span data-testid="mode">Mode: <b>{escape(mode)}</b></span>'
+        f'<span data-testid="control-layer">{layer}</span></div>'
     )
 
 
@@ -154,8 +156,10 @@ def grid_tile(site: Site, sums: Totals) -> str:
     return tile("Grid connection", power(value), sub, body, "live-pcc")
 
 
-def live_html(site: Site, image: LiveImage, control: tuple[str, str] | None, now: datetime, turn: int = 0) -> str:
-    """Everything that changes each second; `turn` counts the pictures."""
+def live_html(
+    site: Site, image: LiveImage, control: tuple[str, str] | None, now: datetime, turn: int = 0, *, mode: str = "Plan"
+) -> str:
+    """Everything that changes each second; `turn` counts the pictures, `mode` is the one in force."""
     sums = totals(site, image)
     stale = image.is_stale(now)
     green = sum(1 for asset in site.assets() if asset.kind in {"pv", "wind"})
@@ -173,7 +177,7 @@ def live_html(site: Site, image: LiveImage, control: tuple[str, str] | None, now
     wide = synoptic(drawn, busbar=site.name, clock_s=clock_s, stale=stale, narrow=False)
     narrow = synoptic(drawn, busbar=site.name, clock_s=clock_s, stale=stale, narrow=True)
     return (
-        strip(site, image, control, now, turn)
+        strip(site, image, control, now, turn, mode=mode)
         + f'<div class="fx-tiles">{"".join(tiles)}</div>'
         + f'<div class="fx-wide">{wide}</div><div class="fx-narrow">{narrow}</div>'
     )

@@ -95,6 +95,8 @@ def list_alarms(
 ) -> pl.DataFrame:
     """Alarms of a site, the gravest and newest first; with `active_only` those that stand.
 
+    Where there are more than `limit`, the gravest of those that stand are told, and the newest of all.
+
     Returns
     -------
     pl.DataFrame
@@ -104,10 +106,11 @@ def list_alarms(
     with db.begin() as connection:
         require_site(connection, site_id)
         rows = connection.exec_driver_sql(
-            "SELECT alarm_id, asset_id, code, severity, message, first_at, last_at, count, cleared_at, "
+            "SELECT * FROM (SELECT alarm_id, asset_id, code, severity, message, first_at, last_at, count, cleared_at, "
             "acknowledged_at, acknowledged_by FROM alarms WHERE site_id = %(site)s "
             "AND (cleared_at IS NULL OR NOT %(active)s) AND last_at >= coalesce(%(since)s, '-infinity'::timestamptz) "
-            "ORDER BY severity, last_at DESC LIMIT %(limit)s",
+            "ORDER BY CASE WHEN %(active)s THEN severity END, last_at DESC LIMIT %(limit)s) AS told "
+            "ORDER BY severity, last_at DESC",
             {"site": site_id, "active": active_only, "since": since, "limit": limit},
         ).all()
     return frame_of([tuple(row) for row in rows], _SCHEMA)

@@ -19,12 +19,13 @@ from dashboards.views.battery import time_by_soc
 from dashboards.views.forecast import accuracy
 from dashboards.views.history import by_unit, measured_points, step_for
 from dashboards.views.kpi import kpi_table
-from dashboards.views.live import Node, in_control, live_image, nodes, totals
+from dashboards.views.live import Control, Node, in_control, live_image, nodes, totals
 from dashboards.views.live import controls as controls_of
 from dashboards.views.overview_html import CSS, control_html, live_html
 from dashboards.views.plan import cost_frame, next_hour, saving
 from dashboards.views.quality import completeness, day_bounds, flag_counts
 from dashboards.words import duration, number, percent, plain, power, with_unit
+from flexergy_pipelines.grid import Site
 from tests.dashboards.seeding import live_frame, microgrid, plan_values
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
@@ -174,8 +175,20 @@ def test_a_lapsed_setpoint_no_longer_holds_control() -> None:
         }
     )
     rows = controls_of(frame)
-    assert in_control(rows, NOON - timedelta(seconds=1)) == ("Operator's command", "test")
-    assert in_control(rows, NOON + timedelta(seconds=31)) is None
+    assert in_control(rows, microgrid(), NOON - timedelta(seconds=1)) == ("Operator's command", "test")
+    assert in_control(rows, microgrid(), NOON + timedelta(seconds=31)) is None
+
+
+def test_the_storage_tells_who_is_in_control_whatever_it_is_called() -> None:
+    content = microgrid().model_dump(mode="json")
+    content["controllers"][0]["ess"][0]["id"] = "powerwall"
+    site = Site.model_validate(content)
+    columns = ("ev-1", "active_power_limit_kw", "idle"), ("powerwall", "reactive_power_setpoint_kvar", "grid_operator")
+    rows = [
+        Control(asset, quantity, 1.0, 1.0, 1.0, layer, "why", NOON, "ok")
+        for asset, quantity, layer in (*columns, ("powerwall", "active_power_setpoint_kw", "plan"))
+    ]
+    assert in_control(rows, site, NOON) == ("Plan", "why")
 
 
 def test_the_control_table_tells_limits_from_setpoints_and_kvar_from_kw() -> None:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from dashboards.views.operation_plan import function_table, functions_from, mode_table, now_sentence
+from dashboards.views.operation_plan import function_table, functions_from, mode_name, mode_table, now_sentence
 from dashboards.views.plan_why import (
     bid_table,
     car_table,
@@ -22,6 +22,7 @@ from dashboards.views.plan_why import (
 from flexergy_pipelines.operation.modes import ModeEntry, ModeInForce
 from flexergy_pipelines.optimization.errors import ProblemError
 from flexergy_pipelines.optimization.settings import PlanningSettings, function_names
+from tests.dashboards.seeding import microgrid
 
 ZONE = ZoneInfo("Europe/Amsterdam")
 T0 = datetime(2026, 6, 10, 1, 0, tzinfo=UTC)
@@ -108,8 +109,16 @@ def test_functions_keep_the_order_of_their_priorities() -> None:
 
 @pytest.mark.requirement("energy.09.2")
 def test_the_mode_in_force_and_what_is_scheduled_are_told_in_words() -> None:
-    assert now_sentence(None, ZONE).startswith("**Plan** is in force")
+    site = microgrid()
+    assert now_sentence(None, site) == (
+        "**Plan** is in force: the site follows the plan of least cost. No other mode holds."
+    )
+    assert mode_name(None, site) == "Plan"
+    own = site.model_copy(update={"operation": site.operation.model_copy(update={"mode": "self_consumption"})})
+    assert "own energy first" in now_sentence(None, own)
+    assert mode_name(None, own) == "Plan, own energy first"
     held = ModeInForce("peak_shaving", {"import_kw": 150.0}, T0, T0 + timedelta(hours=4), "olga", "works")
-    assert "holds the import at or below a limit: 150.0 kW" in now_sentence(held, ZONE)
+    assert "holds the import at or below a limit: 150.0 kW" in now_sentence(held, site)
+    assert mode_name(held, own) == "Peak shaving 150.0 kW"
     table = mode_table([ModeEntry(1, "idle", T0, None, "works", "olga", T0)], ZONE)
     assert table.row(0, named=True)["to"] == "further notice"

@@ -220,6 +220,9 @@ def test_an_alarm_counts_while_it_stands_and_begins_anew_after_it_was_cleared(db
     assert list_alarms(db, site)["alarm_id"].to_list() == [other]
     assert raise_alarm(db, site, "lost", 2, "again", "pv-1") not in {first, other}
     assert list_alarms(db, site, active_only=False).height == 3
+    # A full page of history holds what happened last, also where older ones were graver.
+    assert list_alarms(db, site, active_only=False, limit=1)["message"].to_list() == ["again"]
+    assert list_alarms(db, site, limit=1)["message"].to_list() == ["again"]
     with pytest.raises(InvalidDataError, match="severity 5"):
         raise_alarm(db, site, "lost", 5, "x")
 
