@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plant_simulator.noise import ramp
+from plant_simulator.phases import EVEN, Phases
 
 CONSTANT_CURRENT_UNTIL = 0.8
 """State of charge at which a car goes from constant current to constant voltage."""
@@ -22,6 +24,43 @@ LIMIT_RESPONSE_S = 3.0
 PLUG_IN_KW = 0.05
 """Wanted power from which a car counts as plugged in [kW]."""
 CAR_CAPACITIES_KWH = (40.0, 52.0, 58.0, 64.0, 77.0, 82.0)
+LEAST_CURRENT_A = 6.0
+"""A charge point that is allowed less current a phase makes the car pause (IEC 61851-1, Annex A)."""
+PHASE_VOLTAGE_V = 230.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plug:
+    """Nameplate of a charge point.
+
+    Attributes
+    ----------
+    point_id : str
+        Its id in the site.
+    max_kw : float
+        Largest power [kW].
+    identity : str or None
+        What it calls itself towards a central system; None means its id.
+    phases : int
+        Phases it charges on.
+    shares : tuple of float
+        Part of its power on each phase of the site.
+    direct_current : bool
+        Whether it converts by itself (CCS, CHAdeMO): then there is no least current.
+    """
+
+    point_id: str
+    max_kw: float
+    identity: str | None = None
+    phases: int = 3
+    shares: Phases = EVEN
+    direct_current: bool = False
+
+    @property
+    def least_kw(self) -> float:
+        """Power below which a car pauses [kW]."""
+        least = 0.0 if self.direct_current else LEAST_CURRENT_A * PHASE_VOLTAGE_V * self.phases / 1000.0
+        return min(least, self.max_kw)
 
 
 @dataclass(slots=True)
@@ -65,10 +104,8 @@ class ChargePoint:
 
     Parameters
     ----------
-    point_id : str
-        Its id.
-    max_kw : float
-        Largest power [kW].
+    plug : Plug
+        Its nameplate.
     rng : random.Random
         Seeded generator of the cars that come.
 
@@ -78,12 +115,13 @@ class ChargePoint:
         Whether energy may flow; a charge point that must authorize its drivers holds it back until then.
     """
 
-    def __init__(self, point_id: str, max_kw: float, rng: random.Random) -> None:
-        self.point_id = point_id
-        self.max_kw = max_kw
+    def __init__(self, plug: Plug, rng: random.Random) -> None:
+        self.plug = plug
+        self.point_id = plug.point_id
+        self.max_kw = plug.max_kw
         self.session: Session | None = None
         self.power_kw = 0.0
-        self.limit_kw = max_kw
+        self.limit_kw = plug.max_kw
         self.energy_kwh = 0.0
         self.unserved_kwh = 0.0
         self.sessions = 0
@@ -91,6 +129,11 @@ class ChargePoint:
         self._rng = rng
         self._carried_kwh = 0.0
         self._shut = False
+
+    @property
+    def paused(self) -> bool:
+        """Whether its limit is less than any car can take."""
+        return self.limit_kw <= 0.0 or self.limit_kw < self.plug.least_kw - 1e-6
 
     def want(self, share_kw: float, dt_s: float) -> float:
         """Power that the car here wants now, when its driver's profile asks for `share_kw` [kW]."""
@@ -117,7 +160,7 @@ class ChargePoint:
             return 0.0
         backlog_kw = self.session.missing_kwh * CATCH_UP_PER_H
         self.session.owed_kwh += share_kw * dt_s / 3600.0
-        if not self.released:
+        if not self.released or self.paused:
             return 0.0
         return min(self.session.accepts_kw(self.max_kw), self.limit_kw, share_kw + backlog_kw)
 
@@ -147,7 +190,7 @@ class ChargingBlock:
 
     Parameters
     ----------
-    points : sequence of (id, max_kw)
+    plugs : sequence of Plug
         The charge points.
     rated_kw : float
         Power of the feeder [kW]; also the limit without any order.
@@ -155,8 +198,8 @@ class ChargingBlock:
         Seeded generator of the cars.
     """
 
-    def __init__(self, points: list[tuple[str, float]], rated_kw: float, rng: random.Random) -> None:
-        self.points = [ChargePoint(point_id, max_kw, rng) for point_id, max_kw in points]
+    def __init__(self, plugs: Sequence[Plug], rated_kw: float, rng: random.Random) -> None:
+        self.points = [ChargePoint(plug, rng) for plug in plugs]
         self.rated_kw = rated_kw
         self.limit_kw = rated_kw
         self.power_kw = 0.0
@@ -167,6 +210,10 @@ class ChargingBlock:
     def unserved_kwh(self) -> float:
         """Energy that drivers left without [kWh]."""
         return sum(point.unserved_kwh for point in self.points)
+
+    def phase_kw(self, phase: int) -> float:
+        """Power on one phase, 0 to 2 [kW]."""
+        return sum(point.power_kw * point.plug.shares[phase] for point in self.points)
 
     def step(self, wanted_kw: float, dt_s: float) -> None:
         """Let `dt_s` seconds pass while all drivers together want `wanted_kw` [kW]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -22,7 +23,9 @@ class _RunsSites(TyperGroup):
         return super().parse_args(ctx, words)
 
 
-app = typer.Typer(add_completion=False, cls=_RunsSites, help=__doc__)
+app = typer.Typer(
+    add_completion=False, cls=_RunsSites, help=__doc__, subcommand_metavar="SITE... [OPTIONS] | COMMAND [ARGS]..."
+)
 
 
 @app.command()
@@ -32,7 +35,7 @@ def run(  # noqa: PLR0917 - command-line options are named
     speed: Annotated[float, typer.Option(help="Simulated seconds in a second; other services keep real time.")] = 1.0,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     http_port: Annotated[
-        int, typer.Option(help="Port of weather, market, state and faults; next free if taken.")
+        int, typer.Option(min=0, max=65535, help="Port of weather, market, state and faults; next free if taken.")
     ] = 15010,
     seed: Annotated[int, typer.Option(help="Seed of all noise.")] = 1,
     soc: Annotated[
@@ -79,6 +82,7 @@ def run(  # noqa: PLR0917 - command-line options are named
         models = _load_sites(sites or [], demo=demo)
         configure_logging("simulate")
         clock = SystemClock() if speed == 1.0 else AcceleratedClock(speed)
+        models = [_completed(site) for site in models]
         field = Field(
             [(site, load_replay(settings, site)) for site in models], clock, seed, settings.home / "certificates"
         )
@@ -97,7 +101,9 @@ def fault(  # noqa: PLR0917 - command-line options are named
     target: Annotated[str, typer.Argument(help="<site>/<device>, <site>/<asset>, weather or market; see `targets`.")],
     kind: Annotated[str, typer.Argument(help="What fails: `flexergy simulate targets` tells what each can have.")],
     seconds: Annotated[float | None, typer.Option("--for", help="Heal by itself after so many seconds.")] = None,
-    delay: Annotated[float, typer.Option(help="Seconds by which a slow target delays each answer.")] = 1.0,
+    delay: Annotated[
+        float | None, typer.Option(help="Seconds by which a slow target delays each answer.  [default: 1]")
+    ] = None,
     value: Annotated[
         float | None,
         typer.Option(help="frequency Hz, voltage share, wrong_scale factor, clock_skew s, hot_cells K, bms_alarm bit."),
@@ -105,21 +111,34 @@ def fault(  # noqa: PLR0917 - command-line options are named
     phase: Annotated[int | None, typer.Option(help="Phase 1, 2 or 3 of voltage; none: all.")] = None,
 ) -> None:
     """Let something fail in the running simulator."""
-    body = {"target": target, "kind": kind, "duration_s": seconds, "delay_s": delay, "value": value, "phase": phase}
-    typer.echo(_told(_call("POST", "/faults", body)))
+    given: dict[str, Any] = {"duration_s": seconds, "delay_s": delay, "value": value, "phase": phase}
+    for option, number in (("--for", seconds), ("--delay", delay), ("--value", value)):
+        if number is not None and not math.isfinite(number):
+            _refuse(f"{option} {number} is not a finite number")
+    if delay is not None and kind != "slow":
+        _refuse(f"--delay is for slow, not for {kind}")
+    body = {name: number for name, number in given.items() if number is not None}
+    typer.echo(_told(_call("POST", "/faults", {"target": target, "kind": kind, **body})))
 
 
 @app.command()
 def faults() -> None:
     """List the faults in force."""
-    for row in _call("GET", "/faults"):
+    rows = _call("GET", "/faults")
+    for row in rows:
         typer.echo(_told(row))
+    if not rows:
+        typer.echo("nothing fails")
 
 
 @app.command()
 def targets(site: Annotated[str | None, typer.Argument(help="Only those of one site.")] = None) -> None:
     """List what can fail in the running simulator, and how."""
-    for target, kinds in _call("GET", "/faults/possible").items():
+    possible = _call("GET", "/faults/possible")
+    sites = sorted({target.partition("/")[0] for target in possible if "/" in target})
+    if site is not None and site not in sites:
+        _refuse(f"site {site} is not simulated; known: {', '.join(sites)}")
+    for target, kinds in possible.items():
         if site is None or target.startswith(f"{site}/"):
             typer.echo(f"{target}: {' '.join(kinds)}")
 
@@ -155,9 +174,12 @@ def _call(method: str, path: str, body: dict[str, Any] | None = None, *, query: 
         answer = httpx.request(method, f"{url}{path}", json=body, params=query, timeout=5.0)
     except httpx.HTTPError as error:
         _refuse(f"the simulator at {url} does not answer: {error}")
-    content = answer.json()
+    try:
+        content = answer.json()
+    except ValueError:
+        _refuse(f"what answers at {url} is no simulator: {method} {path} gives {answer.status_code}")
     if answer.is_error:
-        _refuse(content.get("reason", f"{method} {path}: nothing there"))
+        _refuse(content.get("reason", f"{method} {path} gives {answer.status_code}"))
     return content
 
 
@@ -169,6 +191,18 @@ def _load_sites(names: list[str], *, demo: bool) -> list[Site]:
     if demo:
         sites += [site for site in sample_sites() if site.id not in {s.id for s in sites}]
     return sites
+
+
+def _completed(site: Site) -> Site:
+    from flexergy_pipelines.logs import get_logger
+    from plant_simulator.usual_series import with_usual_series
+
+    completed, added = with_usual_series(site)
+    if added:
+        get_logger(__name__).info(
+            "usual shapes stand in for series that the site does not name", site=site.id, assets=added
+        )
+    return completed
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -32,7 +32,7 @@ from dlms_cosem.cosem.selective_access import RangeDescriptor
 
 from flexergy_pipelines.grid import Device
 from plant_simulator.faults import Fault
-from plant_simulator.pcc import PHASE_SHARES
+from plant_simulator.phases import PHASE_SHARES
 from plant_simulator.plant import Plant
 from plant_simulator.signals import DeviceSignals
 
@@ -51,6 +51,8 @@ LOGICAL_NAME, SINGLE_VALUE, SCALER_UNIT, CAPTURE_PERIOD = 1, 2, 3, 4
 SUMMER_TIME = 0x80
 """Bit of the clock's status."""
 CAPTURE_MINUTES = (1, 5, 10, 15, 30, 60)
+LEAST_POWER = 1e-6
+"""Power that counts as none [kW, kvar]."""
 
 
 class NoValueError(LookupError):
@@ -59,14 +61,17 @@ class NoValueError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class _Register:
-    """An instantaneous value or counter: `factor` times the quantity in the platform's unit, at 10^scaler of `unit`."""
+    """An instantaneous value or counter: `factor` times the quantity in the platform's unit, at 10^scaler of `unit`.
+
+    With a `phase` (0 to 2) it is what the quantity has on that phase.
+    """
 
     quantity: str
     unit: int
     scaler: int
     factor: float
     part: str = "all"
-    share: float = 1.0
+    phase: int | None = None
 
 
 PHASE_POWERS = (
@@ -88,9 +93,9 @@ REGISTERS = {
     "1.0.2.8.0.255": _Register("export_energy_kwh", WATT_HOUR, 0, 1000.0),
 }
 
-for _phase, _share in enumerate(PHASE_SHARES, start=1):
+for _phase in range(len(PHASE_SHARES)):
     for _offset, (_quantity, _unit, _part) in enumerate(PHASE_POWERS, start=1):
-        REGISTERS[f"1.0.{20 * _phase + _offset}.7.0.255"] = _Register(_quantity, _unit, 0, 1000.0, _part, _share)
+        REGISTERS[f"1.0.{20 * (_phase + 1) + _offset}.7.0.255"] = _Register(_quantity, _unit, 0, 1000.0, _part, _phase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,7 @@ class DlmsMeter:
         self._clock_set: tuple[Fault | None, timedelta] = (None, timedelta())
         self._begun = self._floor(plant.clock.now())
         self._fill_past()
+        self._shares = self._shares_now()
         self._counters_kwh: tuple[float, float] | None = None  # as of the first refresh: the plant may remember some
 
     @property
@@ -147,6 +153,8 @@ class DlmsMeter:
     def refresh(self) -> None:
         """Show the plant's present values, and close the interval that has ended."""
         self.signals.refresh()
+        if not self.signals.has_fault("frozen"):
+            self._shares = self._shares_now()
         begun = self._floor(self.plant.clock.now())
         if self._counters_kwh is None:
             self._counters_kwh = self._read_counters()
@@ -255,7 +263,9 @@ class DlmsMeter:
             return _structure(dlms_data.IntegerData(register.scaler), dlms_data.EnumData(register.unit))
         if attribute != SINGLE_VALUE:
             raise KeyError(f"attribute {attribute}")
-        value = register.share * self._value(register.quantity)
+        value = self._value(register.quantity)
+        if register.phase is not None:
+            value *= self._shares.get((register.quantity, register.phase), PHASE_SHARES[register.phase])
         if register.part != "all":
             value = max(0.0, value if register.part == "positive" else -value)
         return dlms_data.DoubleLongData(round(register.factor * value)).to_bytes()
@@ -315,6 +325,18 @@ class DlmsMeter:
                     raise NoValueError(quantity)
                 return value
         raise KeyError(quantity)
+
+    def _shares_now(self) -> dict[tuple[str, int], float]:
+        """Part of active and reactive power that each phase has; while there is hardly any, as loads usually spread."""
+        shares: dict[tuple[str, int], float] = {}
+        for asset in self.device.assets[:1]:
+            for quantity in ("active_power_kw", "reactive_power_kvar"):
+                whole = self.plant.measure(asset.id, quantity) if self.plant.measures(asset.id, quantity) else 0.0
+                for phase, usual in enumerate(PHASE_SHARES):
+                    own = quantity.replace("_power_", f"_power_l{phase + 1}_")
+                    known = abs(whole) > LEAST_POWER and self.plant.measures(asset.id, own)
+                    shares[quantity, phase] = self.plant.measure(asset.id, own) / whole if known else usual
+        return shares
 
     def _read_counters(self) -> tuple[float, float]:
         if not self.device.assets:

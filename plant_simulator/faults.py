@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +14,8 @@ from plant_simulator.bms import HIGHEST_EVENT
 
 FaultKind = Literal[
     "down", "silent", "slow", "frozen", "spikes", "nan", "wrong_scale", "ack_without_effect", "stuck_output",
-    "clock_skew", "bms_trip", "bms_alarm", "hot_cells", "frequency", "voltage", "meter_reset",
-    "http_429", "http_500", "truncated", "stale", "changed_schema",
+    "clock_skew", "bms_trip", "bms_alarm", "hot_cells", "start_failure", "engine_trip", "frequency", "voltage",
+    "meter_reset", "http_429", "http_500", "truncated", "stale", "changed_schema",
 ]  # fmt: skip
 
 READING_FAULTS: tuple[FaultKind, ...] = ("down", "silent", "slow", "frozen", "spikes", "nan", "wrong_scale")
@@ -28,6 +29,7 @@ SETTABLE_METERS = frozenset({"dlms"})
 SERVICE_FAULTS: tuple[FaultKind, ...] = ("http_429", "http_500", "slow", "truncated", "stale", "changed_schema")
 ASSET_FAULTS: dict[str, tuple[FaultKind, ...]] = {
     "ess": ("bms_trip", "bms_alarm", "hot_cells"),
+    "genset": ("start_failure", "engine_trip"),
     "pcc": ("frequency", "voltage", "meter_reset"),
     "load": ("meter_reset",),
 }
@@ -35,6 +37,12 @@ ASSET_FAULTS: dict[str, tuple[FaultKind, ...]] = {
 SERVICES = ("weather", "market")
 NEEDS_VALUE = {"frequency", "voltage", "clock_skew", "hot_cells", "bms_alarm"}
 TAKES_VALUE = NEEDS_VALUE | {"wrong_scale"}
+RANGES: dict[str, tuple[float, float, str]] = {
+    "frequency": (-10.0, 10.0, "Hz"),
+    "voltage": (-1.0, 1.0, "of nominal"),
+    "hot_cells": (-100.0, 200.0, "°C"),
+}
+"""Least and largest value of a kind, and its unit; beyond it the physics mean nothing."""
 DEFAULT_SCALE = 10.0
 
 
@@ -48,11 +56,13 @@ class FaultRequest(BaseModel):
     kind : str
         What goes wrong. Of devices: *down* (port closed), *silent* (connects, never answers), *slow* (answers after
         `delay_s`), *frozen* (old values for ever), *spikes* (now and then ten times the value), *nan* (not-a-number
-        sentinels), *wrong_scale* (powers times `value`, default 10), *ack_without_effect* (a write is acknowledged and
-        dropped), *stuck_output* (the order shows as taken, the power stays), *clock_skew* (time stamps off by `value`
-        s). Of a battery: *bms_trip* (contactors open), *bms_alarm* (raises bit `value` of the alarm word),
-        *hot_cells* (`value` °C too hot). Of the grid connection: *frequency* (off by `value` Hz), *voltage* (off by
-        `value` of nominal, on one `phase` or all) and, also of a metered load, *meter_reset* (counters to zero, once).
+        sentinels), *wrong_scale* (measured powers times `value`, default 10), *ack_without_effect* (a write is
+        acknowledged and dropped), *stuck_output* (the order shows as taken, the power stays), *clock_skew* (time stamps
+        off by `value` s). Of a battery: *bms_trip* (contactors open), *bms_alarm* (raises bit `value` of the alarm
+        word; several bits at a time are several faults), *hot_cells* (`value` °C too hot). Of a genset: *start_failure*
+        (does not start), *engine_trip* (stops at once, and stays off). Of the grid connection: *frequency* (off by
+        `value` Hz), *voltage* (off by `value` of nominal, on one `phase` or all) and, also of a metered load,
+        *meter_reset* (counters to zero, once).
         Of services: *http_429*, *http_500*, *slow*, *truncated*, *stale*, *changed_schema* (other names and shapes).
     duration_s : float or None
         Seconds until it heals by itself; None lasts until it is cleared.
@@ -80,6 +90,11 @@ class FaultRequest(BaseModel):
             raise ValueError(f"{self.kind} needs a value")
         if self.kind == "bms_alarm" and self.value not in range(HIGHEST_EVENT + 1):
             raise ValueError(f"bms_alarm: value {self.value:g} is no bit number of 0..{HIGHEST_EVENT}")
+        if self.value is not None and self.kind not in TAKES_VALUE:
+            raise ValueError(f"value is for {', '.join(sorted(TAKES_VALUE))}, not for {self.kind}")
+        low, high, unit = RANGES.get(self.kind, (-math.inf, math.inf, ""))
+        if self.value is not None and not low <= self.value <= high:
+            raise ValueError(f"{self.kind}: value {self.value:g} is outside {low:g}..{high:g} {unit}")
         if self.phase is not None and self.kind != "voltage":
             raise ValueError(f"phase is for voltage, not for {self.kind}")
         return self
@@ -123,12 +138,12 @@ class FaultBoard:
         self._ids = itertools.count(1)
 
     def set(self, request: FaultRequest) -> Fault:
-        """Put a fault in force; the same kind on the same target (and phase) is replaced."""
-        for fault in self.active():
-            if (fault.target, fault.kind, fault.phase) == (request.target, request.kind, request.phase):
-                del self._faults[fault.fault_id]
+        """Put a fault in force; the same kind on the same target (and phase, or alarm bit) is replaced."""
         until_s = None if request.duration_s is None else self._clock.monotonic() + request.duration_s
         value = DEFAULT_SCALE if request.value is None else request.value
+        for fault in self.every(request.target, request.kind):
+            if fault.phase == request.phase and (fault.value == value or request.kind != "bms_alarm"):
+                del self._faults[fault.fault_id]
         fault = Fault(next(self._ids), request.target, request.kind, request.delay_s, value, until_s, request.phase)
         self._faults[fault.fault_id] = fault
         return fault
@@ -152,6 +167,10 @@ class FaultBoard:
     def find(self, target: str, kind: str) -> Fault | None:
         """The fault of this kind on this target, if in force."""
         return next((f for f in self.active() if f.target == target and f.kind == kind), None)
+
+    def every(self, target: str, kind: str) -> list[Fault]:
+        """All faults of this kind on this target: phases and alarm bits may have one each."""
+        return [f for f in self.active() if f.target == target and f.kind == kind]
 
     def has(self, target: str, kind: str) -> bool:
         """Whether such a fault is in force."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,10 @@ class Field:
         """Let `dt_s` seconds pass for all sites, show the new values, and open or close ports as faults want it."""
         # A fast clock, or a machine that slept, takes several steps; what is longer than an hour is not made up for.
         parts = min(LARGEST_CATCH_UP, max(1, math.ceil(dt_s / LONGEST_STEP_S)))
+        part_s, now = min(dt_s / parts, LONGEST_STEP_S), self.clock.now()
         for plant in self.plants.values():
-            for _ in range(parts):
-                plant.step(min(dt_s / parts, LONGEST_STEP_S))
+            for left in reversed(range(parts)):
+                plant.step(part_s, now - timedelta(seconds=left * part_s))
         for device in self.devices.values():
             await device.refresh()
 
@@ -173,6 +175,15 @@ class Field:
                 }
                 for block in plant.charging.values()
                 for point in block.points
+            },
+            "gensets": {
+                asset_id: {
+                    "state": genset.state,
+                    "starts": genset.starts,
+                    "running_hours": genset.running_hours,
+                    "energy_kwh": genset.energy_kwh,
+                }
+                for asset_id, genset in plant.gensets.items()
             },
             "devices": {
                 key: device.statistics() for key, device in self.devices.items() if key.startswith(f"{plant.site.id}/")

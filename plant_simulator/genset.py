@@ -25,6 +25,13 @@ class Genset:
         Fastest change of power [kW/s].
     start_delay_s : float
         Time from the command to the first kilowatt [s].
+
+    Attributes
+    ----------
+    start_fails : bool
+        Whether a start ends without the engine running; it is tried again and again while it is wanted.
+    tripped : bool
+        Whether the engine is stopped by its own protection, at once and without cooling down.
     """
 
     def __init__(
@@ -37,6 +44,8 @@ class Genset:
         self.setpoint_kw = 0.0
         self.power_kw = 0.0
         self.state: State = "off"
+        self.start_fails = False
+        self.tripped = False
         self.starts = 0
         self.running_hours = 0.0
         self.energy_kwh = 0.0
@@ -49,8 +58,10 @@ class Genset:
 
     def step(self, dt_s: float) -> None:
         """Let `dt_s` seconds pass at the present setpoint."""
-        wanted = self.setpoint_kw > 0.0
+        wanted = self.setpoint_kw > 0.0 and not self.tripped
         self._since_s += dt_s
+        if self.tripped and self.state != "off":
+            self._enter("off")
         if self.state == "off" and wanted:
             self._enter("starting")
             self.starts += 1
@@ -58,7 +69,7 @@ class Genset:
             if not wanted:
                 self._enter("off")
             elif self._since_s >= self.start_delay_s:
-                self._enter("running")
+                self._enter("off" if self.start_fails else "running")
         elif self.state == "cooling":
             if wanted:
                 self._enter("running")

@@ -81,8 +81,9 @@ def build_app(field: Field) -> Starlette:
         return JSONResponse(field.possible_faults())
 
     async def one_fault(request: Request) -> Response:
-        cleared = field.heal(request.path_params["fault_id"])
-        return JSONResponse({"cleared": cleared}, status_code=200 if cleared else 404)
+        number = request.path_params["fault_id"]
+        cleared = field.heal(number)
+        return JSONResponse({"cleared": cleared}) if cleared else _refused(f"no fault {number} is in force", 404)
 
     return Starlette(
         routes=[

@@ -6,8 +6,6 @@ import math
 
 from plant_simulator.noise import ramp
 
-APPARENT_OVER_ACTIVE = 1.1
-"""Apparent over active rating where none is given."""
 FULL_POWER_RAMP_S = 2.0
 
 

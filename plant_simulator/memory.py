@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 from collections.abc import Mapping
@@ -37,44 +38,65 @@ WRITTEN_AT = "written_at"
 
 
 def remember(plants: Mapping[str, Plant], path: Path) -> None:
-    """Write what the plants must not forget with the time of it, atomically.
+    """Write what the plants must not forget with the time of it, atomically; other sites in the file stay.
 
     Raises
     ------
     OSError
         If the file cannot be written.
     """
-    content: dict[str, Any] = {
-        site_id: {part_id: {name: getattr(part, name) for name in _KEPT[type(part)]} for part_id, part in _parts(plant)}
-        for site_id, plant in plants.items()
-    }
-    content[WRITTEN_AT] = max(plant.clock.now() for plant in plants.values()).isoformat()
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(content, indent=1))
-    scratch.replace(path)
+    with path.with_suffix(".lock").open("w") as lock:  # another simulator of this installation may have other sites
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        content = _section(_read(path))
+        # The time of all sites at once, as earlier versions wrote it.
+        shared = content.pop(WRITTEN_AT, None)
+        kept = {key: {WRITTEN_AT: shared, **site} for key, site in content.items() if isinstance(site, dict)}
+        kept |= {site_id: _content_of(plant) for site_id, plant in plants.items()}
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text(json.dumps(kept, indent=1))
+        scratch.replace(path)
 
 
-def recall(plants: Mapping[str, Plant], path: Path) -> tuple[int, datetime | None]:
-    """Give the plants back what an earlier run remembered; returns how many parts it found, and how old it is.
+def _content_of(plant: Plant) -> dict[str, Any]:
+    parts = {key: {name: getattr(part, name) for name in _KEPT[type(part)]} for key, part in _parts(plant)}
+    return {**parts, WRITTEN_AT: plant.clock.now().isoformat()}
+
+
+def recall(plants: Mapping[str, Plant], path: Path) -> tuple[int, dict[str, datetime]]:
+    """Give the plants back what an earlier run remembered.
 
     A file that cannot be read is no reason not to start: it is logged and the plants begin afresh.
+
+    Returns
+    -------
+    found : int
+        How many parts of the plants were in it.
+    written : dict
+        Of when it is, by site; only sites of which something was found.
     """
+    content = _read(path)
+    found, written = 0, {}
+    for site_id, plant in plants.items():
+        own = sum(_give_back(part, _section(content, site_id, part_id)) for part_id, part in _parts(plant))
+        time = _time_of(_section(content, site_id)) or _time_of(_section(content))
+        found += own
+        if own and time is not None:
+            written[site_id] = time
+    return found, written
+
+
+def _read(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except FileNotFoundError:
-        return 0, None
+        return {}
     except (OSError, ValueError) as error:
         log.warning("the plants' memory cannot be read, they begin afresh", file=str(path), reason=str(error))
-        return 0, None
-    found = 0
-    for site_id, plant in plants.items():
-        for part_id, part in _parts(plant):
-            found += _give_back(part, _section(content, site_id, part_id))
-    return found, _time_of(content) if found else None
+        return {}
 
 
-def _time_of(content: Any) -> datetime | None:
+def _time_of(content: dict[str, Any]) -> datetime | None:
     try:
         time = datetime.fromisoformat(content[WRITTEN_AT])
     except (KeyError, TypeError, ValueError):

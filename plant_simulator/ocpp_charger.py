@@ -101,7 +101,7 @@ class Charger:
         self.point = point
         self.clock = clock
         self.configuration = dict(DEFAULT_CONFIGURATION)
-        self.profiles = ProfileStack()
+        self.profiles = ProfileStack(point.plug.phases)
         self.running: Running | None = None
         self.registered = False
         self.introduced = False
@@ -123,7 +123,7 @@ class Charger:
     @property
     def identity(self) -> str:
         """Name of the charge point towards the central system."""
-        return self.point.point_id
+        return self.point.plug.identity or self.point.point_id
 
     @property
     def transaction(self) -> Transaction | None:
@@ -313,7 +313,7 @@ class Charger:
             return ChargePointStatus.preparing
         if self.point.power_kw > 0.0:
             return ChargePointStatus.charging
-        return ChargePointStatus.suspended_evse if self.point.limit_kw <= 0.0 else ChargePointStatus.suspended_ev
+        return ChargePointStatus.suspended_evse if self.point.paused else ChargePointStatus.suspended_ev
 
     def _report_regularly(self) -> None:
         now_s = self.clock.monotonic()

@@ -37,8 +37,10 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
 from flexergy_pipelines.logs import get_logger
+from plant_simulator.charging import PHASE_VOLTAGE_V
 from plant_simulator.modbus_unit import Line
 from plant_simulator.ocpp_charger import READ_ONLY, SECONDS_SETTINGS, Charger, Note, registered, until_set
+from plant_simulator.ocpp_profiles import MAX_PERIODS
 
 log = get_logger(__name__)
 
@@ -47,6 +49,7 @@ ANSWER_TIMEOUT_S = 20
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 60.0
 IDLE_S = 1.0
+LONGEST_COMPOSITE_S = 7 * 86_400
 FIRMWARE_STEPS = (
     FirmwareStatus.downloading,
     FirmwareStatus.downloaded,
@@ -93,21 +96,28 @@ class Link(OcppChargePoint):
         return call_result.ClearChargingProfile(status=status)
 
     @on("GetCompositeSchedule")
-    def on_composite(self, connector_id: int, duration: int, **_: Any) -> Any:
+    def on_composite(self, connector_id: int, duration: int, charging_rate_unit: str = "W", **_: Any) -> Any:
         charger, begin = self.charger, self.charger.now()
+        if connector_id not in {0, 1} or duration <= 0:
+            return call_result.GetCompositeSchedule(status=GetCompositeScheduleStatus.rejected)
+        w_per_unit = PHASE_VOLTAGE_V * charger.point.plug.phases if charging_rate_unit == "A" else 1.0
+        told_s = min(duration, LONGEST_COMPOSITE_S)
         periods: list[dict[str, Any]] = []
-        for second in range(0, duration, 60):
+        for second in range(0, told_s, 60):
             limit_kw = charger.profiles.limit_kw(begin + timedelta(seconds=second), charger.transaction)
-            limit_w = 1000 * (charger.point.max_kw if limit_kw is None else limit_kw)
-            if not periods or periods[-1]["limit"] != limit_w:
-                periods.append({"start_period": second, "limit": limit_w})
+            limit = round(1000 * (charger.point.max_kw if limit_kw is None else limit_kw) / w_per_unit, 1)
+            if not periods or periods[-1]["limit"] != limit:
+                if len(periods) == MAX_PERIODS:
+                    told_s = second
+                    break
+                periods.append({"start_period": second, "limit": limit})
         return call_result.GetCompositeSchedule(
-            status=GetCompositeScheduleStatus.accepted if periods else GetCompositeScheduleStatus.rejected,
+            status=GetCompositeScheduleStatus.accepted,
             connector_id=connector_id,
             schedule_start=charger.stamp(),
             charging_schedule={
-                "duration": duration,
-                "charging_rate_unit": "W",
+                "duration": told_s,
+                "charging_rate_unit": charging_rate_unit,
                 "charging_schedule_period": periods,
             },
         )

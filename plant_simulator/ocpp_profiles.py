@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-PHASE_VOLTAGE_V = 230.0
+from plant_simulator.charging import PHASE_VOLTAGE_V
+
 RECURRENCE = {"Daily": timedelta(days=1), "Weekly": timedelta(days=7)}
 MAX_PURPOSE, DEFAULT_PURPOSE, TX_PURPOSE = "ChargePointMaxProfile", "TxDefaultProfile", "TxProfile"
 MAX_STACK_LEVEL = 9
@@ -47,9 +48,16 @@ class Transaction:
 
 
 class ProfileStack:
-    """All profiles of one charge point with one connector."""
+    """All profiles of one charge point with one connector.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    phases : int
+        Phases that the charge point charges on: a limit in amperes is for each of them.
+    """
+
+    def __init__(self, phases: int = 3) -> None:
+        self.phases = phases
         self._installed: list[Installed] = []
 
     def __len__(self) -> int:
@@ -123,14 +131,16 @@ class ProfileStack:
     def _leading(self, purpose: str, now: datetime, transaction: Transaction | None) -> float | None:
         for one in sorted(self._installed, key=lambda i: i.stack_level, reverse=True):
             if one.purpose == purpose:
-                limit = period_limit_kw(one.profile, now, transaction)
+                limit = period_limit_kw(one.profile, now, transaction, self.phases)
                 if limit is not None:
                     return limit
         return None
 
 
-def period_limit_kw(profile: dict[str, Any], now: datetime, transaction: Transaction | None) -> float | None:
-    """Limit that one profile sets at `now` [kW]; None outside its validity and its schedule."""
+def period_limit_kw(
+    profile: dict[str, Any], now: datetime, transaction: Transaction | None, phases: int = 3
+) -> float | None:
+    """Limit that one profile sets at `now` [kW] on `phases` phases; None outside its validity and its schedule."""
     if "valid_from" in profile and now < instant(profile["valid_from"]):
         return None
     if "valid_to" in profile and now >= instant(profile["valid_to"]):
@@ -146,7 +156,7 @@ def period_limit_kw(profile: dict[str, Any], now: datetime, transaction: Transac
     limit = float(period["limit"])  # the protocol's library reads numbers of profiles as Decimal
     if schedule["charging_rate_unit"] == "W":
         return limit / 1000.0
-    return limit * PHASE_VOLTAGE_V * period.get("number_phases", 3) / 1000.0
+    return limit * PHASE_VOLTAGE_V * min(phases, period.get("number_phases", phases)) / 1000.0
 
 
 def instant(text: str) -> datetime:

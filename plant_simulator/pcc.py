@@ -6,21 +6,13 @@ import random
 from collections.abc import Sequence
 
 from plant_simulator.noise import Wander
+from plant_simulator.phases import PHASE_SHARES
 
 NOMINAL_FREQUENCY_HZ = 50.0
 LOW_VOLTAGE_V = 230.0
 LARGEST_LOW_VOLTAGE_V = 600.0
 VOLTAGE_DROP_AT_LIMIT = 0.03
 """Share of the nominal voltage lost over the feeder when the site imports its limit."""
-PHASE_SHARES = (0.36, 0.33, 0.31)
-"""How a site's import spreads over the three phases."""
-
-
-def phase_shares(connection: str, kind: str) -> tuple[float, ...]:
-    """Part of an asset's power on each phase: all of one, else loads as sites spread them and the rest evenly."""
-    if connection in {"L1", "L2", "L3"}:
-        return tuple(float(connection == f"L{i}") for i in (1, 2, 3))
-    return PHASE_SHARES if kind == "load" else (1 / 3, 1 / 3, 1 / 3)
 
 
 class GridConnection:
@@ -30,22 +22,38 @@ class GridConnection:
     ----------
     limit_kw : float
         Power at which the feeder drops 3 % of the voltage [kW].
-    nominal_v : float
-        Nominal voltage between phase and neutral [V].
     rng : random.Random
         Seeded generator for frequency and voltage.
+    nominal_v : float
+        Nominal voltage between phase and neutral [V].
+    nominal_hz : float
+        Nominal frequency [Hz].
+
+    Attributes
+    ----------
+    phases_kw, phases_kvar : sequence of float
+        Active and reactive power on each phase, positive for import [kW, kvar].
     """
 
-    def __init__(self, limit_kw: float, rng: random.Random, nominal_v: float = LOW_VOLTAGE_V) -> None:
+    def __init__(
+        self,
+        limit_kw: float,
+        rng: random.Random,
+        nominal_v: float = LOW_VOLTAGE_V,
+        nominal_hz: float = NOMINAL_FREQUENCY_HZ,
+    ) -> None:
         self.limit_kw = limit_kw
         self.nominal_v = nominal_v
+        self.nominal_hz = nominal_hz
+        self.phases_kw: Sequence[float] = (0.0, 0.0, 0.0)
+        self.phases_kvar: Sequence[float] = (0.0, 0.0, 0.0)
         self.power_kw = 0.0
         self.reactive_kvar = 0.0
         self.import_kwh = 0.0
         self.export_kwh = 0.0
         self._offset_hz = 0.0
         self._offsets_v = [0.0, 0.0, 0.0]
-        self.frequency_hz = NOMINAL_FREQUENCY_HZ
+        self.frequency_hz = nominal_hz
         self.voltages_v = (nominal_v, nominal_v, nominal_v)
         # Long-run deviation and memory of the continental European system's frequency.
         self._frequency = Wander(rng, 0.020, 180.0)
@@ -66,7 +74,14 @@ class GridConnection:
         """Set the energy counters to zero, as an exchanged meter shows them."""
         self.import_kwh = self.export_kwh = 0.0
 
-    def step(self, power_kw: float, reactive_kvar: float, dt_s: float) -> None:
+    def step(
+        self,
+        power_kw: float,
+        reactive_kvar: float,
+        dt_s: float,
+        phases_kw: Sequence[float] | None = None,
+        phases_kvar: Sequence[float] | None = None,
+    ) -> None:
         """Let `dt_s` seconds pass.
 
         Parameters
@@ -77,17 +92,24 @@ class GridConnection:
             Reactive balance, positive for import [kvar].
         dt_s : float
             Length of the step [s].
+        phases_kw, phases_kvar : sequence of float, optional
+            The same by phase; without, as loads usually spread.
         """
         hours = dt_s / 3600.0
+        self.phases_kw = [share * power_kw for share in PHASE_SHARES] if phases_kw is None else phases_kw
+        self.phases_kvar = [share * reactive_kvar for share in PHASE_SHARES] if phases_kvar is None else phases_kvar
         self.power_kw = power_kw
         self.reactive_kvar = reactive_kvar
         self.import_kwh += max(0.0, power_kw) * hours
         self.export_kwh += max(0.0, -power_kw) * hours
-        self.frequency_hz = NOMINAL_FREQUENCY_HZ + self._frequency.step(dt_s) + self._offset_hz
+        self.frequency_hz = self.nominal_hz + self._frequency.step(dt_s) + self._offset_hz
         common = self.nominal_v + self._voltage.step(dt_s)
-        drop = VOLTAGE_DROP_AT_LIMIT * self.nominal_v * (power_kw + 0.5 * reactive_kvar) / self.limit_kw
+        # Each phase carries a third of the limit; what it carries itself makes its own drop.
+        drop_v_per_kw = VOLTAGE_DROP_AT_LIMIT * self.nominal_v / (self.limit_kw / 3.0)
         phases = [
-            max(0.0, common + offset - 3.0 * share * drop + wander.step(dt_s))
-            for share, offset, wander in zip(PHASE_SHARES, self._offsets_v, self._phases, strict=True)
+            max(0.0, common + offset - drop_v_per_kw * (active + 0.5 * reactive) + wander.step(dt_s))
+            for active, reactive, offset, wander in zip(
+                self.phases_kw, self.phases_kvar, self._offsets_v, self._phases, strict=True
+            )
         ]
         self.voltages_v = (phases[0], phases[1], phases[2])

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from flexergy_pipelines.grid import ESS, EvChargingManager, Site
 from flexergy_pipelines.grid.clock import Clock
+from flexergy_pipelines.grid.ratings import rated_power_kw
 from plant_simulator.battery import Battery, BatteryRating
-from plant_simulator.charging import ChargingBlock
+from plant_simulator.charging import ChargingBlock, Plug
 from plant_simulator.faults import FaultBoard
 from plant_simulator.genset import Genset
-from plant_simulator.inverter import APPARENT_OVER_ACTIVE, ReactivePower
+from plant_simulator.inverter import ReactivePower
 from plant_simulator.loads import LimitedLoad, Load
+from plant_simulator.meters import LOAD_TAN_PHI, build_meters
 from plant_simulator.orders import OrderBook
-from plant_simulator.pcc import GridConnection, phase_shares
+from plant_simulator.pcc import GridConnection
+from plant_simulator.phases import EVEN, phase_shares, point_shares
 from plant_simulator.sources import Source
 
 SETPOINT = "active_power_setpoint_kw"
 LIMIT = "active_power_limit_kw"
 REACTIVE_SETPOINT = "reactive_power_setpoint_kvar"
-LOAD_TAN_PHI = 0.25
-"""Reactive over active power of plain loads (power factor 0.97)."""
 MACHINE_TAN_PHI = 0.48
 """Reactive over active power of controllable loads, which are mostly motors (power factor 0.9)."""
+DIRECT_CURRENT = frozenset({"ccs2", "chademo"})
 LONGEST_STEP_S = 60.0
 REGISTERS = ("import_energy_kwh", "export_energy_kwh")
-
-Meter = Callable[[], float]
 
 
 class OfferedSeries(Protocol):
@@ -45,7 +45,8 @@ class Plant:
     """Physics of one site.
 
     Powers carry the signs of the grid model: sources, batteries and the grid connection are positive into the
-    busbar, loads and chargers positive when they consume, so ``pcc = load + ev - pv - wind - genset - ess``.
+    busbar, loads and chargers positive when they consume, so ``pcc = load + ev - pv - wind - genset - ess``. What the
+    site's model says is not in service stands still.
 
     Parameters
     ----------
@@ -95,10 +96,12 @@ class Plant:
         self.reactive: dict[str, ReactivePower] = {}
         self.pcc_id = site.grid_connection.id
         self.pcc = GridConnection(
-            max(site.grid_connection.import_limit_kw, site.grid_connection.export_limit_kw, 1.0),
+            _feeder_kw(site),
             self._rng(seed, self.pcc_id),
             nominal_v=site.grid_connection.nominal_voltage_v / math.sqrt(3),
+            nominal_hz=site.grid_connection.nominal_frequency_hz,
         )
+        self._idle = frozenset(asset.id for asset in site.assets() if not asset.in_service)
         self._replayed = replayed
         self._schedules: dict[str, tuple[datetime, tuple[float, ...]]] = {}
         self._build(seed, soc)
@@ -107,11 +110,13 @@ class Plant:
             **self.batteries, **self.sources, **self.gensets, **self.limited_loads, **self.charging, **self.loads
         }  # fmt: skip
         self._phase_shares = {a.id: phase_shares(a.phase_connection, a.kind) for a in site.assets()}
-        self._meters = self._build_meters()
+        consumers = {*self.loads, *self.limited_loads, *self.charging}
+        self._signs = {key: 1.0 if key in consumers else -1.0 for key in self._powers}
+        self._meters = build_meters(self)
         self.step(0.0)
 
-    def step(self, dt_s: float) -> None:
-        """Let `dt_s` seconds pass, up to the clock's present time.
+    def step(self, dt_s: float, until: datetime | None = None) -> None:
+        """Let `dt_s` seconds pass, up to the clock's present time, or `until` where several steps lead there.
 
         Raises
         ------
@@ -121,31 +126,35 @@ class Plant:
         if not 0.0 <= dt_s <= LONGEST_STEP_S:
             raise ValueError(f"dt_s {dt_s} is outside 0..{LONGEST_STEP_S:g}")
         self.orders.expire()
-        now = self.clock.now()
+        now = until or self.clock.now()
         for asset_id, source in self.sources.items():
             source.limit_kw = self._order(asset_id, LIMIT)
-            source.step(self._replayed.value(asset_id, now), dt_s)
+            source.step(self._offered(asset_id, now), dt_s)
         for asset_id, block in (*self.limited_loads.items(), *self.charging.items()):
             block.limit_kw = self._order(asset_id, LIMIT)
-            block.step(self._replayed.value(asset_id, now), dt_s)
+            block.step(self._offered(asset_id, now), dt_s)
         for asset_id, load in self.loads.items():
-            load.step(self._replayed.value(asset_id, now), dt_s)
+            load.step(self._offered(asset_id, now), dt_s)
         for asset_id, genset in self.gensets.items():
             genset.setpoint_kw = self._order(asset_id, SETPOINT)
+            genset.start_fails = self.faults.has(f"{self.site.id}/{asset_id}", "start_failure")
+            genset.tripped = self.faults.has(f"{self.site.id}/{asset_id}", "engine_trip")
             genset.step(dt_s)
         for asset_id, battery in self.batteries.items():
             heat = self.faults.find(f"{self.site.id}/{asset_id}", "hot_cells")
             battery.extra_heat_c = 0.0 if heat is None else heat.value
             battery.tripped = self.faults.has(f"{self.site.id}/{asset_id}", "bms_trip")
-            event = self.faults.find(f"{self.site.id}/{asset_id}", "bms_alarm")
-            battery.raised_events = frozenset() if event is None else frozenset({int(event.value)})
+            events = self.faults.every(f"{self.site.id}/{asset_id}", "bms_alarm")
+            battery.raised_events = frozenset(int(event.value) for event in events)
             battery.setpoint_kw = self._order(asset_id, SETPOINT)
             battery.step(dt_s)
         for asset_id, reactive in self.reactive.items():
             reactive.setpoint_kvar = self._order(asset_id, REACTIVE_SETPOINT)
             reactive.step(self._inverter_kw(asset_id), dt_s)
         self._disturb_grid()
-        self.pcc.step(self._balance_kw(), self._reactive_balance_kvar(), dt_s)
+        reactive_kvar = self._reactive_balance_kvar()
+        phases_kvar = [reactive_kvar * share for share in self._reactive_shares()]
+        self.pcc.step(self._balance_kw(), reactive_kvar, dt_s, self._balance_by_phase_kw(), phases_kvar)
 
     def measure(self, asset_id: str, quantity: str) -> float:
         """True value of a quantity now, in the unit of its name.
@@ -187,10 +196,10 @@ class Plant:
     def uncontrolled_kw(self, asset_id: str, time: datetime) -> float:
         """Power at `time` if nothing were controlled; the grid connection's follows from all series [kW]."""
         if asset_id != self.pcc_id:
-            return self._replayed.value(asset_id, time)
+            return self._offered(asset_id, time)
         consumers = (*self.loads, *self.limited_loads, *self.charging)
-        consumed_kw = sum(self._replayed.value(key, time) for key in consumers)
-        return consumed_kw - sum(self._replayed.value(key, time) for key in self.sources)
+        consumed_kw = sum(self._offered(key, time) for key in consumers)
+        return consumed_kw - sum(self._offered(key, time) for key in self.sources)
 
     def state(self) -> dict[str, dict[str, float | None]]:
         """All measured quantities by asset; what is not a number is null."""
@@ -209,12 +218,10 @@ class Plant:
             match asset.kind:
                 case "ess":
                     self.batteries[asset.id] = Battery(_rating(asset), soc=soc)
-                    active_kw = max(asset.max_charge_kw, asset.max_discharge_kw)
-                    apparent_kva = asset.apparent_power_kva or APPARENT_OVER_ACTIVE * active_kw
-                    self.reactive[asset.id] = ReactivePower(apparent_kva)
+                    self.reactive[asset.id] = ReactivePower(asset.rated_kva)
                 case "pv":
                     self.sources[asset.id] = Source("pv", asset.rated_kw, rng, curtailable=asset.curtailable)
-                    self.reactive[asset.id] = ReactivePower(APPARENT_OVER_ACTIVE * asset.rated_kw)
+                    self.reactive[asset.id] = ReactivePower(asset.rated_kva)
                 case "wind":
                     self.sources[asset.id] = Source("wind", asset.rated_kw, rng, curtailable=asset.curtailable)
                 case "genset":
@@ -228,11 +235,18 @@ class Plant:
                 case _:
                     pass
 
-    def _charge_points(self, manager_id: str) -> list[tuple[str, float]]:
+    def _charge_points(self, manager_id: str) -> list[Plug]:
         manager = self.site.controller_of(manager_id)
         if not isinstance(manager, EvChargingManager):
             raise TypeError(f"{manager_id} is no EV charging manager")
-        return [(point.id, point.max_kw) for point in manager.charge_points]
+        return [
+            Plug(
+                point.id, point.max_kw, point.identity, point.phases,
+                point_shares(point.phase_connection, point.phases, place),
+                direct_current=bool(point.connectors) and all(c.plug in DIRECT_CURRENT for c in point.connectors),
+            )
+            for place, point in enumerate(manager.charge_points)
+        ]  # fmt: skip
 
     def _safe_values(self) -> dict[tuple[str, str], float]:
         safe = {(key, SETPOINT): 0.0 for key in (*self.batteries, *self.gensets)}
@@ -242,7 +256,10 @@ class Plant:
         return safe
 
     def _order(self, asset_id: str, quantity: str) -> float:
-        return self.orders.in_force(asset_id, quantity)
+        return 0.0 if asset_id in self._idle else self.orders.in_force(asset_id, quantity)
+
+    def _offered(self, asset_id: str, time: datetime) -> float:
+        return 0.0 if asset_id in self._idle else self._replayed.value(asset_id, time)
 
     def set_register(self, asset_id: str, quantity: str, kwh: float) -> None:
         """Let an energy register of the connection, or of a metered load, go on from a reading.
@@ -269,7 +286,7 @@ class Plant:
             return
         target = f"{self.site.id}/{self.pcc_id}"
         frequency = self.faults.find(target, "frequency")
-        voltages = [f for f in self.faults.active() if (f.target, f.kind) == (target, "voltage")]
+        voltages = self.faults.every(target, "voltage")
         offsets = [sum(f.value for f in voltages if f.phase in {None, phase}) for phase in (1, 2, 3)]
         self.pcc.disturb(frequency.value if frequency else 0.0, offsets)
         for meter_id, meter in (*self.loads.items(), (self.pcc_id, self.pcc)):
@@ -294,76 +311,33 @@ class Plant:
 
     def phase_kw(self, asset_id: str, phase: int) -> float:
         """Power of an asset on one phase (0 to 2) [kW]; of the connection, what its assets leave to that phase."""
-        if asset_id != self.pcc_id:
-            return self._powers[asset_id].power_kw * self._phase_shares[asset_id][phase]
-        consumers = {*self.loads, *self.limited_loads, *self.charging}
-        shown = ((key, self.phase_kw(key, phase)) for key in self._powers)
-        return sum(power if key in consumers else -power for key, power in shown)
+        if asset_id == self.pcc_id:
+            return self.pcc.phases_kw[phase]
+        if asset_id in self.charging:
+            return self.charging[asset_id].phase_kw(phase)
+        return self._powers[asset_id].power_kw * self._phase_shares[asset_id][phase]
 
-    def _phase_kvar(self, phase: int) -> float:
-        """Reactive power at the connection on one phase [kvar]: as the loads that cause most of it are spread."""
-        loads = [(load.power_kw, self._phase_shares[key][phase]) for key, load in self.loads.items()]
-        whole = sum(power for power, _ in loads)
-        share = sum(power * part for power, part in loads) / whole if whole > 0 else 1.0 / 3.0
-        return self.pcc.reactive_kvar * share
+    def _balance_by_phase_kw(self) -> list[float]:
+        return [sum(sign * self.phase_kw(key, phase) for key, sign in self._signs.items()) for phase in range(3)]
+
+    def _reactive_shares(self) -> Sequence[float]:
+        """How reactive power spreads over the phases: as the loads that cause most of it."""
+        whole = sum(load.power_kw for load in self.loads.values())
+        if whole <= 0:
+            return EVEN
+        return [sum(self.phase_kw(key, phase) for key in self.loads) / whole for phase in range(3)]
 
     def _inverter_kw(self, asset_id: str) -> float:
         return (self.batteries.get(asset_id) or self.sources[asset_id]).power_kw
 
-    def _build_meters(self) -> dict[tuple[str, str], Meter]:
-        meters: dict[tuple[str, str], Meter] = {}
-        for key in self.orders.keys():  # noqa: SIM118 - an order book is no mapping
-            meters[key] = lambda key=key: self.orders.in_force(*key)
-        for asset_id, battery in self.batteries.items():
-            meters |= _battery_meters(asset_id, battery)
-        for asset_id, reactive in self.reactive.items():
-            meters[asset_id, "reactive_power_kvar"] = lambda r=reactive: r.power_kvar
-        for asset_id, source in self.sources.items():
-            meters[asset_id, "active_power_kw"] = lambda s=source: s.power_kw
-            meters[asset_id, "available_power_kw"] = lambda s=source: s.available_kw
-        for asset_id, genset in self.gensets.items():
-            meters[asset_id, "active_power_kw"] = lambda g=genset: g.power_kw
-            meters[asset_id, "running"] = lambda g=genset: float(g.running)
-        for asset_id, block in (*self.limited_loads.items(), *self.charging.items()):
-            meters[asset_id, "active_power_kw"] = lambda b=block: b.power_kw
-        for asset_id, load in self.loads.items():
-            meters |= self._load_meters(asset_id, load)
-        return meters | self._pcc_meters()
 
-    def _load_meters(self, asset_id: str, load: Load) -> dict[tuple[str, str], Meter]:
-        return {
-            (asset_id, "active_power_kw"): lambda: load.power_kw,
-            (asset_id, "reactive_power_kvar"): lambda: load.power_kw * LOAD_TAN_PHI,
-            (asset_id, "import_energy_kwh"): lambda: load.energy_kwh,
-            (asset_id, "export_energy_kwh"): lambda: 0.0,
-            **self._phase_meters(asset_id),
-            **self._grid_meters(asset_id, self.pcc.low_voltage_ratio),
-        }
-
-    def _pcc_meters(self) -> dict[tuple[str, str], Meter]:
-        return {
-            (self.pcc_id, "active_power_kw"): lambda: self.pcc.power_kw,
-            (self.pcc_id, "reactive_power_kvar"): lambda: self.pcc.reactive_kvar,
-            (self.pcc_id, "import_energy_kwh"): lambda: self.pcc.import_kwh,
-            (self.pcc_id, "export_energy_kwh"): lambda: self.pcc.export_kwh,
-            **self._phase_meters(self.pcc_id),
-            **{
-                (self.pcc_id, f"reactive_power_l{i + 1}_kvar"): lambda phase=i: self._phase_kvar(phase)
-                for i in range(3)
-            },
-            **self._grid_meters(self.pcc_id, 1.0),
-        }
-
-    def _phase_meters(self, asset_id: str) -> dict[tuple[str, str], Meter]:
-        return {
-            (asset_id, f"active_power_l{i + 1}_kw"): lambda phase=i: self.phase_kw(asset_id, phase) for i in range(3)
-        }
-
-    def _grid_meters(self, asset_id: str, ratio: float) -> dict[tuple[str, str], Meter]:
-        meters: dict[tuple[str, str], Meter] = {(asset_id, "frequency_hz"): lambda: self.pcc.frequency_hz}
-        for phase in range(3):
-            meters[asset_id, f"voltage_l{phase + 1}_v"] = lambda phase=phase: ratio * self.pcc.voltages_v[phase]
-        return meters
+def _feeder_kw(site: Site) -> float:
+    """Power that the feeder is made for: the connection's limits or, for a site that may not exchange, all it has."""
+    connection = site.grid_connection
+    allowed_kw = max(connection.import_limit_kw, connection.export_limit_kw)
+    if allowed_kw > 0:
+        return allowed_kw
+    return max(1.0, sum(rated_power_kw(asset) for asset in site.assets() if asset.id != connection.id))
 
 
 def _rating(ess: ESS) -> BatteryRating:
@@ -377,18 +351,3 @@ def _rating(ess: ESS) -> BatteryRating:
         soh=ess.soh,
         cycles_to_end_of_life=ess.cycles_at(1.0),
     )
-
-
-def _battery_meters(asset_id: str, battery: Battery) -> dict[tuple[str, str], Meter]:
-    return {
-        (asset_id, "active_power_kw"): lambda: battery.power_kw,
-        (asset_id, "soc"): lambda: battery.soc,
-        (asset_id, "soh"): lambda: battery.soh,
-        (asset_id, "temperature_c"): lambda: battery.temperature_c,
-        (asset_id, "max_charge_kw"): lambda: battery.max_charge_kw,
-        (asset_id, "max_discharge_kw"): lambda: battery.max_discharge_kw,
-        (asset_id, "available"): lambda: float(battery.available),
-        (asset_id, "bms_alarm_word"): lambda: float(battery.alarm_word),
-        (asset_id, "dc_voltage_v"): lambda: battery.voltage_v,
-        (asset_id, "equivalent_full_cycles"): lambda: battery.equivalent_full_cycles,
-    }

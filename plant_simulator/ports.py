@@ -20,8 +20,14 @@ def free_ports(host: str, port: int) -> Iterator[int]:
     Raises
     ------
     NoFreePortError
-        When all of the next 500 ports have been tried.
+        When all of the next 500 ports have been tried, or `host` is no IPv4 address of this machine.
     """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise NoFreePortError(f"cannot listen on {host}: {why}; give an IPv4 address of this machine") from None
     last = port if port == 0 else min(port + PORTS_TRIED, 65_535)
     for candidate in range(port, last + 1):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

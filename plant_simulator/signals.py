@@ -13,6 +13,8 @@ from plant_simulator.plant import Plant
 SPIKE_PROBABILITY = 0.1
 """Share of the refreshes in which a spiking device shows one wild value."""
 SPIKE_FACTOR = 10.0
+POWERS = ("active_power", "reactive_power", "available_power")
+"""What the names of measured powers begin with: what a wrong ratio of current transformers falsifies at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class DeviceSignals:
             value = None if blank else self._measure(signal)
             if value is not None and index == wild:
                 value = SPIKE_FACTOR * (value + 1.0)
-            if value is not None and misscaled is not None and signal.point.quantity == "active_power_kw":
+            if value is not None and misscaled is not None and signal.point.quantity.startswith(POWERS):
                 value *= misscaled.value
             self.values[index] = value
 

@@ -100,9 +100,9 @@ def parse_register(text: str) -> KnownRegister:
 
 
 def go_on_counting(
-    plants: Mapping[str, Plant], known: Sequence[KnownRegister], remembered_at: datetime | None
+    plants: Mapping[str, Plant], known: Sequence[KnownRegister], remembered_at: Mapping[str, datetime]
 ) -> list[str]:
-    """Set what is known of the registers; a reading older than what the plants remember is left alone.
+    """Set what is known of the registers; a reading older than what the site's plant remembers is left alone.
 
     Returns
     -------
@@ -121,14 +121,16 @@ def go_on_counting(
             if one.time is None:
                 raise ValueError(f"--register: no site {site_id} is simulated; known: {', '.join(sorted(plants))}")
             continue
-        if one.time is not None and remembered_at is not None and one.time <= remembered_at:
+        if _outdated(one, site_id, remembered_at):
             continue
         plants[site_id].set_register(asset_id, one.quantity, one.kwh)
         found.append(f"{one.target}/{one.quantity}")
     return found
 
 
-def begin_at(plants: Mapping[str, Plant], known: Sequence[KnownSoc], remembered_at: datetime | None) -> list[str]:
+def begin_at(
+    plants: Mapping[str, Plant], known: Sequence[KnownSoc], remembered_at: Mapping[str, datetime]
+) -> list[str]:
     """Set what is known of the batteries; a reading that is older than what the plants remember is left alone.
 
     Parameters
@@ -137,8 +139,8 @@ def begin_at(plants: Mapping[str, Plant], known: Sequence[KnownSoc], remembered_
         Plants by site id.
     known : sequence of KnownSoc
         Later ones go before earlier ones.
-    remembered_at : datetime or None
-        Time of what the plants remember; None when they begin afresh.
+    remembered_at : mapping
+        Time of what each site's plant remembers; nothing for those that begin afresh.
 
     Returns
     -------
@@ -157,9 +159,14 @@ def begin_at(plants: Mapping[str, Plant], known: Sequence[KnownSoc], remembered_
             if one.time is None or one.target.partition("/")[0] in plants:
                 raise ValueError(f"--soc: no battery {one.target} is simulated; known: {', '.join(sorted(batteries))}")
             continue
-        if one.time is not None and remembered_at is not None and one.time <= remembered_at:
+        if _outdated(one, one.target.partition("/")[0], remembered_at):
             continue
         for target in [one.target] if one.target else batteries:
             batteries[target].energy_kwh = one.soc * batteries[target].usable_capacity_kwh
             found.append(target)
     return list(dict.fromkeys(found))
+
+
+def _outdated(one: KnownSoc | KnownRegister, site_id: str, remembered_at: Mapping[str, datetime]) -> bool:
+    """Whether the site's plant remembers something newer."""
+    return one.time is not None and site_id in remembered_at and one.time <= remembered_at[site_id]

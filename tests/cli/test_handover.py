@@ -29,7 +29,7 @@ def test_the_newest_good_state_of_charge_is_handed_over(db: TenantStore) -> None
     (word,) = stored_soc(db)
     assert word == f"{site.id}/ess-1=0.8125@{times[1].isoformat()}"
     plant, _ = make_plant()
-    begin_at({site.id: plant}, [parse_soc(word)], None)
+    begin_at({site.id: plant}, [parse_soc(word)], {})
     assert plant.measure("ess-1", "soc") == pytest.approx(0.8125)
 
 
@@ -44,5 +44,5 @@ def test_the_newest_good_reading_of_the_connections_registers_is_handed_over(db:
     (word,) = stored_registers(db)
     assert word == f"{site.id}/pcc/import_energy_kwh=7000.250@{times[1].isoformat()}"
     plant, _ = make_plant()
-    go_on_counting({site.id: plant}, [parse_register(word)], None)
+    go_on_counting({site.id: plant}, [parse_register(word)], {})
     assert plant.measure("pcc", "import_energy_kwh") == 7000.25

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plant_simulator.charging import CONSTANT_CURRENT_UNTIL, ChargingBlock, Session, share_fairly
+from plant_simulator.charging import CONSTANT_CURRENT_UNTIL, ChargingBlock, Plug, Session, share_fairly
 
-POINTS = [("cp-1", 11.0), ("cp-2", 11.0), ("cp-3", 22.0), ("cp-4", 50.0)]
+POINTS = [Plug("cp-1", 11.0), Plug("cp-2", 11.0), Plug("cp-3", 22.0), Plug("cp-4", 50.0)]
 
 
 def make_block() -> ChargingBlock:

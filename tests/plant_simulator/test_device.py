@@ -178,13 +178,14 @@ def test_a_stuck_output_shows_the_new_setpoint_but_keeps_its_power() -> None:
     assert rig.value("active_power_kw") == pytest.approx(20.0)
 
 
-def test_a_wrong_scale_multiplies_the_power_and_nothing_else() -> None:
+def test_a_wrong_scale_multiplies_the_powers_and_nothing_else() -> None:
     rig = Rig("load-meter")
     rig.run(2)
     rig.fail("wrong_scale", value=0.001)
     rig.run(1)
     power_kw = rig.plant.measure("load-1", "active_power_kw")
     assert rig.value("active_power_kw") == pytest.approx(power_kw / 1000, abs=0.006)
+    assert rig.value("reactive_power_kvar") == pytest.approx(power_kw / 4000, abs=0.006)
     assert rig.value("frequency_hz") == pytest.approx(50.0, abs=0.2)
 
 

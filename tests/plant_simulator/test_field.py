@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -122,3 +122,6 @@ def test_a_fast_clock_loses_no_time() -> None:
 
     asyncio.run(half_an_hour())
     assert plant.batteries["ess-1"].charged_kwh == pytest.approx(50.0, rel=0.02)
+    # Sun and users go on meanwhile: what a load took is the mean of its series, not its last value.
+    series = field.replayed["microgrid"].series("load-1", NOW, NOW + timedelta(minutes=30))
+    assert plant.loads["load-1"].energy_kwh == pytest.approx(0.5 * series["value"].mean(), rel=0.03)  # pyright: ignore[reportOperatorIssue]

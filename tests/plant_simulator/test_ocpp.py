@@ -13,7 +13,7 @@ from ocpp.routing import on
 from ocpp.v16 import ChargePoint as OcppChargePoint
 from ocpp.v16 import call, call_result
 from ocpp.v16.datatypes import IdTagInfo
-from ocpp.v16.enums import AuthorizationStatus, RegistrationStatus, ResetType
+from ocpp.v16.enums import AuthorizationStatus, ChargingRateUnitType, RegistrationStatus, ResetType
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
@@ -208,12 +208,17 @@ def test_a_session_from_boot_to_meter_values(monkeypatch: pytest.MonkeyPatch) ->
 def test_profiles_limit_the_car_and_are_cleared_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def check(it: Bench) -> None:
         await it.until(lambda: it.point.power_kw > 10)
-        answer = await it.ask(call.SetChargingProfile(connector_id=1, cs_charging_profiles=limit_profile(1, 4000.0)))
+        answer = await it.ask(call.SetChargingProfile(connector_id=1, cs_charging_profiles=limit_profile(1, 4830.0)))
         assert answer.status == "Accepted"
-        await it.until(lambda: it.point.power_kw == pytest.approx(4.0))
-        composite = await it.ask(call.GetCompositeSchedule(connector_id=1, duration=600))
-        assert composite.charging_schedule["charging_schedule_period"] == [{"start_period": 0, "limit": 4000.0}]
-        answer = await it.ask(call.SetChargingProfile(connector_id=1, cs_charging_profiles=limit_profile(2, 0.0)))
+        await it.until(lambda: it.point.power_kw == pytest.approx(4.83))
+        for unit, limit in ((ChargingRateUnitType.watts, 4830.0), (ChargingRateUnitType.amps, 7.0)):
+            asked = call.GetCompositeSchedule(connector_id=1, duration=2**31 - 1, charging_rate_unit=unit)
+            schedule = (await it.ask(asked)).charging_schedule
+            assert schedule["charging_rate_unit"] == unit
+            assert schedule["charging_schedule_period"] == [{"start_period": 0, "limit": limit}]
+        assert (await it.ask(call.GetCompositeSchedule(connector_id=7, duration=600))).status == "Rejected"
+        # Less than 6 A a phase (4.14 kW) is no charging current: the car pauses.
+        answer = await it.ask(call.SetChargingProfile(connector_id=1, cs_charging_profiles=limit_profile(2, 4000.0)))
         await it.until(lambda: it.central.of("cp-01", "StatusNotification")[-1]["status"] == "SuspendedEVSE")
         assert (await it.ask(call.ClearChargingProfile(id=2))).status == "Accepted"
         await it.until(lambda: it.point.power_kw > 10)

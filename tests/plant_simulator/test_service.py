@@ -81,6 +81,9 @@ def test_it_starts_beside_whoever_has_its_port_serves_obeys_and_stops_cleanly(
             assert "microgrid/esc-1 frozen" in command("faults")
             assert "is not simulated" in command("fault", "microgrid/esc-7", "frozen", exit_code=2)
             assert command("heal") == "healed 1\n"
+            assert command("faults") == "nothing fails\n"
+            assert "no fault 99 is in force" in command("heal", "99", exit_code=2)
+            assert "site moon is not simulated; known: microgrid" in command("targets", "moon", exit_code=2)
             dip = command("fault", "microgrid/pcc", "voltage", "--value", "-0.2", "--phase", "2")
             assert "microgrid/pcc voltage value -0.2 phase 2" in dip
             command("fault", "weather", "slow", "--delay", "0.5")
@@ -106,6 +109,10 @@ def test_it_starts_beside_whoever_has_its_port_serves_obeys_and_stops_cleanly(
             ["microgrid", "--soc", "microgrid/ess-7=0.4"],
             "no battery microgrid/ess-7 is simulated; known: microgrid/ess-1",
         ),
+        (["microgrid", "--http-port", "0", "--host", "192.0.2.7"], "cannot listen on 192.0.2.7"),
+        (["fault", "microgrid/pcc", "frequency", "--value", "nan"], "--value nan is not a finite number"),
+        (["fault", "weather", "slow", "--for", "inf"], "--for inf is not a finite number"),
+        (["fault", "weather", "stale", "--delay", "2"], "--delay is for slow, not for stale"),
         (["faults"], "no simulator has published its address here"),
     ],
 )

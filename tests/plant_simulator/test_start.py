@@ -14,20 +14,22 @@ READ_AT = START - timedelta(hours=1)
 def test_a_reading_holds_unless_the_plant_remembers_something_newer_and_an_order_always_does() -> None:
     plant, _ = make_plant()
     reading, order = parse_soc(f"microgrid/ess-1=0.63@{READ_AT.isoformat()}"), parse_soc("microgrid/ess-1=0.2")
-    assert begin_at({"microgrid": plant}, [reading], None) == ["microgrid/ess-1"]
+    assert begin_at({"microgrid": plant}, [reading], {}) == ["microgrid/ess-1"]
     assert plant.measure("ess-1", "soc") == pytest.approx(0.63)
     plant.batteries["ess-1"].energy_kwh = 0.0
-    assert begin_at({"microgrid": plant}, [reading], READ_AT + timedelta(seconds=1)) == []
+    assert begin_at({"microgrid": plant}, [reading], {"microgrid": READ_AT + timedelta(seconds=1)}) == []
     assert plant.measure("ess-1", "soc") == 0.0
-    assert begin_at({"microgrid": plant}, [reading], READ_AT - timedelta(seconds=1)) == ["microgrid/ess-1"]
-    assert begin_at({"microgrid": plant}, [reading, order], START) == ["microgrid/ess-1"]
+    assert begin_at({"microgrid": plant}, [reading], {"microgrid": READ_AT - timedelta(seconds=1)}) == [
+        "microgrid/ess-1"
+    ]
+    assert begin_at({"microgrid": plant}, [reading, order], {"microgrid": START}) == ["microgrid/ess-1"]
     assert plant.measure("ess-1", "soc") == pytest.approx(0.2)
 
 
 def test_one_number_is_for_every_battery_and_a_site_that_is_not_simulated_is_passed_over() -> None:
     plant, _ = make_plant()
     elsewhere = parse_soc(f"far-away/ess-1=0.9@{READ_AT.isoformat()}")
-    assert begin_at({"microgrid": plant}, [elsewhere, parse_soc("1")], None) == ["microgrid/ess-1"]
+    assert begin_at({"microgrid": plant}, [elsewhere, parse_soc("1")], {}) == ["microgrid/ess-1"]
     assert plant.measure("ess-1", "soc") == 1.0
 
 
@@ -45,7 +47,7 @@ def test_registers_go_on_counting_from_the_history_and_the_load_profile_shows_no
     read = parse_register(f"microgrid/pcc/import_energy_kwh=123456.5@{READ_AT.isoformat()}")
     order = parse_register("microgrid/load-1/import_energy_kwh=10")
     told = {"microgrid": plant}
-    assert go_on_counting(told, [read, order], None) == [
+    assert go_on_counting(told, [read, order], {}) == [
         "microgrid/pcc/import_energy_kwh", "microgrid/load-1/import_energy_kwh",
     ]  # fmt: skip
     meter.refresh()
@@ -57,11 +59,11 @@ def test_registers_go_on_counting_from_the_history_and_the_load_profile_shows_no
         meter.refresh()
     assert plant.measure("pcc", "import_energy_kwh") >= begun
     assert meter.profile[-1].import_wh < 1e6  # a quarter of an hour, not the whole past
-    assert go_on_counting(told, [read], READ_AT + timedelta(seconds=1)) == []
+    assert go_on_counting(told, [read], {"microgrid": READ_AT + timedelta(seconds=1)}) == []
     with pytest.raises(ValueError, match="microgrid/ess-1: has no register import_energy_kwh; pcc has"):
-        go_on_counting(told, [parse_register("microgrid/ess-1/import_energy_kwh=1")], None)
+        go_on_counting(told, [parse_register("microgrid/ess-1/import_energy_kwh=1")], {})
     with pytest.raises(ValueError, match="no site far-away is simulated"):
-        go_on_counting(told, [parse_register("far-away/pcc/import_energy_kwh=1")], None)
+        go_on_counting(told, [parse_register("far-away/pcc/import_energy_kwh=1")], {})
 
 
 @pytest.mark.parametrize(
