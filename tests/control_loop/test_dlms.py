@@ -90,7 +90,7 @@ def test_a_meter_that_goes_and_comes_back_is_asked_again(tmp_path: Path) -> None
 
 
 def test_a_meter_that_nobody_gave_a_key_for_says_so_and_takes_one_up(tmp_path: Path) -> None:
-    async def talk(driver: DlmsDriver, front: DlmsFront, plant: Plant) -> None:  # noqa: ARG001
+    async def talk(driver: DlmsDriver, front: DlmsFront, plant: Plant) -> None:
         driver._backoff.first_s = 0.0
         keys = tmp_path / "meter_keys.yaml"
         told = keys.read_text()
