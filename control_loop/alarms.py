@@ -16,6 +16,7 @@ AlarmKey = tuple[str, str | None]
 
 ALARM_CODES = frozenset(
     {
+        "contingency_procedure",
         "control_dissent",
         "control_no_majority",
         "control_voters_missing",
@@ -78,6 +79,7 @@ def cycle_alarms(
     running_s: float = math.inf,
     frozen: Mapping[str, str] = MappingProxyType({}),
     not_followed: Mapping[str, str] = MappingProxyType({}),
+    procedures: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[AlarmKey, Alarm]:
     """All conditions that stand in this cycle.
 
@@ -95,6 +97,8 @@ def cycle_alarms(
         Assets whose measurements stand still, with what gave them away.
     not_followed : mapping
         Actuators whose power is not what their device was told, with a message.
+    procedures : mapping
+        Assets whose loss has set a contingency procedure going, with a message.
     """
     model = context.model
     found: list[Alarm] = [Alarm("rule_failed", None, CRITICAL, f"rule {n}: {m}") for n, m in faults.items()]
@@ -106,7 +110,12 @@ def cycle_alarms(
         meter = asset_id == model.pcc_id
         message = f"{asset_id}: {why}; actuators go to safe values" if meter else f"{asset_id}: {why}"
         found.append(Alarm("telemetry_frozen", asset_id, CRITICAL if meter else HIGH, message))
-    for texts, code in ((without_effect, "setpoint_without_effect"), (not_followed, "setpoint_not_followed")):
+    told = (
+        (without_effect, "setpoint_without_effect"),
+        (not_followed, "setpoint_not_followed"),
+        (procedures, "contingency_procedure"),
+    )
+    for texts, code in told:
         found += [Alarm(code, asset_id, HIGH, message) for asset_id, message in texts.items()]
     # Only alarms wait: what a blind loop does to be safe, it does from its first cycle on.
     for asset_id in (model.pcc_id, *(a.asset_id for a in model.actuators)):

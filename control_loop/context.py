@@ -52,8 +52,12 @@ class GridOperatorLimit:
         Actuator, or the PCC's id; there positive is import.
     minimum, maximum : float or None
         Allowed range [kW].
-    expires : float or None
-        Monotonic time [s] it ends.
+    begins, expires : float or None
+        Monotonic times [s] from which and until which it holds; None: no bound.
+    order_id : int or None
+        Identity in the store; None: a standing limit of the site's configuration.
+    unless_ordered : bool
+        Holds only while no order for the asset stands: what to fall back on.
     """
 
     asset_id: str
@@ -61,6 +65,57 @@ class GridOperatorLimit:
     maximum: float | None = None
     reason: str = "grid operator limit"
     expires: float | None = None
+    begins: float | None = None
+    order_id: int | None = None
+    unless_ordered: bool = False
+
+    def stands(self, monotonic: float) -> bool:
+        """Whether it holds at `monotonic` [s]."""
+        return stands(self.begins, self.expires, monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class GridOperatorSetpoint:
+    """A power that the grid operator wants, of one actuator or of the exchange.
+
+    Attributes
+    ----------
+    order_id : int
+        Identity in the store; of several for one asset the newest counts.
+    asset_id : str
+        Actuator, or the PCC's id; there positive is import.
+    value : float
+        Wanted power [kW].
+    ramp_kw_per_s : float or None
+        How fast it is approached; None: by the site's ramp.
+    begins, expires : float or None
+        Monotonic times [s] from which and until which it holds; None: no bound.
+    """
+
+    order_id: int
+    asset_id: str
+    value: float
+    ramp_kw_per_s: float | None = None
+    reason: str = "grid operator setpoint"
+    expires: float | None = None
+    begins: float | None = None
+
+    def stands(self, monotonic: float) -> bool:
+        """Whether it holds at `monotonic` [s]."""
+        return stands(self.begins, self.expires, monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class GridTarget:
+    """Where a setpoint of the grid operator is on its way in this cycle [kW], and why."""
+
+    value: float
+    reason: str
+
+
+def stands(begins: float | None, expires: float | None, monotonic: float) -> bool:
+    """Whether what begins and expires at these monotonic times [s] (None: no bound) holds at `monotonic`."""
+    return (begins is None or monotonic >= begins) and (expires is None or monotonic < expires)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +171,8 @@ class Context:
         Monotonic time [s] each actuator's asset last had fresh telemetry.
     loads : mapping
         What is remembered of loads with rules of their own.
+    grid_targets : mapping
+        Setpoints of the grid operator by asset, each as far as its ramp has brought it.
     requests : sequence of Request
         What controllers with a memory of their own ask for in this cycle.
     """
@@ -133,6 +190,7 @@ class Context:
     last: Mapping[str, SentState] = field(default_factory=dict)
     last_fresh: Mapping[str, float] = field(default_factory=dict)
     loads: Mapping[str, LoadState] = field(default_factory=dict)
+    grid_targets: Mapping[str, GridTarget] = field(default_factory=dict)
     requests: Sequence[Request] = ()
 
     def fresh(self, asset_id: str, quantity: str) -> float | None:

@@ -6,27 +6,27 @@ import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
 
 from control_loop.alarms import Alarm, AlarmKey, cycle_alarms
 from control_loop.arbitration import Decision
 from control_loop.ballots import MasterVote, keyed
-from control_loop.context import Context, GridOperatorLimit, LoadState, ManualCommand
+from control_loop.context import Context, GridOperatorLimit, GridOperatorSetpoint, LoadState, ManualCommand
+from control_loop.contingency import ContingencyWatch
 from control_loop.dispatch import Dispatcher, Setpoint
-from control_loop.engine import Outcome, decide
+from control_loop.engine import Controller, Outcome, ask, decide
 from control_loop.exchange import ExchangeController
 from control_loop.exchange_noise import ExchangeNoise
 from control_loop.field_reader import FieldReader
 from control_loop.following import FollowWatch
 from control_loop.frequency import FrequencyService
 from control_loop.frozen import FrozenWatch
+from control_loop.grid_orders import GridSetpoints, limits_in_force
 from control_loop.load_rules import next_load_states
 from control_loop.mode import Mode
 from control_loop.model import REACTIVE_SETPOINT, Actuator, SiteModel
 from control_loop.plan_view import PlanView
 from control_loop.protocols.base import Driver
 from control_loop.reactive import ReactiveControl
-from control_loop.requests import Request
 from control_loop.schedule import HourSchedule, next_hour, quarter_start
 from control_loop.supervision import PlanSupervisor
 from control_loop.voting import Round
@@ -78,14 +78,6 @@ READ_SHARE, WRITE_SHARE = 0.35, 0.25
 """Shares of a cycle in which it waits for readings, and for acknowledgements."""
 
 
-class Controller(Protocol):
-    """A rule with a memory of its own."""
-
-    def requests(self, context: Context) -> list[Request]:
-        """What it asks for in this cycle; called once each cycle."""
-        ...
-
-
 class ControlCycle:
     """One site's control, cycle by cycle.
 
@@ -102,7 +94,8 @@ class ControlCycle:
     may_command : callable
         Asked right before each command goes out: whether this loop still holds the lease.
     controllers : sequence of Controller, optional
-        Rules with a memory; by default the one that holds the exchange and the one that answers the frequency.
+        Rules with a memory; by default those that answer the frequency, hold the exchange, and run the
+        contingency procedures.
     reactive : ReactiveControl, optional
         Decides reactive power; without it none is commanded.
     vote : MasterVote, optional
@@ -142,7 +135,10 @@ class ControlCycle:
         self.dispatcher = Dispatcher(model, epoch)
         self.supervisor = supervisor or PlanSupervisor()
         self.frequency = FrequencyService()
-        self.controllers = [ExchangeController(), self.frequency] if controllers is None else list(controllers)
+        self.contingency = ContingencyWatch(model.procedures)
+        # The answer to the frequency comes first: of one layer's values the first is taken.
+        own = [self.frequency, ExchangeController(), self.contingency]
+        self.controllers = own if controllers is None else list(controllers)
         self.reactive = reactive
         self._dispatchers = [self.dispatcher, *([reactive.dispatcher] if reactive is not None else [])]
         self.vote = vote
@@ -150,8 +146,11 @@ class ControlCycle:
         self.cycle = 0
         self.write_errors: dict[str, str] = {}
         self.plan: PlanView | None = None
+        self.next_plan: PlanView | None = None
         self.commands: Sequence[ManualCommand] = ()
         self.grid_limits: Sequence[GridOperatorLimit] = ()
+        self.grid_setpoints: Sequence[GridOperatorSetpoint] = ()
+        self._grid_setpoints = GridSetpoints()
         self.mode: Mode | None = None
         self._clock = clock
         self._may_command = may_command
@@ -166,7 +165,7 @@ class ControlCycle:
         self._noise = ExchangeNoise()
         self._last_monotonic: float | None = None
         self._began = clock.monotonic()
-        self._scheduled: dict[str, tuple[int, datetime]] = {}
+        self._scheduled: dict[str, tuple[Hashable, HourSchedule, int]] = {}
         self._hour: tuple[Hashable, list[HourSchedule]] | None = None
 
     @property
@@ -183,6 +182,7 @@ class ControlCycle:
             Wall-clock time, aware; it selects the plan's step. All ages and deadlines are monotonic.
         """
         self.cycle += 1
+        self._change_over(now)
         late, errors = await self.reader.look(now)
         await _breathe()
         frozen = self._look_for_frozen()
@@ -194,15 +194,21 @@ class ControlCycle:
             without_effect = dispatcher.check(readbacks, self.cycle) | without_effect
         await _breathe()
         context = self._context(now)
-        context = replace(context, exchange_noise_kw=self._noise.update(context))
-        context = replace(context, requests=[r for c in self.controllers for r in c.requests(context)])
+        answers = {asset_id: answer.given_kw for asset_id, answer in self.frequency.answers.items()}
+        context = replace(
+            context,
+            exchange_noise_kw=self._noise.update(context),
+            grid_targets=self._grid_setpoints.update(context, self.grid_setpoints, answers),
+        )
+        asked, faults = ask(self.controllers, context)
+        context = replace(context, requests=asked)
         if self.vote is not None:
             self.vote.ask(context, Round(self.dispatcher.epoch, self.cycle))
         await _breathe()
         outcome = self._decide(context)
         await _breathe()
         decisions: Mapping[str, Decision] = outcome.decisions
-        reactive = {} if self.reactive is None else self.reactive.decide(context, decisions)
+        reactive = self._decide_reactive(context, decisions, faults)
         if self.vote is not None:
             decisions, reactive = await self._put_to_vote(self.vote, context, decisions, reactive)
         self._loads = next_load_states(context, {name: d.value for name, d in decisions.items()})
@@ -226,18 +232,36 @@ class ControlCycle:
             | self.reader.clock_alarms()
             | cycle_alarms(
                 context,
-                outcome.faults,
+                faults | outcome.faults,
                 without_effect,
                 undelivered,
                 running_s=context.monotonic - self._began,
                 frozen=frozen,
                 not_followed=self._follow.update(context),
+                procedures=self.contingency.running,
             ),
             replan_reason=self.supervisor.update(context),
             late=late,
             errors=errors,
             schedules=schedules,
         )
+
+    def _decide_reactive(
+        self, context: Context, active: Mapping[str, Decision], faults: dict[str, str]
+    ) -> Mapping[str, Decision]:
+        if self.reactive is None:
+            return {}
+        try:
+            return self.reactive.decide(context, active)
+        except Exception as error:  # inverters keep what they were told until its time to live ends
+            faults["reactive"] = f"{type(error).__name__}: {error}"
+            return {}
+
+    def _change_over(self, now: datetime) -> None:
+        """Go over to the plan that follows once the one before has ended, whether the store can be asked or not."""
+        ended = self.plan is not None and now >= self.plan.end
+        if ended and self.next_plan is not None and self.next_plan.covers(now):
+            self.plan, self.next_plan = self.next_plan, None
 
     async def close(self) -> None:
         """Stop what is under way and end all links."""
@@ -271,7 +295,7 @@ class ControlCycle:
             dt=min(max(since, 0.0), 2 * self.model.cycle_s),
             plan=self.plan,
             commands=[c for c in self.commands if c.expires is None or monotonic < c.expires],
-            grid_limits=self.grid_limits,
+            grid_limits=limits_in_force(self.grid_limits, self.grid_setpoints, monotonic),
             mode=self.mode,
             last=self.dispatcher.state(),
             last_fresh=self._last_fresh,
@@ -328,14 +352,15 @@ class ControlCycle:
 
     async def _push_schedules(self, now: datetime) -> list[HourSchedule]:
         plan = self.plan
-        version = plan.version if plan is not None and plan.covers(now) else 0
+        version = (plan.plan_id, plan.version) if plan is not None and plan.covers(now) else None
         taken: list[HourSchedule] = []
         by_device: dict[str, list[HourSchedule]] = {}
-        for schedule in self._next_hour(plan, now):
+        for schedule in self._next_hour(now):
             device = self._device_of.get(schedule.asset_id)
             if device is None or device in self._writes:
                 continue
-            if self._scheduled.get(schedule.asset_id) == (version, schedule.start):
+            # A device that was away may have forgotten its schedule.
+            if self._scheduled.get(schedule.asset_id) == (version, schedule, self._drivers[device].health.reconnects):
                 continue
             if self._drivers[device].takes_schedule(schedule.asset_id):
                 by_device.setdefault(device, []).append(schedule)
@@ -346,16 +371,18 @@ class ControlCycle:
         await self._settle_writes()
         return taken
 
-    def _next_hour(self, plan: PlanView | None, now: datetime) -> list[HourSchedule]:
+    def _next_hour(self, now: datetime) -> list[HourSchedule]:
         """The schedules of this quarter, made once for each plan."""
-        key = (None if plan is None else (plan.plan_id, plan.version), quarter_start(now))
+        plans = [plan for plan in (self.plan, self.next_plan) if plan is not None]
+        key = (*((plan.plan_id, plan.version) for plan in plans), quarter_start(now))
         if self._hour is None or self._hour[0] != key:
-            self._hour = key, next_hour(self.model, plan, now)
+            self._hour = key, next_hour(self.model, plans, now)
         return self._hour[1]
 
     async def _schedule_device(
-        self, driver: Driver, schedules: Sequence[HourSchedule], version: int, taken: list[HourSchedule]
+        self, driver: Driver, schedules: Sequence[HourSchedule], version: Hashable, taken: list[HourSchedule]
     ) -> None:
+        reconnects = driver.health.reconnects
         for schedule in schedules:
             if not self._may_command():
                 return
@@ -364,7 +391,7 @@ class ControlCycle:
             except Exception as error:
                 self.write_errors[driver.device] = str(error) or type(error).__name__
                 return
-            self._scheduled[schedule.asset_id] = (version, schedule.start)
+            self._scheduled[schedule.asset_id] = version, schedule, reconnects
             taken.append(schedule)
 
     async def _settle_writes(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Protocol
 
-from control_loop import limits, load_rules, mode, pcc, wishes
+from control_loop import grid_orders, limits, load_rules, mode, pcc, wishes
 from control_loop.arbitration import Decision, arbitrate
 from control_loop.context import Context
 from control_loop.model import Actuator
@@ -19,6 +20,7 @@ RULES: dict[str, tuple[Layer, Rule]] = {
     "protection": (Layer.PROTECTION, limits.protection),
     "load_capability": (Layer.PROTECTION, load_rules.load_capability),
     "grid_operator": (Layer.GRID_OPERATOR, limits.grid_operator),
+    "grid_setpoints": (Layer.GRID_OPERATOR, grid_orders.grid_setpoints),
     "load_comfort": (Layer.RAMP, load_rules.load_comfort),
     "least_limits": (Layer.RAMP, limits.least_limits),
     "ramp": (Layer.RAMP, limits.ramp),
@@ -28,6 +30,14 @@ RULES: dict[str, tuple[Layer, Rule]] = {
     "plan": (Layer.PLAN, wishes.plan),
 }
 """Every rule but the PCC's, which needs the others' outcome first."""
+
+
+class Controller(Protocol):
+    """A rule with a memory of its own."""
+
+    def requests(self, context: Context) -> list[Request]:
+        """What it asks for in this cycle; called once each cycle."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,18 @@ def decide(
     if bounds:
         decisions = _arbitrate_all(context, [*requests, *bounds])
     return Outcome(MappingProxyType(decisions), MappingProxyType(faults))
+
+
+def ask(controllers: Iterable[Controller], context: Context) -> tuple[list[Request], dict[str, str]]:
+    """What controllers ask for, and those that failed, with the message: one that fails takes nothing with it."""
+    asked: list[Request] = []
+    faults: dict[str, str] = {}
+    for controller in controllers:
+        try:
+            asked += controller.requests(context)
+        except Exception as error:
+            faults[type(controller).__name__] = f"{type(error).__name__}: {error}"
+    return asked, faults
 
 
 def _arbitrate_all(context: Context, requests: list[Request]) -> dict[str, Decision]:

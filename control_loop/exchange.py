@@ -9,6 +9,7 @@ it goes on from what was really decided, a setpoint that a limit clipped winds n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from control_loop.context import Context
 from control_loop.dead_time import DeadTime
@@ -17,6 +18,8 @@ from control_loop.model import Actuator
 from control_loop.requests import Layer, Request
 
 SETPOINT = "active_power_setpoint_kw"
+PLANNED = "active_power_kw"
+"""Quantity under which a plan holds the exchange."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class ExchangeGains:
 
 
 class ExchangeController:
-    """Keeps the PCC of one site at an operator's set value, or in the band of the mode in force."""
+    """Keeps the PCC of one site at a set value, or in the band of the mode in force or around the plan's exchange."""
 
     def __init__(self, gains: ExchangeGains | None = None) -> None:
         self.gains = gains or ExchangeGains()
@@ -71,7 +74,11 @@ class ExchangeController:
         self._watch(context)
         wanted = _wanted(context)
         measured = context.fresh(context.model.pcc_id, "active_power_kw")
-        storages = [a for a in context.model.actuators if a.kind == "ess" and not context.blind(a.asset_id)]
+        storages = [
+            a
+            for a in context.model.actuators
+            if a.kind == "ess" and not context.blind(a.asset_id) and a.asset_id not in context.grid_targets
+        ]
         if wanted is None or measured is None or not storages:
             return []
         delay = self.dead_time_cycles
@@ -124,15 +131,23 @@ class _Wanted:
 
 
 def _wanted(context: Context) -> _Wanted | None:
-    """The newest operator's set value, else the band of the mode in force."""
+    """The grid operator's setpoint, the newest operator's set value, the band of the mode in force, or the plan's."""
+    ordered = context.grid_targets.get(context.model.pcc_id)
+    if ordered is not None:
+        return _Wanted(ordered.value, ordered.value, Layer.GRID_OPERATOR, ordered.reason)
     standing = [c for c in context.commands if c.asset_id == context.model.pcc_id and c.quantity == SETPOINT]
     if standing:
         command = max(standing, key=lambda c: c.command_id)
         reason = f"exchange held at {command.value:g} kW by {command.user or 'operator'}"
         return _Wanted(command.value, command.value, Layer.OPERATOR, reason)
-    if context.mode is None or context.mode.band_kw is None:
+    if context.mode is not None and (context.mode.band_kw is not None or context.mode.rests):
+        return None if context.mode.band_kw is None else _Wanted(*context.mode.band_kw, Layer.MODE, context.mode.text)
+    band = context.model.exchange_band_kw
+    planned = None if context.plan is None else context.plan.value(context.model.pcc_id, PLANNED, context.now)
+    if band is None or planned is None or not isfinite(planned):
         return None
-    return _Wanted(*context.mode.band_kw, Layer.MODE, context.mode.text)
+    reason = f"keeps the exchange within {band:g} kW of the planned {planned:g} kW"
+    return _Wanted(planned - band, planned + band, Layer.INTRADAY, reason)
 
 
 def _shares(context: Context, storages: list[Actuator], move_kw: float) -> list[float]:

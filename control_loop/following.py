@@ -42,7 +42,20 @@ class FollowWatch:
             if lasted >= (GENSET_FOLLOW_S if actuator.kind == "genset" else FOLLOW_S):
                 verb = "told" if actuator.steered else "limited to"
                 found[asset_id] = f"{asset_id}: {verb} {state.value:g} kW, shows {measured:g} kW for {lasted:.0f} s"
+        self._exchange(context, found)
         return found
+
+    def _exchange(self, context: Context, found: dict[str, str]) -> None:
+        """The exchange that the grid operator wants, where it is not met."""
+        pcc = context.model.pcc_id
+        target, measured = context.grid_targets.get(pcc), context.fresh(pcc, "active_power_kw")
+        band = max(0.05 * max(context.model.import_limit_kw, context.model.export_limit_kw), 0.5)
+        if target is None or measured is None or abs(measured - target.value) <= band:
+            self._since.pop(pcc, None)
+            return
+        lasted = context.monotonic - self._since.setdefault(pcc, context.monotonic)
+        if lasted >= FOLLOW_S:
+            found[pcc] = f"{pcc}: {target.reason}; wanted {target.value:g} kW, shows {measured:g} kW for {lasted:.0f} s"
 
     @staticmethod
     def _off(context: Context, actuator: Actuator, told: float, measured: float) -> bool:

@@ -136,7 +136,11 @@ class FrequencyService:
 
 
 def operating_point_kw(context: Context, actuator: Actuator) -> float:
-    """Power an actuator would be told without the grid operator: the newest manual setpoint, the plan's, or idle."""
+    """Power an actuator would be told without the frequency: the grid operator's setpoint, the newest manual one,
+    the plan's, or idle."""
+    ordered = context.grid_targets.get(actuator.asset_id)
+    if ordered is not None:
+        return ordered.value
     manual = [c for c in context.commands if (c.asset_id, c.quantity) == (actuator.asset_id, actuator.quantity)]
     if manual:
         return max(manual, key=lambda c: c.command_id).value

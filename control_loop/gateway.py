@@ -14,7 +14,7 @@ from control_loop.alarms import Alarm, AlarmKey, is_own
 from control_loop.droop import Curve
 from control_loop.frequency import FrequencyOrder
 from control_loop.mode import Mode
-from control_loop.news import News, StoredCommand
+from control_loop.news import News, StoredCommand, StoredGridOrder
 from control_loop.plan_view import PlanView, plan_view
 
 if TYPE_CHECKING:
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from flexergy_pipelines.store import TenantStore
 
 
+AHEAD = timedelta(seconds=30)
+"""Orders that begin so soon are taken along, so that they begin in time, also when the store is away by then."""
+
 PEAK_AGE = timedelta(minutes=5)
-"""A month is read no more often than that."""
+"""A month is read no more often than that, but anew as soon as another billing period has begun."""
 
 
 class Gateway(Protocol):
@@ -101,7 +104,8 @@ class StoreGateway:
     def __init__(self, db: TenantStore, site_id: str) -> None:
         self.db = db
         self.site_id = site_id
-        self._peak: tuple[datetime, float] | None = None
+        self._peak: tuple[datetime, Site, float] | None = None
+        self._plans: dict[int, PlanView] = {}
 
     def load_site(self) -> Site:
         from flexergy_pipelines.store.sites import load_site
@@ -111,23 +115,30 @@ class StoreGateway:
     def news(self, at: datetime) -> News:
         from flexergy_pipelines.store.clock import read_clock
 
-        told = News(self._plan(at), self._commands(), self._frequency_orders(at), self._mode(at))
-        return replace(told, store_time=read_clock(self.db))
+        plan = self._plan(at)
+        after = None if plan is None else self._plan(plan.end)
+        self._plans = {view.plan_id: view for view in (plan, after) if view is not None}
+        told = News(plan, self._commands(), self._frequency_orders(at), self._mode(at), next_plan=after)
+        return replace(told, grid_orders=self._grid_orders(at), store_time=read_clock(self.db))
 
     def _plan(self, at: datetime) -> PlanView | None:
-        from flexergy_pipelines.store.plans import read_active_plan
+        """The plan of an instant; a stored plan never changes, so its values are read once."""
+        from flexergy_pipelines.store.plans import find_active_plan, read_plan_values
 
-        active = read_active_plan(self.db, self.site_id, at)
+        active = find_active_plan(self.db, self.site_id, at)
         if active is None:
             return None
-        record = active.record
+        known, record = self._plans.get(active.plan_id), active.record
+        if known is not None:
+            return known
+        values = read_plan_values(self.db, active.plan_id)
         return plan_view(
             active.plan_id,
             active.version,
             start=record.start,
             end=record.end,
             step_minutes=record.step_minutes,
-            rows=active.values.select("asset_id", "quantity", "time", "value").iter_rows(),
+            rows=values.select("asset_id", "quantity", "time", "value").iter_rows(),
         )
 
     def _frequency_orders(self, at: datetime) -> list[FrequencyOrder]:
@@ -136,6 +147,24 @@ class StoreGateway:
         return [
             FrequencyOrder(c.asset_id, Curve(c.points), tolerance_kw=c.tolerance_kw, source=c.source)
             for c in read_frequency_curves(self.db, self.site_id, at, at + timedelta(microseconds=1))
+        ]
+
+    def _grid_orders(self, at: datetime) -> list[StoredGridOrder]:
+        from flexergy_pipelines.operation.grid_orders import orders_between
+
+        return [
+            StoredGridOrder(
+                order.order_id,
+                order.asset_id,
+                order.minimum_kw,
+                order.maximum_kw,
+                order.setpoint_kw,
+                order.ramp_kw_per_s,
+                f"order {order.order_id} of {order.source}, {order.text}: {order.reason}",
+                order.starts_at,
+                order.ends_at,
+            )
+            for order in orders_between(self.db, self.site_id, at, at + AHEAD)
         ]
 
     def _mode(self, at: datetime) -> Mode | None:
@@ -148,12 +177,16 @@ class StoreGateway:
         return Mode(found.mode, found.parameters, f"{found.user}: {found.reason}", peak)
 
     def _month_peak(self, at: datetime) -> float:
-        from flexergy_pipelines.operation.month_peak import peak_so_far
+        from flexergy_pipelines.operation.month_peak import billing_start, peak_so_far
 
-        if self._peak is None or not timedelta(0) <= at - self._peak[0] < PEAK_AGE:
-            # To 0.1 kW, so that the mode does not change with each digit that is measured.
-            self._peak = at, round(peak_so_far(self.db, self.load_site(), at), 1)
-        return self._peak[1]
+        if self._peak is not None:
+            read, site, peak_kw = self._peak
+            if timedelta(0) <= at - read < PEAK_AGE and read >= billing_start(site, at):
+                return peak_kw
+        site = self.load_site()
+        # To 0.1 kW, so that the mode does not change with each digit that is measured.
+        self._peak = at, site, round(peak_so_far(self.db, site, at), 1)
+        return self._peak[2]
 
     def _commands(self) -> list[StoredCommand]:
         from flexergy_pipelines.store.commands import open_commands

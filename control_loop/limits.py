@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from control_loop.context import Context
 from control_loop.model import Actuator
 from control_loop.requests import Layer, Request
@@ -133,28 +135,37 @@ def grid_operator(context: Context) -> list[Request]:
     return [
         Request(Layer.GRID_OPERATOR, limit.asset_id, None, limit.minimum, limit.maximum, limit.reason, limit.expires)
         for limit in context.grid_limits
-        if limit.asset_id != context.model.pcc_id
+        if limit.asset_id != context.model.pcc_id and limit.stands(context.monotonic)
     ]
 
 
 def ramp(context: Context) -> list[Request]:
-    """No step: a value leaves the last one at most by the ramp, unless a higher layer's limit forces it.
-
-    A genset's start and stop between zero and its least power is its own controller's business, so the band
-    reaches across that gap.
-    """
+    """No step: a value leaves the last one at most by the ramp, unless a higher layer's limit forces it."""
     requests: list[Request] = []
     for actuator in context.model.actuators:
         rate = min(context.model.ramp_kw_per_s, actuator.ramp_kw_per_s or context.model.ramp_kw_per_s)
-        last = context.last_value(actuator)
-        low, high = last - rate * context.dt, last + rate * context.dt
-        if actuator.running_minimum_kw > 0:
-            if last < actuator.running_minimum_kw:
-                high = max(high, actuator.running_minimum_kw)
-            if low < actuator.running_minimum_kw:
-                low = min(low, 0.0)
-        requests.append(Request(Layer.RAMP, actuator.asset_id, minimum=low, maximum=high, reason=f"ramp {rate:g} kW/s"))
+        low, high = ramp_band(actuator, context.last_value(actuator), rate * context.dt)
+        if math.isfinite(high - low):
+            reason = f"ramp {rate:g} kW/s"
+            requests.append(Request(Layer.RAMP, actuator.asset_id, minimum=low, maximum=high, reason=reason))
     return requests
+
+
+def ramp_band(actuator: Actuator, last: float, step: float) -> tuple[float, float]:
+    """Values [kW] that an actuator told `last` may be told next, when it may move by `step`.
+
+    A genset's start and stop between zero and its least power is its own controller's business, so the band
+    reaches across that gap. A load that is curtailed in steps has no value between them, and no ramp.
+    """
+    if actuator.curtailment is not None:
+        return -math.inf, math.inf
+    low, high = last - step, last + step
+    if actuator.running_minimum_kw > 0:
+        if last < actuator.running_minimum_kw:
+            high = max(high, actuator.running_minimum_kw)
+        if low < actuator.running_minimum_kw:
+            low = min(low, 0.0)
+    return low, high
 
 
 def least_limits(context: Context) -> list[Request]:

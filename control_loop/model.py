@@ -129,6 +129,27 @@ class Actuator:
 
 
 @dataclass(frozen=True, slots=True)
+class Procedure:
+    """What is done when an asset is lost (contingency).
+
+    Attributes
+    ----------
+    asset_id : str
+        The asset whose loss sets it going; the PCC's id means its meter.
+    powers : tuple of (asset id, kW)
+        Power of storage and gensets, and the most that others may take or give.
+    after_s, hold_s : float
+        How long the asset must be lost, and how long it must be back before this ends [s].
+    """
+
+    name: str
+    asset_id: str
+    powers: tuple[tuple[str, float], ...]
+    after_s: float = 10.0
+    hold_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class SiteModel:
     """A site as the control loop sees it.
 
@@ -142,6 +163,10 @@ class SiteModel:
         Length of a control cycle.
     stale_after_s : float
         Age from which a value no longer counts: three periods.
+    exchange_band_kw : float or None
+        How far the exchange may be from the planned one before the storage corrects it; None: it is left alone.
+    procedures : tuple of Procedure
+        What is done on the loss of an asset.
     """
 
     site_id: str
@@ -152,6 +177,8 @@ class SiteModel:
     cycle_s: float = 1.0
     pcc_id: str = "pcc"
     setpoint_ttl_s: float = 10.0
+    exchange_band_kw: float | None = None
+    procedures: tuple[Procedure, ...] = ()
     schedule_kinds: frozenset[str] = field(default_factory=lambda: frozenset({"ess", "pv", "wind"}))
     stale_after_s: float = field(init=False)
 

@@ -47,7 +47,7 @@ def pcc_limits(context: Context, margin_fraction: float = 0.01, measured_kw: flo
     lower, upper = -context.model.export_limit_kw, context.model.import_limit_kw
     reason = f"PCC limits {lower:g}..{upper:g} kW"
     for limit in context.grid_limits:
-        if limit.asset_id != context.model.pcc_id or (limit.expires is not None and limit.expires <= context.monotonic):
+        if limit.asset_id != context.model.pcc_id or not limit.stands(context.monotonic):
             continue
         if limit.minimum is not None and limit.minimum > lower:
             lower, reason = min(limit.minimum, upper), limit.reason
@@ -194,7 +194,7 @@ def _shed(
         if abs(left) < _SMALL_KW:
             break
         decision = tentative[actuator.asset_id]
-        if decision.source is Layer.EMERGENCY_STOP:
+        if decision.source < Layer.PCC:  # a stop, or power that the grid operator wants of it: it cannot give way
             continue
         # Layers below the PCC's, such as the ramp, do not bind its limits.
         lower, upper = decision.hard_lower, decision.hard_upper

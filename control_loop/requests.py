@@ -14,12 +14,13 @@ class Layer(IntEnum):
     GRID_OPERATOR = 2
     PCC = 3
     RAMP = 4
-    FAIL_SAFE = 5
-    OPERATOR = 6
-    MODE = 7
-    INTRADAY = 8
-    PLAN = 9
-    IDLE = 10
+    CONTINGENCY = 5
+    FAIL_SAFE = 6
+    OPERATOR = 7
+    MODE = 8
+    INTRADAY = 9
+    PLAN = 10
+    IDLE = 11
 
     @property
     def label(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 
 from control_loop.model import SiteModel
 from control_loop.plan_view import PlanView
@@ -27,11 +29,12 @@ def quarter_start(now: datetime) -> datetime:
     return at.replace(minute=at.minute - at.minute % 15, second=0, microsecond=0)
 
 
-def next_hour(model: SiteModel, plan: PlanView | None, now: datetime) -> list[HourSchedule]:
+def next_hour(model: SiteModel, plans: Sequence[PlanView], now: datetime) -> list[HourSchedule]:
     """Schedules for the running quarter and the three after it.
 
-    Quarters that no plan covers carry the idle value: the device must not go on with an old one. Values are clipped
-    to the nameplate range; the immediate setpoints stay under the loop's limits all the same.
+    Of several plans that say something of a quarter the first counts. Quarters that no plan covers carry the idle
+    value: the device must not go on with an old one. Values are clipped to the nameplate range; the immediate
+    setpoints stay under the loop's limits all the same.
     """
     start = quarter_start(now)
     schedules: list[HourSchedule] = []
@@ -40,8 +43,9 @@ def next_hour(model: SiteModel, plan: PlanView | None, now: datetime) -> list[Ho
             continue
         values: list[float] = []
         for slot in range(SLOTS):
-            planned = None if plan is None else plan.value(actuator.asset_id, actuator.quantity, start + slot * QUARTER)
-            value = actuator.idle_kw if planned is None else planned
+            at = start + slot * QUARTER
+            planned = (plan.value(actuator.asset_id, actuator.quantity, at) for plan in plans)
+            value = next((v for v in planned if v is not None and isfinite(v)), actuator.idle_kw)
             values.append(min(max(value, actuator.minimum_kw), actuator.maximum_kw))
         schedules.append(HourSchedule(actuator.asset_id, start, tuple(values)))
     return schedules

@@ -27,7 +27,7 @@ from control_loop.protocols.base import Driver
 from control_loop.protocols.clerk import FieldClerk
 from control_loop.protocols.factory import drivers_of
 from control_loop.site_loop import SiteLoop
-from control_loop.site_model import model_of, reactive_of, telemetry_filter
+from control_loop.site_model import grid_limits_of, model_of, reactive_of, telemetry_filter
 from control_loop.spool import Spool
 from control_loop.standby import Standby
 from control_loop.trusted_clock import TrustedClock
@@ -258,7 +258,15 @@ class ControlService:
             orders = frequency_orders(site.grid_code.frequency, site.grid_connection.nominal_frequency_hz)
             # What the other instance read last may not have left it.
             outbox.keep(READINGS, standby.readings_since(lease.silent_since - 2 * model.cycle_s))
-            loop = SiteLoop(cycle, outbox, telemetry, clock, frequency_orders=orders, own_off_s=lambda: clock.off_s)
+            loop = SiteLoop(
+                cycle,
+                outbox,
+                telemetry,
+                clock,
+                frequency_orders=orders,
+                grid_limits=grid_limits_of(site),
+                own_off_s=lambda: clock.off_s,
+            )
             renewing = asyncio.create_task(self._renew(lease, running.stop, site.id))
             keeping = asyncio.create_task(self._keep_records(site, drivers, gateway, running.stop))
             running.outbox = outbox

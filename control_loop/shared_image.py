@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
-from control_loop.context import Context, GridOperatorLimit, LoadState, ManualCommand, SentState
+from control_loop.context import Context, GridOperatorLimit, GridTarget, LoadState, ManualCommand, SentState
 from control_loop.image import GOOD, ProcessImage
 from control_loop.mode import Mode
 from control_loop.model import SiteModel
@@ -72,6 +72,7 @@ class SharedImage:
     last: dict[str, SentState]
     last_fresh: dict[str, float]
     loads: dict[str, LoadState]
+    grid_targets: dict[str, GridTarget]
     requests: list[Request]
     reactive: ReactiveMemory
 
@@ -101,6 +102,7 @@ class SharedImage:
             last=self.last,
             last_fresh=self.last_fresh,
             loads=self.loads,
+            grid_targets=self.grid_targets,
             requests=self.requests,
         )
 
@@ -123,6 +125,7 @@ def shared(context: Context, reactive: ReactiveMemory | None = None) -> SharedIm
         last=dict(context.last),
         last_fresh=dict(context.last_fresh),
         loads=dict(context.loads),
+        grid_targets=dict(context.grid_targets),
         requests=list(context.requests),
         reactive=reactive or ReactiveMemory(),
     )

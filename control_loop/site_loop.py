@@ -12,13 +12,13 @@ from typing import Any
 from control_loop import exchange
 from control_loop.alarms import FIRST_ANSWER_S, Alarm, AlarmKey, own_clock_alarm
 from control_loop.arbitration import Decision
-from control_loop.context import ManualCommand
+from control_loop.context import GridOperatorLimit, GridOperatorSetpoint, ManualCommand
 from control_loop.cycle import ControlCycle, CycleReport
 from control_loop.dispatch import Setpoint
 from control_loop.frequency import ANSWER, FrequencyOrder
 from control_loop.image import PointKey
 from control_loop.model import Actuator
-from control_loop.news import News, StoredCommand
+from control_loop.news import News, StoredCommand, StoredGridOrder
 from control_loop.outbox import READINGS, SETPOINTS, Outbox, live_rows
 from control_loop.protocols.base import DriverError, Obeying
 from control_loop.requests import Layer
@@ -68,6 +68,8 @@ class SiteLoop:
         Time.
     frequency_orders : sequence of FrequencyOrder
         P(f) orders of the site's configuration; one in the store for the same asset wins.
+    grid_limits : sequence of GridOperatorLimit
+        Standing limits of the site's configuration; those of the store hold beside them.
     own_off_s : callable
         How far this machine's wall clock is ahead of `clock` [s].
     """
@@ -80,6 +82,7 @@ class SiteLoop:
         clock: Clock,
         *,
         frequency_orders: Sequence[FrequencyOrder] = (),
+        grid_limits: Sequence[GridOperatorLimit] = (),
         own_off_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.cycle = cycle
@@ -88,6 +91,8 @@ class SiteLoop:
         self._telemetry = telemetry
         self._configured_orders = tuple(frequency_orders)
         cycle.frequency.orders = self._configured_orders
+        self._standing_limits = tuple(grid_limits)
+        cycle.grid_limits = self._standing_limits
         self._clock = clock
         self._own_off_s = own_off_s
         self._began = clock.monotonic()
@@ -99,6 +104,7 @@ class SiteLoop:
         self._logged_at: float | None = None
         self._told: dict[PointKey, tuple[str, str, str]] = {}
         self._values: dict[PointKey, float] = {}
+        self._grid_orders: tuple[StoredGridOrder, ...] = ()
         self._log_period_s = min(SETPOINT_LOG_S, 0.75 * cycle.model.setpoint_ttl_s)
         self._log = get_logger(__name__).bind(site=cycle.model.site_id)
 
@@ -108,10 +114,11 @@ class SiteLoop:
         self._informed.set()
         if plan is not None and (self.cycle.plan is None or plan.plan_id != self.cycle.plan.plan_id):
             self._log.info("new plan", plan=plan.plan_id, version=plan.version, until=plan.end.isoformat())
-        self.cycle.plan = plan
+        self.cycle.plan, self.cycle.next_plan = plan, news.next_plan
         stored = {order.asset_id for order in news.frequency_orders}
         configured = [order for order in self._configured_orders if order.asset_id not in stored]
         self.cycle.frequency.orders = (*news.frequency_orders, *configured)
+        self._take_grid_orders(news.grid_orders)
         if news.mode != self.cycle.mode:
             self._log.info("operation mode", mode=None if news.mode is None else news.mode.text)
             self.cycle.mode = news.mode
@@ -134,6 +141,34 @@ class SiteLoop:
             else:
                 commands.append(self._manual(command, command.value))
         self.cycle.commands = commands
+
+    def _take_grid_orders(self, orders: Sequence[StoredGridOrder]) -> None:
+        limits, setpoints = list(self._standing_limits), []
+        for order in orders:
+            begins = self._monotonic_of(order.starts_at)
+            ends = None if order.ends_at is None else self._monotonic_of(order.ends_at)
+            name, why = order.asset_id, order.reason
+            if order.setpoint is not None:
+                setpoint = GridOperatorSetpoint(
+                    order.order_id, name, order.setpoint, order.ramp_kw_per_s, why, expires=ends, begins=begins
+                )
+                setpoints.append(setpoint)
+            else:
+                limits.append(
+                    GridOperatorLimit(name, order.minimum, order.maximum, why, ends, begins, order_id=order.order_id)
+                )
+        known, found = ({order.order_id for order in told} for told in (self._grid_orders, orders))
+        for order in orders:
+            if order.order_id not in known:
+                self._log.info("order of the grid operator", asset=order.asset_id, order=order.reason)
+        for order in self._grid_orders:
+            if order.order_id not in found:
+                self._log.info("order of the grid operator ended", asset=order.asset_id, order=order.reason)
+        self._grid_orders = tuple(orders)
+        self.cycle.grid_limits, self.cycle.grid_setpoints = limits, setpoints
+
+    def _monotonic_of(self, moment: datetime) -> float:
+        return self._clock.monotonic() + (moment - self._clock.now()).total_seconds()
 
     def _take_order(self, command: StoredCommand) -> None:
         """Have a driver do, once, what is no setpoint."""
@@ -342,7 +377,7 @@ class SiteLoop:
     def _manual(self, command: StoredCommand, value: float) -> ManualCommand:
         expires = None
         if command.valid_until is not None:
-            expires = self._clock.monotonic() + (command.valid_until - self._clock.now()).total_seconds()
+            expires = self._monotonic_of(command.valid_until)
         return ManualCommand(
             command.command_id, command.asset_id, command.quantity, value, expires, command.reason, command.user
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from control_loop.model import REACTIVE_SETPOINT, Actuator, CurtailmentRules, SiteModel, Storage
+from control_loop.context import GridOperatorLimit
+from control_loop.model import REACTIVE_SETPOINT, Actuator, CurtailmentRules, Procedure, SiteModel, Storage
 from control_loop.reactive import ReactiveControl
 from control_loop.telemetry import PointPolicy, TelemetryFilter
 from flexergy_pipelines.grid import (
@@ -56,6 +57,11 @@ def model_of(site: Site) -> SiteModel:
         cycle_s=site.operation.control_cycle_s,
         pcc_id=pcc.id,
         setpoint_ttl_s=site.operation.setpoint_ttl_s,
+        exchange_band_kw=site.operation.exchange_band_kw,
+        procedures=tuple(
+            Procedure(p.name, p.asset, tuple(p.powers_kw.items()), p.after_s, p.hold_s)
+            for p in site.operation.contingency
+        ),
     )
 
 
@@ -152,6 +158,16 @@ def reactive_of(site: Site, epoch: int) -> ReactiveControl | None:
         rated_kw={a.id: a.rated_kw if isinstance(a, PVPlant) else a.max_discharge_kw for a in inverters},
         epoch=epoch,
     )
+
+
+def grid_limits_of(site: Site) -> list[GridOperatorLimit]:
+    """Standing limits of the grid operator, as the site's configuration has them."""
+    return [
+        GridOperatorLimit(
+            limit.asset, limit.minimum_kw, limit.maximum_kw, limit.reason, unless_ordered=limit.unless_ordered
+        )
+        for limit in site.grid_code.limits
+    ]
 
 
 EV_PRIORITY = 5

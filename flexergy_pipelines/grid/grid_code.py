@@ -6,6 +6,7 @@ Tables and droops as in Regulation (EU) 2016/631 (RfG), Art. 13 to 15, and for f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -120,21 +121,59 @@ class ReactiveRule(Model):
         return self
 
 
+class GridLimit(Model):
+    """A standing limit of the grid operator on one asset, or on the exchange (``pcc``, where import is positive).
+
+    Attributes
+    ----------
+    unless_ordered : bool
+        It holds only while no order of the grid operator for the asset stands: what to fall back on without one.
+    """
+
+    asset: Slug
+    minimum_kw: float | None = None
+    maximum_kw: float | None = None
+    reason: str = Field(default="standing limit of the grid operator", min_length=1)
+    unless_ordered: bool = False
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.minimum_kw is None and self.maximum_kw is None:
+            raise ValueError(f"limit of {self.asset}: give minimum_kw, maximum_kw or both")
+        if self.minimum_kw is not None and self.maximum_kw is not None and self.minimum_kw > self.maximum_kw:
+            raise ValueError(
+                f"limit of {self.asset}: minimum_kw {self.minimum_kw:g} is above maximum_kw {self.maximum_kw:g}"
+            )
+        return self
+
+
 class GridCode(Model):
     """Standing orders of the grid operator to single assets; a P(f) curve in the store wins over one given here."""
 
     frequency: Many[FrequencyRule] = ()
     reactive: Many[ReactiveRule] = ()
+    limits: Many[GridLimit] = ()
 
-    def problems(self, kinds: dict[str, str]) -> list[str]:
-        """What does not fit a site, whose assets are of these kinds.
+    def problems(self, kinds: dict[str, str], ranges: Mapping[str, tuple[float, float]]) -> list[str]:
+        """What does not fit a site.
 
         Parameters
         ----------
         kinds : dict
             Kind of each asset by id.
+        ranges : mapping
+            What each commanded asset, and the exchange, can be limited to [kW].
         """
         found: list[str] = []
+        for i, limit in enumerate(self.limits):
+            where = f"grid_code.limits[{i}]"
+            if limit.asset not in ranges:
+                found.append(f"{where}: asset {limit.asset} cannot be limited, only {', '.join(ranges)}")
+                continue
+            low, high = ranges[limit.asset]
+            for name, value in (("minimum_kw", limit.minimum_kw), ("maximum_kw", limit.maximum_kw)):
+                if value is not None and not low <= value <= high:
+                    found.append(f"{where}: {name} {value:g} of {limit.asset} is outside {low:g}..{high:g} kW")
         for name, rules, fit in (("frequency", self.frequency, {"ess"}), ("reactive", self.reactive, {"ess", "pv"})):
             seen: set[str] = set()
             for i, rule in enumerate(rules):

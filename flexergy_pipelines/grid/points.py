@@ -48,6 +48,9 @@ BMS_ALARMS_MAX = 2.0**31 - 1.0
 
 PHASES = ("l1", "l2", "l3")
 
+COMMANDED = frozenset({"active_power_setpoint_kw", "active_power_limit_kw"})
+"""Quantities by which active power is commanded; an asset has at most one of them."""
+
 REQUIRED_QUANTITIES: dict[str, tuple[str, ...]] = {
     "ess": ("active_power_kw", "soc", "max_charge_kw", "max_discharge_kw", "available", "active_power_setpoint_kw"),
     "pv": ("active_power_kw", "available_power_kw", "active_power_limit_kw"),

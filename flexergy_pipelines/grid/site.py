@@ -37,7 +37,7 @@ from flexergy_pipelines.grid.forecast_settings import ForecastSettings
 from flexergy_pipelines.grid.grid_code import GridCode
 from flexergy_pipelines.grid.network import Network
 from flexergy_pipelines.grid.operation import History, Operation
-from flexergy_pipelines.grid.points import REQUIRED_QUANTITIES, Point, points_of
+from flexergy_pipelines.grid.points import COMMANDED, REQUIRED_QUANTITIES, Point, points_of
 from flexergy_pipelines.grid.replay_source import ReplaySource
 from flexergy_pipelines.grid.tariff import Emissions, Tariff
 from flexergy_pipelines.grid.templates import TemplateError, load_template
@@ -214,7 +214,9 @@ class Site(Model):
             for i, rule in enumerate(self.history.rules)
             if rule.asset is not None and rule.asset not in ids
         ]
-        problems += self.grid_code.problems({asset.id: asset.kind for asset in self.assets()})
+        ranges = self.ranges_kw()
+        problems += self.grid_code.problems({asset.id: asset.kind for asset in self.assets()}, ranges)
+        problems += self.operation.problems(frozenset(ids), ranges)
         if self.replay is not None:
             problems += [
                 f"replay.series[{i}]: asset {series.asset} is unknown"
@@ -301,6 +303,16 @@ class Site(Model):
     def points(self) -> tuple[Point, ...]:
         """Every point of every asset."""
         return tuple(point for asset in self.assets() for point in points_of(asset))
+
+    def ranges_kw(self) -> dict[str, tuple[float, float]]:
+        """Active power that each commanded asset can be told, and that the exchange may be (import positive) [kW]."""
+        pcc = self.grid_connection
+        fixed = {a.id for a in self.assets() if isinstance(a, PVPlant | WindTurbine) and not a.curtailable}
+        told = [p for p in self.points() if p.quantity in COMMANDED and p.asset_id not in fixed]
+        return {
+            pcc.id: (-pcc.export_limit_kw, pcc.import_limit_kw),
+            **{p.asset_id: (p.minimum, p.maximum) for p in told},
+        }
 
     def point(self, asset_id: str, quantity: str) -> Point:
         """One point.

@@ -113,7 +113,7 @@ def apply_modes(problem: Problem, modes: Sequence[ModeInForce], paid_kw: FloatAr
         See :func:`paid_peak_kw`.
     """
     steps = problem.horizon.steps
-    inside = {id(mode): _inside(problem.horizon, mode.since, mode.until) for mode in modes}
+    inside = {id(mode): steps_inside(problem.horizon, mode.since, mode.until) for mode in modes}
     share: dict[str, float] = {}
     for mode in modes:
         share[mode.mode] = share.get(mode.mode, 0.0) + float(inside[id(mode)].mean())
@@ -160,7 +160,7 @@ def apply_outages(problem: Problem, outages: Sequence[Outage]) -> Problem:
     steps = problem.horizon.steps
     out: dict[str, np.ndarray] = {}
     for outage in outages:
-        there = _inside(problem.horizon, outage.starts_at, outage.ends_at)
+        there = steps_inside(problem.horizon, outage.starts_at, outage.ends_at)
         out[outage.asset_id] = out.get(outage.asset_id, np.zeros(steps, dtype=bool)) | there
     if not out:
         return problem
@@ -192,7 +192,7 @@ def _without(battery: Any, out: np.ndarray, steps: int) -> Any:
     )
 
 
-def _inside(horizon: Horizon, since: datetime, until: datetime | None) -> np.ndarray:
+def steps_inside(horizon: Horizon, since: datetime, until: datetime | None) -> np.ndarray:
     """Steps that a stretch of time touches."""
     start = horizon.start.astimezone(UTC)
     step = horizon.step_minutes * 60
@@ -229,7 +229,7 @@ def _service(  # noqa: PLR0917 - everything that a service depends on
     sold = {"up": np.zeros(steps), "down": np.zeros(steps)}
     for sale in news.sold:
         if sale.product == offer.product:
-            there = _inside(horizon, sale.starts_at, sale.ends_at)
+            there = steps_inside(horizon, sale.starts_at, sale.ends_at)
             for direction in ("up", "down") if sale.direction == "both" else (sale.direction,):
                 sold[direction] += np.where(there, sale.power_kw, 0.0)
     weight = settings.weight("services")
@@ -271,7 +271,7 @@ def _price(offer: ServiceOffer, prices: pl.DataFrame, direction: str, horizon: H
         )
         for row in own.iter_rows(named=True):
             ends = row["time"] + timedelta(minutes=row["resolution_minutes"])
-            there = _inside(horizon, row["time"], ends)
+            there = steps_inside(horizon, row["time"], ends)
             found[there] = row["capacity_price_eur_per_kw_h"]
     return found
 

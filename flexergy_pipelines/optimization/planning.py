@@ -34,6 +34,7 @@ from flexergy_pipelines.optimization.inputs import (
     PlanInputs,
     read_inputs,
 )
+from flexergy_pipelines.optimization.ordered import apply_grid_orders
 from flexergy_pipelines.optimization.plan import Plan
 from flexergy_pipelines.optimization.plan_record import carry_on, intervals, offers, plan_values
 from flexergy_pipelines.optimization.planning_state import POWER
@@ -167,6 +168,7 @@ def prepare(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> Pre
     ProblemError
         When what was found makes no problem.
     """
+    from flexergy_pipelines.operation.grid_orders import orders_between
     from flexergy_pipelines.operation.modes import modes_between
     from flexergy_pipelines.operation.outages import outages_between
     from flexergy_pipelines.store.ancillary import read_ancillary_prices, read_transactions
@@ -181,6 +183,8 @@ def prepare(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> Pre
     problem = apply_modes(problem, modes, paid_kw)
     outages = outages_between(db, site.id, start, end)
     problem = apply_outages(problem, outages)
+    orders = orders_between(db, site.id, start, end)
+    problem = apply_grid_orders(problem, site, orders)
     news = MarketNews(
         read_ancillary_prices(db, site.id, start, end, known_at=now), read_transactions(db, site.id, start, end)
     )
@@ -194,6 +198,7 @@ def prepare(db: TenantStore, site: Site, horizon: Horizon, now: datetime) -> Pre
     inputs.sources |= {
         "modes": [one.mode for one in modes],
         "outages": [f"{one.asset_id}: {one.reason}" for one in outages],
+        "grid_orders": [f"{one.asset_id}: {one.text}, {one.reason}" for one in orders],
         "goal": problem.objective.goal,
         "sold": len(news.sold),
     }

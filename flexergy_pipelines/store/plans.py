@@ -177,8 +177,8 @@ def _plain(value: object) -> object:
     raise InvalidDataError(f"{value!r} ({type(value).__name__}) cannot be stored with a plan")
 
 
-def read_active_plan(db: TenantStore, site_id: str, at: datetime) -> ActivePlan | None:
-    """The newest plan that covers the instant `at`; None when there is none."""
+def find_active_plan(db: TenantStore, site_id: str, at: datetime) -> StoredPlan | None:
+    """The record of the newest plan that covers the instant `at`, without its values; None when there is none."""
     with db.begin() as connection:
         require_site(connection, site_id)
         row = connection.exec_driver_sql(
@@ -186,10 +186,15 @@ def read_active_plan(db: TenantStore, site_id: str, at: datetime) -> ActivePlan 
             "ORDER BY version DESC LIMIT 1",
             {"site": site_id, "at": utc(at, "at")},
         ).one_or_none()
-        if row is None:
-            return None
-        stored = _stored(row)
-        return ActivePlan(stored.record, stored.plan_id, stored.version, read_plan_values(db, stored.plan_id))
+    return None if row is None else _stored(row)
+
+
+def read_active_plan(db: TenantStore, site_id: str, at: datetime) -> ActivePlan | None:
+    """The newest plan that covers the instant `at`; None when there is none."""
+    stored = find_active_plan(db, site_id, at)
+    if stored is None:
+        return None
+    return ActivePlan(stored.record, stored.plan_id, stored.version, read_plan_values(db, stored.plan_id))
 
 
 def list_plans(db: TenantStore, site_id: str, limit: int = 50) -> list[StoredPlan]:

@@ -16,6 +16,7 @@ from api.auth import LoginThrottle
 from flexergy_pipelines import access
 from flexergy_pipelines.store import Store, TenantStore
 from flexergy_pipelines.store.commands import open_commands
+from flexergy_pipelines.store.frequency_curves import read_frequency_curves
 from tests.api.serving import client_of
 from tests.dashboards.seeding import Seeded, seed, seed_site
 
@@ -258,3 +259,41 @@ def test_a_stalled_database_is_answered_in_time(store: Store, db: TenantStore) -
             assert answer.headers["content-type"] == "application/problem+json"
             holder.rollback()
         assert client.get("/health").status_code == 200
+
+
+@pytest.mark.requirement("energy.11.1", "energy.11.2", "com.02.1")
+def test_another_system_gives_the_grid_operators_orders(
+    client: httpx.Client, db: TenantStore, seeded: Seeded, operator: dict[str, str], viewer: dict[str, str]
+) -> None:
+    address = "/sites/microgrid/grid-orders"
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    body = {"asset_id": "pcc", "setpoint_kw": -40.0, "ramp_kw_per_s": 2.0, "ends_at": until, "reason": "redispatch"}
+    assert client.post(address, json=body, headers=viewer).status_code == 403
+    given = client.post(address, json=body, headers=operator)
+    assert given.status_code == 201, given.text
+    (order,) = client.get(address, headers=viewer).json()["orders"]
+    assert (order["asset_id"], order["setpoint_kw"], order["created_by"]) == ("pcc", -40.0, "operator")
+    for change, said in (
+        ({"setpoint_kw": True}, "setpoint_kw"),
+        ({"setpoint_kw": 9000.0}, "outside"),
+        ({"asset_id": "load-1"}, "must be one of"),
+        ({"ends_at": "2020-01-01T00:00:00Z"}, "ends_at"),
+        ({"ends_at": None}, "needs ends_at"),
+        ({"maximum_kw": 5.0}, "give either"),
+    ):
+        refused = client.post(address, json=body | change, headers=operator)
+        assert refused.status_code == 422
+        assert said in refused.text
+    assert client.delete(f"{address}/{order['id']}", headers=viewer).status_code == 403
+    assert client.delete(f"{address}/{order['id']}", headers=operator).status_code == 204
+    assert client.delete(f"{address}/{order['id']}", headers=operator).status_code == 404
+    assert client.get(address, headers=viewer).json()["orders"] == []
+    curve = {"asset_id": "ess-1", "points": [[49.8, 50.0], [50.0, 0.0], [50.2, -50.0]], "source": "TSO"}
+    set_now = client.post("/sites/microgrid/frequency-curves", json=curve, headers=operator)
+    assert set_now.status_code == 201, set_now.text
+    now = datetime.now(UTC)
+    assert [c.source for c in read_frequency_curves(db, "microgrid", now, now + timedelta(seconds=1))] == ["TSO"]
+    for change in ({"asset_id": "pv-1"}, {"points": [[50.0, 1.0]]}, {"points": [[49.0, 0.0], [50.0, 9.0]]}):
+        assert (
+            client.post("/sites/microgrid/frequency-curves", json=curve | change, headers=operator).status_code == 422
+        )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from control_loop.context import ManualCommand
+from control_loop.context import Context, ManualCommand
 from control_loop.cycle import ControlCycle, CycleReport
 from control_loop.dispatch import Dispatcher
 from control_loop.image import PointKey
+from control_loop.model import SiteModel
 from control_loop.protocols.base import DriverError, MemoryDriver
-from control_loop.requests import Layer
+from control_loop.requests import Layer, Request
 from control_loop.supervision import DeviationPolicy, PlanSupervisor
 from flexergy_pipelines.grid.clock import SimulatedClock
 from tests.control_loop.harness import ESS, MEASURED, MODEL, NOW, SETPOINT, plan_of, point
@@ -25,7 +27,7 @@ ESS_SETPOINT = f"ess-1.{SETPOINT}"
 class Bench:
     """A site of in-memory devices and a cycle that drives them, a second at a time."""
 
-    def __init__(self, esc: MemoryDriver | None = None, **options: Any) -> None:
+    def __init__(self, esc: MemoryDriver | None = None, model: SiteModel = MODEL, **options: Any) -> None:
         self.clock = SimulatedClock(NOW)
         values = {point(name): value for name, value in MEASURED.items()}
         self.esc = esc or MemoryDriver("esc-1")
@@ -34,7 +36,7 @@ class Bench:
         rest = {key: value for key, value in values.items() if key[0] != "ess-1"}
         rest |= {(a.asset_id, a.quantity): a.idle_kw for a in MODEL.actuators if a.asset_id != "ess-1"}
         self.rest = MemoryDriver("rest", rest, frozenset({"pv-1"}))
-        self.cycle = ControlCycle(MODEL, [self.esc, self.rest], self.clock, **options)
+        self.cycle = ControlCycle(model, [self.esc, self.rest], self.clock, **options)
 
     def run(self, count: int = 1, each: Callable[[int], None] | None = None) -> list[CycleReport]:
         """Run cycles one second apart."""
@@ -90,6 +92,41 @@ def test_the_next_hour_goes_out_on_each_plan_and_each_quarter() -> None:
     bench.cycle.plan = None
     bench.run(1)
     assert bench.esc.schedules["ess-1"] == (NOW + quarter, (0.0, 0.0, 0.0, 0.0))
+
+
+def test_the_plan_that_follows_is_known_before_and_a_device_that_was_away_is_told_again() -> None:
+    bench = Bench(esc=MemoryDriver("esc-1", {}, frozenset({"ess-1"})))
+    end = NOW + timedelta(minutes=30)
+    bench.cycle.plan = plan_of({ESS_SETPOINT: 20.0}, hours=0.5)
+    bench.cycle.next_plan = replace(plan_of({ESS_SETPOINT: 15.0}, start=end, hours=0.5), plan_id=8, version=4)
+    bench.run(2)
+    assert bench.esc.schedules["ess-1"] == (NOW, (20.0, 20.0, 15.0, 15.0))
+    bench.esc.schedules.clear()
+    bench.run(1)
+    assert not bench.esc.schedules
+    bench.esc.health.reconnects += 1
+    bench.run(1)
+    assert bench.esc.schedules["ess-1"] == (NOW, (20.0, 20.0, 15.0, 15.0))
+    bench.clock.advance((end - bench.clock.now()).total_seconds() - 1.0)
+    reports = bench.run(2)
+    assert [r.decisions["ess-1"].value for r in reports] == [20.0, 15.0]
+    assert reports[1].decisions["ess-1"].reason == "plan 4"
+    assert not any(("no_plan", None) in r.alarms for r in reports)
+
+
+class BrokenController:
+    """A controller with a fault in it."""
+
+    def requests(self, context: Context) -> list[Request]:
+        raise ZeroDivisionError(context.model.site_id)
+
+
+def test_a_controller_that_fails_takes_nothing_with_it() -> None:
+    bench = Bench(controllers=[BrokenController()])
+    bench.cycle.plan = plan_of({ESS_SETPOINT: 20.0})
+    reports = bench.run(2)
+    assert reports[1].decisions["ess-1"].value == 20.0
+    assert reports[1].alarms["rule_failed", None].message == "rule BrokenController: ZeroDivisionError: site"
 
 
 class Deaf(MemoryDriver):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_loop.context import ManualCommand
-from control_loop.cycle import ControlCycle
+from control_loop.cycle import ControlCycle, CycleReport
 from control_loop.dead_time import DeadTime
 from control_loop.droop import Curve, fcr_share, ieee1547_power, lfsm_over, lfsm_under
 from control_loop.model import SiteModel
@@ -26,7 +26,7 @@ MODEL = SiteModel("site", (ESS, replace(ESS, asset_id="ess-2")), 150.0, 80.0, ra
 class Bench:
     """Two batteries that follow after `delay` cycles, behind a meter that feels them."""
 
-    def __init__(self, delay: int = 1, gain: float = 1.0, ramp: float = 200.0) -> None:
+    def __init__(self, delay: int = 1, gain: float = 1.0, ramp: float = 200.0, band: float | None = None) -> None:
         self.clock = SimulatedClock(NOW)
         values = {point(name): value for name, value in MEASURED.items() if name.startswith("ess-1")}
         values |= {("ess-2", key[1]): value for key, value in values.items()}
@@ -34,7 +34,9 @@ class Bench:
         self.device = MemoryDriver("all", {**values, ("pcc", "active_power_kw"): 0.0, ("pcc", "frequency_hz"): 50.0})
         self.past = [0.0] * delay
         self.gain = gain
-        self.cycle = ControlCycle(replace(MODEL, ramp_kw_per_s=ramp), [self.device], self.clock)
+        model = replace(MODEL, ramp_kw_per_s=ramp, exchange_band_kw=band)
+        self.cycle = ControlCycle(model, [self.device], self.clock)
+        self.reports: list[CycleReport] = []
         self.exchange: list[float] = []
 
     def run(self, loads: list[float], before: Callable[[int], None] | None = None) -> list[float]:
@@ -49,7 +51,7 @@ class Bench:
                 self.device.values.update({("ess-1", "active_power_kw"): power, ("ess-2", "active_power_kw"): power})
                 self.device.values["pcc", "active_power_kw"] = load - 2 * power
                 exchange.append(load - 2 * power)
-                await self.cycle.run_once(self.clock.now())
+                self.reports.append(await self.cycle.run_once(self.clock.now()))
                 told = sum(self.device.values[e, SETPOINT] or 0.0 for e in ("ess-1", "ess-2"))
                 self.past = [*self.past[1:], told]
                 self.clock.advance(1.0)

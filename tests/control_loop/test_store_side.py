@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ from control_loop.site_model import model_of, reactive_of, telemetry_filter
 from control_loop.spool import Spool
 from flexergy_pipelines.grid import SimulatedClock, points_of
 from flexergy_pipelines.grid.samples import sample_site
+from flexergy_pipelines.operation.grid_orders import give_order, orders_between, withdraw_order
 from flexergy_pipelines.operation.modes import schedule_mode
-from flexergy_pipelines.store import TenantStore
+from flexergy_pipelines.store import TenantStore, plans
 from flexergy_pipelines.store.alarms import list_alarms
 from flexergy_pipelines.store.clean import write_clean
 from flexergy_pipelines.store.commands import open_commands, pending_replans, write_command
+from flexergy_pipelines.store.errors import InvalidDataError
 from flexergy_pipelines.store.frequency_curves import FrequencyCurve, write_frequency_curve
 from flexergy_pipelines.store.live import read_live
-from flexergy_pipelines.store.plans import PlanRecord, write_plan
+from flexergy_pipelines.store.plans import PlanRecord, read_plan_values, write_plan
 from flexergy_pipelines.store.readings import read_readings
 from flexergy_pipelines.store.setpoints import latest_setpoints, read_setpoints
 from flexergy_pipelines.store.sites import save_site
@@ -174,6 +177,54 @@ def test_the_grid_operators_curve_is_followed_and_its_accuracy_kept_each_second(
     assert answers["status"].to_list() == ["ok", "off", "off", "off"]
 
 
+@pytest.mark.requirement("energy.11.2", "energy.14.3")
+def test_the_grid_operators_orders_are_obeyed_in_time_named_and_end(rig: Rig) -> None:
+    rig.plan(30.0)
+    begins, ends = NOW + timedelta(seconds=2), NOW + timedelta(seconds=6)
+    give_order(
+        rig.db, SITE.id, "ess-1", starts_at=begins, ends_at=ends, setpoint_kw=-10.0, ramp_kw_per_s=20.0, source="TSO",
+        reason="redispatch", user="olga",
+    )  # fmt: skip
+    limit = give_order(rig.db, SITE.id, "pv-1", starts_at=NOW, maximum_kw=33.0, reason="congestion", user="olga")
+    assert len(pending_replans(rig.db)) == 2
+    said: list[float | None] = []
+    for _ in range(8):
+        rig.run(1)
+        said.append(rig.drivers["esc-1"].values["ess-1", SETPOINT])
+    assert said == [30.0, 30.0, 10.0, -10.0, -10.0, -10.0, 30.0, 30.0]
+    assert rig.drivers["res-1"].values["pv-1", "active_power_limit_kw"] == 33.0
+    withdraw_order(rig.db, SITE.id, limit, user="olga")
+    rig.run(3)
+    assert (rig.drivers["res-1"].values["pv-1", "active_power_limit_kw"] or 0.0) > 100.0
+    sent = read_setpoints(rig.db, SITE.id, NOW, NOW + HOUR).filter(pl.col("layer") == "grid_operator")
+    assert set(sent["reason"]) == {
+        "order 1 of TSO, setpoint -10 kW by 20 kW/s: redispatch",
+        "order 2 of grid operator, at most 33 kW: congestion",
+    }
+
+
+@pytest.mark.parametrize(
+    ("order", "problem"),
+    [
+        ({"asset_id": "load-1"}, "the asset must be one of pcc, "),
+        ({}, "give either setpoint_kw, or minimum_kw, maximum_kw or both"),
+        ({"setpoint_kw": 1.0, "maximum_kw": 2.0, "ends_at": NOW + HOUR}, "give either setpoint_kw"),
+        ({"setpoint_kw": 900.0, "ends_at": NOW + HOUR}, "setpoint_kw 900.0 is outside -250 to 250 kW"),
+        ({"maximum_kw": math.nan}, "maximum_kw nan is outside"),
+        ({"minimum_kw": 5.0, "maximum_kw": 2.0}, "minimum_kw 5 is above maximum_kw 2"),
+        ({"setpoint_kw": 5.0}, "a setpoint needs ends_at"),
+        ({"maximum_kw": 5.0, "ramp_kw_per_s": 1.0}, "ramp_kw_per_s 1.0 is not a positive number of a setpoint"),
+        ({"maximum_kw": 5.0, "ends_at": NOW}, "must be after starts_at"),
+        ({"maximum_kw": 5.0, "reason": " "}, "reason has 0 letters"),
+    ],
+)
+def test_an_order_that_cannot_be_is_refused(rig: Rig, order: dict[str, Any], problem: str) -> None:
+    given = {"asset_id": "ess-1", "reason": "redispatch", **order}
+    with pytest.raises(InvalidDataError, match=re.escape(problem)):
+        give_order(rig.db, SITE.id, given.pop("asset_id"), starts_at=NOW, user="olga", **given)
+    assert orders_between(rig.db, SITE.id, NOW, NOW + HOUR) == []
+
+
 @pytest.mark.requirement("energy.09.2")
 def test_a_scheduled_mode_is_taken_up_and_left_again(rig: Rig) -> None:
     rig.plan(30.0)
@@ -265,3 +316,39 @@ def test_peak_shaving_knows_the_peak_of_the_billing_period(
     assert found is not None
     assert found.month_peak_kw == peak
     assert found.band_kw == ((-math.inf, max(100.0, peak)) if mode == "peak_shaving" else None)
+
+
+def test_a_new_billing_period_begins_with_no_peak_that_is_paid_for(db: TenantStore) -> None:
+    tariff = SITE.tariff.model_copy(update={"demand_charge_eur_per_kw_month": 2.5, "billing_day": 1})
+    save_site(db, SITE.model_copy(update={"tariff": tariff}))
+    midnight = datetime(2026, 3, 31, 22, 0, tzinfo=UTC)  # 1 April in Amsterdam
+    rows = [("pcc", "active_power_kw", midnight - HOUR, 140.0, None)]
+    write_clean(db, SITE.id, pl.DataFrame(rows, schema=["asset_id", "quantity", "time", "value", "flag"], orient="row"))
+    schedule_mode(
+        db, SITE.id, "peak_shaving", starts_at=midnight - HOUR, parameters={"import_kw": 50.0}, reason="test", user="o"
+    )
+    gateway = StoreGateway(db, SITE.id)
+    peaks = [gateway.news(midnight + timedelta(seconds=s)).mode for s in (-2, -1, 0, 1)]
+    assert [mode.month_peak_kw for mode in peaks if mode] == [140.0, 140.0, 0.0, 0.0]
+
+
+def test_the_plan_after_the_one_in_force_is_known_ahead_and_read_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = rig.plan(30.0)
+    times = [NOW + HOUR + timedelta(minutes=15 * i) for i in range(4)]
+    schema = {"asset_id": pl.String, "quantity": pl.String, "time": pl.Datetime("us", "UTC"), "value": pl.Float64}
+    rows = [("ess-1", SETPOINT, t, 5.0) for t in times]
+    record = PlanRecord(SITE.id, "day_ahead", NOW, NOW + HOUR, NOW + 2 * HOUR, 15, "optimal")
+    second = write_plan(rig.db, record, pl.DataFrame(rows, schema=schema, orient="row"))
+    gateway, reads = StoreGateway(rig.db, SITE.id), []
+    monkeypatch.setattr(plans, "read_plan_values", lambda db, i: reads.append(i) or read_plan_values(db, i))
+    for _ in range(3):
+        news = gateway.news(NOW)
+        assert news.plan is not None
+        assert news.next_plan is not None
+        assert (news.plan.plan_id, news.next_plan.plan_id) == (first, second)
+    assert reads == [first, second]
+    news = gateway.news(NOW + HOUR)
+    assert news.plan is not None
+    assert (news.plan.plan_id, news.next_plan, reads) == (second, None, [first, second])

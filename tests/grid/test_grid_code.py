@@ -46,9 +46,36 @@ def test_a_site_keeps_what_it_was_told() -> None:
         ({"reactive": [{"asset": "ess-1", "mode": "fixed", "points": [[1, 0], [2, 0]]}]}, "mode fixed has no points"),
         ({"reactive": [{"asset": "ess-1", "mode": "fixed"}] * 2}, "already has a rule"),
         ({"reactive": [{"asset": "ess-1", "mode": "fixed", "kvar": True}]}, "kvar"),
+        ({"limits": [{"asset": "load-1", "maximum_kw": 5}]}, "asset load-1 cannot be limited, only pcc, "),
+        ({"limits": [{"asset": "pv-1"}]}, "give minimum_kw, maximum_kw or both"),
+        ({"limits": [{"asset": "pv-1", "minimum_kw": 9, "maximum_kw": 5}]}, "minimum_kw 9 is above maximum_kw 5"),
+        ({"limits": [{"asset": "ess-1", "maximum_kw": 999}]}, "maximum_kw 999 of ess-1 is outside -250..250 kW"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_reason(code: dict[str, Any], problem: str) -> None:
     with pytest.raises(SiteError) as caught:
         parse_site(with_code(code))
+    assert problem in "\n".join(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("procedure", "problem"),
+    [
+        ({"asset": "ess-9"}, "asset ess-9 is unknown"),
+        ({"powers_kw": {"load-1": 5.0}}, "load-1 cannot be commanded"),
+        ({"powers_kw": {"pcc": 5.0}}, "pcc cannot be commanded"),
+        ({"powers_kw": {"pv-1": 9000.0}}, "9000 kW of pv-1 is outside 0.."),
+        ({"powers_kw": {}}, "powers_kw"),
+        ({"after_s": -1.0}, "after_s"),
+        (None, "the name is given twice"),
+    ],
+)
+def test_a_procedure_that_cannot_be_is_refused_with_its_reason(procedure: dict[str, Any] | None, problem: str) -> None:
+    good = {"name": "battery-lost", "asset": "ess-1", "powers_kw": {"pv-1": 0.0}}
+    given = site_to_dict(sample_site("microgrid"))
+    given["operation"] |= {"contingency": [good]}
+    assert parse_site(given).operation.contingency[0].hold_s == 60.0
+    given["operation"] |= {"contingency": [good, good] if procedure is None else [good | procedure]}
+    with pytest.raises(SiteError) as caught:
+        parse_site(given)
     assert problem in "\n".join(caught.value.problems)

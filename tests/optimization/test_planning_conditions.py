@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 from flexergy_pipelines.grid import ReactiveRule, Site
+from flexergy_pipelines.grid.grid_code import GridCode, GridLimit
+from flexergy_pipelines.operation.grid_orders import give_order, withdraw_order
 from flexergy_pipelines.operation.modes import schedule_mode
 from flexergy_pipelines.operation.outages import plan_outage
 from flexergy_pipelines.optimization import ProblemError, SolveError, planning
@@ -82,6 +84,31 @@ def test_scheduled_modes_and_interventions_bind_in_their_hours(db: TenantStore, 
     schedule_mode(db, site.id, "self_consumption", starts_at=at(6), reason="r.r", user="o")
     schedule_mode(db, site.id, "self_consumption", starts_at=at(1.5), ends_at=at(4), reason="r.r", user="o")
     assert prepare(db, site, HORIZON, NOW).problem.objective.goal == "self_consumption"
+
+
+@pytest.mark.requirement("energy.11.2", "energy.11.3")
+def test_orders_of_the_grid_operator_bind_in_their_hours(db: TenantStore, site: Site) -> None:
+    code = GridCode(limits=(GridLimit(asset="pcc", minimum_kw=-250.0, unless_ordered=True),))
+    site = site.model_copy(update={"grid_code": code})
+    save_site(db, site)
+    given = {"reason": "congestion", "user": "o"}
+    give_order(db, site.id, "pcc", starts_at=at(1), ends_at=at(3), minimum_kw=-50.0, maximum_kw=120.0, **given)
+    give_order(db, site.id, "pcc", starts_at=at(4), ends_at=at(5), setpoint_kw=-80.0, **given)
+    give_order(db, site.id, "ess-1", starts_at=at(2), ends_at=at(4), setpoint_kw=40.0, **given)
+    give_order(db, site.id, "pv-1", starts_at=at(0), ends_at=at(2), maximum_kw=1.0, **given)
+    gone = give_order(db, site.id, "pv-1", starts_at=at(3), maximum_kw=0.0, **given)
+    withdraw_order(db, site.id, gone, user="o")
+    assert len([r for r in pending_replans(db) if "order" in r.reason]) == 6
+    prepared = prepare(db, site, HORIZON, NOW)
+    grid, battery = prepared.problem.grid, prepared.problem.batteries[0]
+    assert grid is not None
+    assert np.asarray(grid.import_limit_kw).tolist() == [400.0, 120.0, 120.0, 400.0, 0.0, 400.0, 400.0, 400.0]
+    assert np.asarray(grid.export_limit_kw).tolist() == [250.0, 50.0, 50.0, 250.0, 80.0, 250.0, 250.0, 250.0]
+    assert np.asarray(battery.max_charge_kw).tolist() == [250.0, 250.0, 0.0, 0.0, 250.0, 250.0, 250.0, 250.0]
+    assert np.asarray(battery.max_discharge_kw).tolist() == [250.0, 250.0, 40.0, 40.0, 250.0, 250.0, 250.0, 250.0]
+    pv = next(source for source in prepared.problem.renewables if source.id == "pv-1")
+    assert (np.asarray(pv.available_kw) <= 1.0).tolist() == [True, True] + [False] * 6
+    assert "pcc: setpoint -80 kW, congestion" in prepared.inputs.sources["grid_orders"]
 
 
 @pytest.mark.requirement("energy.14.5")

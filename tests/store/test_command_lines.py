@@ -13,10 +13,12 @@ from typer.testing import CliRunner
 from flexergy_pipelines.access import authenticate, list_users
 from flexergy_pipelines.access.cli import app as user_app
 from flexergy_pipelines.grid.samples import examples_dir, sample_site
+from flexergy_pipelines.operation.grid_cli import app as grid_app
 from flexergy_pipelines.settings import Settings
 from flexergy_pipelines.store import Store, TenantStore
 from flexergy_pipelines.store.cli import app as db_app
 from flexergy_pipelines.store.export_cli import app as export_app
+from flexergy_pipelines.store.frequency_curves import read_frequency_curves
 from flexergy_pipelines.store.readings import read_readings, write_readings
 from flexergy_pipelines.store.site_cli import app as site_app
 from flexergy_pipelines.store.sites import list_sites, load_site, save_site
@@ -203,3 +205,36 @@ def test_another_tenants_command_line_sees_none_of_it(run, monkeypatch: pytest.M
     assert run(site_app, "list").output == ""
     monkeypatch.setenv("FLEXERGY_TENANT", "nobody")
     assert run(site_app, "list").exit_code == 2
+
+
+@pytest.mark.requirement("energy.11.1", "energy.11.2")
+def test_the_grid_operators_orders_are_given_listed_and_withdrawn(run, db: TenantStore) -> None:
+    save_site(db, sample_site("microgrid"))
+    why = ("--reason", "congestion")
+    assert run(grid_app, "limit", "microgrid", "pv-1", "--at-most", 60, *why).output == "order 1\n"
+    ends = ("--until", "2099-01-01T00:00+01:00", "--ramp", 2, "--source", "TSO")
+    assert run(grid_app, "setpoint", "microgrid", "pcc", *ends, *why, "--", -40).output == "order 2\n"
+    listed = run(grid_app, "orders", "microgrid").output.splitlines()
+    assert listed[0].startswith("1  pv-1: at most 60 kW, from ")
+    assert listed[0].endswith(" until withdrawn  (grid operator: congestion)")
+    assert listed[1].startswith("2  pcc: setpoint -40 kW by 2 kW/s, from ")
+    assert listed[1].endswith(" until 2098-12-31 23:00:00 UTC  (TSO: congestion)")
+    for number in (1, 2):
+        assert run(grid_app, "withdraw", "microgrid", number).output == f"order {number} withdrawn\n"
+    assert run(grid_app, "orders", "microgrid").output == "no orders\n"
+    told = run(grid_app, "withdraw", "microgrid", 1)
+    assert (told.exit_code, told.output) == (2, "order 1 of microgrid does not exist or is withdrawn already\n")
+    told = run(grid_app, "setpoint", "microgrid", "ess-1", *ends, *why, 900)
+    assert (told.exit_code, told.output) == (2, "order for ess-1: setpoint_kw 900.0 is outside -250 to 250 kW\n")
+    assert run(grid_app, "curve", "microgrid", "ess-1", "49.8:50", "50:0", "50.2:-50").exit_code == 0
+    now = datetime.now(UTC)
+    (curve,) = read_frequency_curves(db, "microgrid", now, now + timedelta(seconds=1))
+    assert curve.points == ((49.8, 50.0), (50.0, 0.0), (50.2, -50.0))
+    for words, problem in (
+        (("pv-1", "49.8:50", "50:0"), "pv-1: no storage system of microgrid; it has ess-1"),
+        (("ess-1", "49.8", "50:0"), "point '49.8': give HZ:KW, such as 49.8:50"),
+        (("ess-1", "49.8:0", "50:9"), "power rises from 0.0 to 9.0 kW between 49.8 and 50.0 Hz"),
+    ):
+        told = run(grid_app, "curve", "microgrid", *words)
+        assert told.exit_code == 2
+        assert problem in told.output
