@@ -47,6 +47,7 @@ FIRST_ANSWER_S = 30.0
 """Time that a device has after a start to answer for the first time before its silence is an alarm."""
 
 CRITICAL, HIGH, MEDIUM, LOW = 1, 2, 3, 4
+MOST_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,13 @@ def clock_alarm(device: str, asset_id: str, offset_s: float, others: int = 0) ->
     message = f"{device}: its clock is {abs(offset_s):.0f} s {side} this machine's; its time stamps are not used"
     message += f"; so it is with {others} more" if others else ""
     return Alarm("device_clock_off", asset_id, LOW, message)
+
+
+def fault_alarm(device: str, asset_id: str, faults: Mapping[str, str]) -> Alarm:
+    """Parts of a device that say themselves what is wrong with them."""
+    told = [f"{name}: {what}" for name, what in sorted(faults.items())]
+    more = f"; and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    return Alarm(OF_DEVICE + "fault", asset_id, MEDIUM, f"{device}: {'; '.join(told[:MOST_TOLD])}{more}")
 
 
 def own_clock_alarm(off_s: float) -> Alarm:

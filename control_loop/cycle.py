@@ -230,6 +230,7 @@ class ControlCycle:
             sent=sent,
             alarms=({} if self.vote is None else dict(self.vote.alarms))
             | self.reader.clock_alarms()
+            | self.reader.fault_alarms()
             | cycle_alarms(
                 context,
                 faults | outcome.faults,

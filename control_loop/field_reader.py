@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from control_loop.alarms import Alarm, AlarmKey, clock_alarm
+from control_loop.alarms import Alarm, AlarmKey, clock_alarm, fault_alarm
 from control_loop.image import PointKey, ProcessImage
-from control_loop.protocols.base import Driver
+from control_loop.protocols.base import Driver, OwnFaults
 from control_loop.source_time import OwnClocks, SourceClock, SourceTimes
 from flexergy_pipelines.grid.clock import Clock
 
@@ -102,6 +102,12 @@ class FieldReader:
                 worst = max(offsets, key=lambda name: abs(offsets[name]))
                 asset_id = min(self._drivers[device].assets)
                 found.append(clock_alarm(f"{device} {worst}", asset_id, offsets[worst], others=len(offsets) - 1))
+        return {alarm.key: alarm for alarm in found}
+
+    def fault_alarms(self) -> dict[AlarmKey, Alarm]:
+        """Devices that say themselves what is wrong with them."""
+        told = {device: d.device_faults() for device, d in self._drivers.items() if isinstance(d, OwnFaults)}
+        found = [fault_alarm(name, min(self._drivers[name].assets), faults) for name, faults in told.items() if faults]
         return {alarm.key: alarm for alarm in found}
 
     async def stop(self) -> None:

@@ -13,33 +13,27 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ocpp.v16 import call, call_result
-from ocpp.v16.enums import AuthorizationStatus, ChargePointErrorCode, ChargePointStatus, Reason, RegistrationStatus
+from ocpp.v16.enums import (
+    AuthorizationStatus,
+    ChargePointErrorCode,
+    ChargePointStatus,
+    ReadingContext,
+    Reason,
+    RegistrationStatus,
+    ReservationStatus,
+)
 
 from flexergy_pipelines.grid.clock import Clock
 from plant_simulator.charging import ChargePoint
 from plant_simulator.faults import Fault
+from plant_simulator.ocpp_drivers import LocalList, Reservation
 from plant_simulator.ocpp_profiles import ProfileStack, Transaction
+from plant_simulator.ocpp_settings import Settings
 from plant_simulator.signals import SPIKE_FACTOR, SPIKE_PROBABILITY
 
 Sample = tuple[str, str, float]
 """Measurand, unit and value."""
 
-DEFAULT_CONFIGURATION = {
-    "HeartbeatInterval": "300",
-    "MeterValueSampleInterval": "10",
-    "MeterValuesSampledData": "Power.Active.Import,Energy.Active.Import.Register,SoC",
-    "NumberOfConnectors": "1",
-    "SupportedFeatureProfiles": "Core,SmartCharging,RemoteTrigger,FirmwareManagement,LocalAuthListManagement",
-    "ChargeProfileMaxStackLevel": "9",
-    "ChargingScheduleAllowedChargingRateUnit": "Current,Power",
-    "ChargingScheduleMaxPeriods": "96",
-    "AuthorizeRemoteTxRequests": "false",
-}
-READ_ONLY = {
-    "NumberOfConnectors", "SupportedFeatureProfiles", "ChargeProfileMaxStackLevel",
-    "ChargingScheduleAllowedChargingRateUnit", "ChargingScheduleMaxPeriods",
-}  # fmt: skip
-SECONDS_SETTINGS = {"HeartbeatInterval", "MeterValueSampleInterval"}
 OFFLINE_LIMIT = 10_000
 """Messages of transactions kept while the central system is away; the oldest meter values go first beyond it."""
 RETRY_AUTHORIZATION_S = 30.0
@@ -100,7 +94,7 @@ class Charger:
     ) -> None:
         self.point = point
         self.clock = clock
-        self.configuration = dict(DEFAULT_CONFIGURATION)
+        self.settings = Settings()
         self.profiles = ProfileStack(point.plug.phases)
         self.running: Running | None = None
         self.registered = False
@@ -108,14 +102,15 @@ class Charger:
         self.available = True
         self.outbox: deque[Note] = deque()
         self.wake = asyncio.Event()
-        self.local_list_version = 0
+        self.local_list = LocalList()
+        self.reservation: Reservation | None = None
         self._fault = fault
         self._rng = rng or random.Random(0)  # noqa: S311 - physics, not secrets
         self._sampled: list[Sample] = []
         self._status: ChargePointStatus | None = None
         self._asked: tuple[int, float] | None = None
-        self._remote_tag: str | None = None
         self._sampled_s = clock.monotonic()
+        self._aligned: int | None = None
         self._beat_s = clock.monotonic()
         point.released = False
         point.charge(0.0, 0.0)
@@ -148,6 +143,8 @@ class Charger:
         session = self.point.session
         if self.running is not None and (session is None or session.number != self.running.session):
             self.stop_transaction(Reason.ev_disconnected)
+        if self.reservation is not None and self.now() >= self.reservation.until:
+            self.reservation = None
         if self.running is None and session is not None and self.available:
             self._ask_to_charge(session.number)
         limit_kw = self.profiles.limit_kw(self.now(), self.transaction)
@@ -175,12 +172,34 @@ class Charger:
             keep=True,
         )
 
-    def remote_start(self, id_tag: str) -> bool:
-        """Start for a tag that the central system names; False when no car is there or one charges already."""
-        if self.running is not None or self.point.session is None or not self.available:
+    def remote_start(self, id_tag: str, profile: dict[str, Any] | None = None) -> bool:
+        """Start for a tag that the central system names; False when that cannot be: no car, or kept for another."""
+        session = self.point.session
+        if self.running is not None or session is None or not self.available or self._keeps_out(id_tag):
             return False
-        self._remote_tag = id_tag
-        self._begin(self.point.session.number, id_tag)
+        if self.settings.is_on("AuthorizeRemoteTxRequests"):
+            self._authorize(session.number, id_tag, profile)
+        else:
+            self._begin(session.number, id_tag, profile)
+        return True
+
+    def reserve(self, reservation: Reservation) -> ReservationStatus:
+        """Keep the connector for a driver; one of the same number is replaced."""
+        if not self.available:
+            return ReservationStatus.unavailable
+        other = self.reservation is not None and self.reservation.number != reservation.number
+        if other or self.running is not None or self.point.session is not None:
+            return ReservationStatus.occupied
+        if reservation.until <= self.now():
+            return ReservationStatus.rejected
+        self.reservation = reservation
+        return ReservationStatus.accepted
+
+    def cancel(self, number: int) -> bool:
+        """Take a reservation back; False when there is none of this number."""
+        if self.reservation is None or self.reservation.number != number:
+            return False
+        self.reservation = None
         return True
 
     def tell(
@@ -212,10 +231,14 @@ class Charger:
         """Report the status again at the next tick."""
         self._status = None
 
-    def sample(self) -> None:
-        """Note the present meter values."""
+    def sample(self, context: ReadingContext = ReadingContext.sample_periodic) -> None:
+        """Note the present meter values, those that the settings name."""
         running = self.running
-        values = [_sampled(*sample) for sample in self._measured()]
+        aligned = context is ReadingContext.sample_clock
+        wanted = self.settings.measurands("MeterValuesAlignedData" if aligned else "MeterValuesSampledData")
+        values = [_sampled(*sample, context) for sample in self._measured() if sample[0] in wanted]
+        if not values:
+            return
         meter_value = [{"timestamp": self.stamp(), "sampled_value": values}]
         self.tell(
             lambda: call.MeterValues(
@@ -263,19 +286,37 @@ class Charger:
         self._asked = (session, now_s)
         id_tag = f"TAG-{self.identity}"[:20].upper()
 
+        if self._keeps_out(id_tag):
+            return
+        if self.registered:
+            self._authorize(session, id_tag)
+        elif self.settings.is_on("LocalAuthorizeOffline") and self._listed(id_tag):
+            self._begin(session, id_tag)
+
+    def _listed(self, id_tag: str) -> bool:
+        return not self.settings.is_on("LocalAuthListEnabled") or self.local_list.serves(id_tag, self.now())
+
+    def _keeps_out(self, id_tag: str) -> bool:
+        return self.reservation is not None and self.reservation.keeps_out(id_tag, self.now())
+
+    def _authorize(self, session: int, id_tag: str, profile: dict[str, Any] | None = None) -> None:
+        """Ask whether a driver may charge, and begin when he may."""
+
         def answered(answer: Any) -> None:
             still_there = self.point.session is not None and self.point.session.number == session
             if still_there and self.running is None and _accepted(answer):
-                self._begin(session, id_tag)
+                self._begin(session, id_tag, profile)
 
-        if self.registered:
-            self.tell(lambda: call.Authorize(id_tag=id_tag), answered)
-        else:
-            self._begin(session, id_tag)
+        self.tell(lambda: call.Authorize(id_tag=id_tag), answered)
 
-    def _begin(self, session: int, id_tag: str) -> None:
+    def _begin(self, session: int, id_tag: str, profile: dict[str, Any] | None = None) -> None:
         running = Running(session, id_tag, self.now(), self.meter_wh())
         self.running = running
+        kept = self.reservation
+        self.reservation = None
+        number = None if kept is None or kept.id_tag.upper() != id_tag.upper() else kept.number
+        if profile is not None:
+            self.profiles.install(1, profile, self.transaction)
         self.point.released = True
         stamp = self.stamp()
 
@@ -286,7 +327,11 @@ class Charger:
 
         self.tell(
             lambda: call.StartTransaction(
-                connector_id=1, id_tag=id_tag, meter_start=running.meter_start_wh, timestamp=stamp
+                connector_id=1,
+                id_tag=id_tag,
+                meter_start=running.meter_start_wh,
+                timestamp=stamp,
+                reservation_id=number,
             ),
             started,
             keep=True,
@@ -307,6 +352,8 @@ class Charger:
     def _present_status(self) -> ChargePointStatus:
         if not self.available:
             return ChargePointStatus.unavailable
+        if self.running is None and self.reservation is not None:
+            return ChargePointStatus.reserved
         if self.point.session is None:
             return ChargePointStatus.available
         if self.running is None:
@@ -317,11 +364,16 @@ class Charger:
 
     def _report_regularly(self) -> None:
         now_s = self.clock.monotonic()
-        every_s = float(self.configuration["MeterValueSampleInterval"])
+        every_s = self.settings.seconds("MeterValueSampleInterval")
         if self.running is not None and 0 < every_s <= now_s - self._sampled_s:
             self._sampled_s = now_s
             self.sample()
-        beat_every_s = float(self.configuration["HeartbeatInterval"])
+        aligned_s = self.settings.seconds("ClockAlignedDataInterval")
+        turn = int(self.now().timestamp() // aligned_s) if aligned_s else None
+        if turn is not None and self._aligned is not None and turn != self._aligned:
+            self.sample(ReadingContext.sample_clock)
+        self._aligned = turn
+        beat_every_s = self.settings.seconds("HeartbeatInterval")
         if 0 < beat_every_s <= now_s - self._beat_s:
             self._beat_s = now_s
             self.tell(call.Heartbeat)
@@ -337,12 +389,12 @@ def _accepted(answer: Any) -> bool:
     return info.get("status") == AuthorizationStatus.accepted
 
 
-def _sampled(measurand: str, unit: str, value: float) -> dict[str, str]:
+def _sampled(measurand: str, unit: str, value: float, context: ReadingContext) -> dict[str, str]:
     return {
         "value": f"{value:.1f}" if math.isfinite(value) else "NaN",
         "measurand": measurand,
         "unit": unit,
-        "context": "Sample.Periodic",
+        "context": context,
     }
 
 

@@ -10,12 +10,13 @@ from datetime import timedelta
 from typing import Any
 
 from ocpp.exceptions import OCPPError
-from ocpp.routing import on
+from ocpp.routing import after, on
 from ocpp.v16 import ChargePoint as OcppChargePoint
 from ocpp.v16 import call, call_result
 from ocpp.v16.enums import (
     AvailabilityStatus,
     AvailabilityType,
+    CancelReservationStatus,
     ChargingProfileStatus,
     ClearCacheStatus,
     ClearChargingProfileStatus,
@@ -24,13 +25,17 @@ from ocpp.v16.enums import (
     DiagnosticsStatus,
     FirmwareStatus,
     GetCompositeScheduleStatus,
+    Log,
+    LogStatus,
     MessageTrigger,
+    ReadingContext,
     Reason,
     RemoteStartStopStatus,
+    ReservationStatus,
     ResetStatus,
     TriggerMessageStatus,
     UnlockStatus,
-    UpdateStatus,
+    UploadLogStatus,
 )
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -39,12 +44,15 @@ from websockets.typing import Subprotocol
 from flexergy_pipelines.logs import get_logger
 from plant_simulator.charging import PHASE_VOLTAGE_V
 from plant_simulator.modbus_unit import Line
-from plant_simulator.ocpp_charger import READ_ONLY, SECONDS_SETTINGS, Charger, Note, registered, until_set
-from plant_simulator.ocpp_profiles import MAX_PERIODS
+from plant_simulator.ocpp_charger import Charger, Note, registered, until_set
+from plant_simulator.ocpp_drivers import Reservation
+from plant_simulator.ocpp_profiles import MAX_PERIODS, TX_PURPOSE, instant
 
 log = get_logger(__name__)
 
 SUBPROTOCOL = Subprotocol("ocpp1.6")
+CONNECTORS = (0, 1)
+"""The charge point as a whole, and its connector."""
 ANSWER_TIMEOUT_S = 20
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 60.0
@@ -65,6 +73,21 @@ class Link(OcppChargePoint):
         super().__init__(charger.identity, connection, response_timeout=ANSWER_TIMEOUT_S)
         self.charger = charger
         self.line = line
+        self._triggered: dict[str, Callable[[], None]] = {
+            MessageTrigger.meter_values: lambda: charger.sample(ReadingContext.trigger),
+            MessageTrigger.status_notification: charger.repeat_status,
+            MessageTrigger.heartbeat: lambda: charger.tell(call.Heartbeat),
+            MessageTrigger.boot_notification: lambda: charger.tell(lambda: boot_notification(charger)),
+            MessageTrigger.firmware_status_notification: lambda: charger.tell(
+                lambda: call.FirmwareStatusNotification(status=FirmwareStatus.idle)
+            ),
+            MessageTrigger.diagnostics_status_notification: lambda: charger.tell(
+                lambda: call.DiagnosticsStatusNotification(status=DiagnosticsStatus.idle)
+            ),
+            MessageTrigger.log_status_notification: lambda: charger.tell(
+                lambda: call.LogStatusNotification(status=UploadLogStatus.idle, request_id=0)
+            ),
+        }
 
     async def route_message(self, raw_msg: str) -> None:
         """Take a message, unless the line is silent."""
@@ -98,10 +121,12 @@ class Link(OcppChargePoint):
     @on("GetCompositeSchedule")
     def on_composite(self, connector_id: int, duration: int, charging_rate_unit: str = "W", **_: Any) -> Any:
         charger, begin = self.charger, self.charger.now()
-        if connector_id not in {0, 1} or duration <= 0:
+        if connector_id not in CONNECTORS or duration <= 0:
             return call_result.GetCompositeSchedule(status=GetCompositeScheduleStatus.rejected)
         w_per_unit = PHASE_VOLTAGE_V * charger.point.plug.phases if charging_rate_unit == "A" else 1.0
         told_s = min(duration, LONGEST_COMPOSITE_S)
+        fewer = charging_rate_unit == "A" and charger.point.plug.phases != 3  # the protocol takes 3 for granted
+        phases = {"number_phases": charger.point.plug.phases} if fewer else {}
         periods: list[dict[str, Any]] = []
         for second in range(0, told_s, 60):
             limit_kw = charger.profiles.limit_kw(begin + timedelta(seconds=second), charger.transaction)
@@ -110,7 +135,7 @@ class Link(OcppChargePoint):
                 if len(periods) == MAX_PERIODS:
                     told_s = second
                     break
-                periods.append({"start_period": second, "limit": limit})
+                periods.append({"start_period": second, "limit": limit} | phases)
         return call_result.GetCompositeSchedule(
             status=GetCompositeScheduleStatus.accepted,
             connector_id=connector_id,
@@ -123,10 +148,11 @@ class Link(OcppChargePoint):
         )
 
     @on("RemoteStartTransaction")
-    def on_remote_start(self, id_tag: str, **more: Any) -> Any:
-        started = self.charger.remote_start(id_tag)
-        if started and "charging_profile" in more:
-            self.charger.profiles.install(1, more["charging_profile"], self.charger.transaction)
+    def on_remote_start(
+        self, id_tag: str, connector_id: int = 1, charging_profile: dict[str, Any] | None = None
+    ) -> Any:
+        fits = charging_profile is None or charging_profile["charging_profile_purpose"] == TX_PURPOSE
+        started = connector_id == 1 and fits and self.charger.remote_start(id_tag, charging_profile)
         status = RemoteStartStopStatus.accepted if started else RemoteStartStopStatus.rejected
         return call_result.RemoteStartTransaction(status=status)
 
@@ -140,44 +166,58 @@ class Link(OcppChargePoint):
         return call_result.RemoteStopTransaction(status=RemoteStartStopStatus.accepted)
 
     @on("TriggerMessage")
-    def on_trigger(self, requested_message: str, **_: Any) -> Any:
-        match requested_message:
-            case MessageTrigger.meter_values:
-                self.charger.sample()
-            case MessageTrigger.status_notification:
-                self.charger.repeat_status()
-            case MessageTrigger.heartbeat:
-                self.charger.tell(call.Heartbeat)
-            case MessageTrigger.boot_notification:
-                self.charger.tell(lambda: boot_notification(self.charger))
-            case _:
-                return call_result.TriggerMessage(status=TriggerMessageStatus.not_implemented)
-        return call_result.TriggerMessage(status=TriggerMessageStatus.accepted)
+    def on_trigger(self, requested_message: str, connector_id: int | None = None) -> Any:
+        if connector_id not in {None, *CONNECTORS}:
+            return call_result.TriggerMessage(status=TriggerMessageStatus.rejected)
+        known = requested_message in self._triggered
+        status = TriggerMessageStatus.accepted if known else TriggerMessageStatus.not_implemented
+        return call_result.TriggerMessage(status=status)
+
+    @on("ExtendedTriggerMessage")
+    def on_extended_trigger(self, requested_message: str, connector_id: int | None = None) -> Any:
+        answer = self.on_trigger(requested_message, connector_id)
+        return call_result.ExtendedTriggerMessage(status=answer.status)
+
+    @after("TriggerMessage")
+    def after_trigger(self, requested_message: str, connector_id: int | None = None) -> None:
+        """Send what was asked for, after the answer as the protocol wants it."""
+        if connector_id in {None, *CONNECTORS} and requested_message in self._triggered:
+            self._triggered[requested_message]()
+
+    @after("ExtendedTriggerMessage")
+    def after_extended_trigger(self, requested_message: str, connector_id: int | None = None) -> None:
+        self.after_trigger(requested_message, connector_id)
 
     @on("GetConfiguration")
     def on_get_configuration(self, key: list[str] | None = None) -> Any:
-        settings = self.charger.configuration
-        wanted = key or list(settings)
-        known = [{"key": k, "readonly": k in READ_ONLY, "value": settings[k]} for k in wanted if k in settings]
-        return call_result.GetConfiguration(
-            configuration_key=known, unknown_key=[k for k in wanted if k not in settings]
-        )
+        known, unknown = self.charger.settings.rows(key)
+        return call_result.GetConfiguration(configuration_key=known, unknown_key=unknown)
 
     @on("ChangeConfiguration")
     def on_change_configuration(self, key: str, value: str) -> Any:
-        if key not in self.charger.configuration:
-            return call_result.ChangeConfiguration(status=ConfigurationStatus.not_supported)
-        if key in READ_ONLY or (key in SECONDS_SETTINGS and not value.isdigit()):
-            return call_result.ChangeConfiguration(status=ConfigurationStatus.rejected)
-        self.charger.configuration[key] = value
-        return call_result.ChangeConfiguration(status=ConfigurationStatus.accepted)
+        return call_result.ChangeConfiguration(status=ConfigurationStatus(self.charger.settings.change(key, value)))
 
     @on("ChangeAvailability")
-    def on_change_availability(self, connector_id: int, type: str) -> Any:  # noqa: A002, ARG002 - the protocol's names
+    def on_change_availability(self, connector_id: int, type: str) -> Any:  # noqa: A002 - the protocol's name
+        if connector_id not in CONNECTORS:
+            return call_result.ChangeAvailability(status=AvailabilityStatus.rejected)
         self.charger.available = type == AvailabilityType.operative
         if self.charger.running is not None and not self.charger.available:
             return call_result.ChangeAvailability(status=AvailabilityStatus.scheduled)
         return call_result.ChangeAvailability(status=AvailabilityStatus.accepted)
+
+    @on("ReserveNow")
+    def on_reserve(self, connector_id: int, expiry_date: str, id_tag: str, reservation_id: int, **_: Any) -> Any:
+        if connector_id != 1:  # as its setting ReserveConnectorZeroSupported says
+            return call_result.ReserveNow(status=ReservationStatus.rejected)
+        wanted = Reservation(reservation_id, id_tag, instant(expiry_date))
+        return call_result.ReserveNow(status=self.charger.reserve(wanted))
+
+    @on("CancelReservation")
+    def on_cancel(self, reservation_id: int) -> Any:
+        cancelled = self.charger.cancel(reservation_id)
+        status = CancelReservationStatus.accepted if cancelled else CancelReservationStatus.rejected
+        return call_result.CancelReservation(status=status)
 
     @on("Reset")
     def on_reset(self, type: str) -> Any:  # noqa: A002 - the protocol's name
@@ -194,13 +234,15 @@ class Link(OcppChargePoint):
         return call_result.UnlockConnector(status=UnlockStatus.unlocked)
 
     @on("SendLocalList")
-    def on_local_list(self, list_version: int, **_: Any) -> Any:
-        self.charger.local_list_version = list_version
-        return call_result.SendLocalList(status=UpdateStatus.accepted)
+    def on_local_list(
+        self, list_version: int, update_type: str, local_authorization_list: list[dict[str, Any]] | None = None
+    ) -> Any:
+        taken = self.charger.local_list.update(list_version, update_type, local_authorization_list or [])
+        return call_result.SendLocalList(status=taken)
 
     @on("GetLocalListVersion")
     def on_local_list_version(self) -> Any:
-        return call_result.GetLocalListVersion(list_version=self.charger.local_list_version)
+        return call_result.GetLocalListVersion(list_version=self.charger.local_list.version)
 
     @on("ClearCache")
     def on_clear_cache(self) -> Any:
@@ -211,6 +253,13 @@ class Link(OcppChargePoint):
         for status in (DiagnosticsStatus.uploading, DiagnosticsStatus.uploaded):
             self.charger.tell(lambda status=status: call.DiagnosticsStatusNotification(status=status))
         return call_result.GetDiagnostics(file_name=f"{self.charger.identity}-diagnostics.txt")
+
+    @on("GetLog")
+    def on_log(self, log_type: str, request_id: int, **_: Any) -> Any:
+        for status in (UploadLogStatus.uploading, UploadLogStatus.uploaded):
+            self.charger.tell(lambda status=status: call.LogStatusNotification(status=status, request_id=request_id))
+        kind = "security" if log_type == Log.security_log else "diagnostics"
+        return call_result.GetLog(status=LogStatus.accepted, filename=f"{self.charger.identity}-{kind}.log")
 
     @on("UpdateFirmware")
     def on_firmware(self, **_: Any) -> Any:
@@ -296,7 +345,7 @@ async def _register_and_tell(link: Link) -> None:
     while not registered(answer := await link.call(boot_notification(charger))):
         await asyncio.sleep(max(1, 10 if answer is None else answer.interval))
     if answer is not None and answer.interval > 0:
-        charger.configuration["HeartbeatInterval"] = str(answer.interval)
+        charger.settings.change("HeartbeatInterval", str(answer.interval))
     charger.registered = charger.introduced = True
     while not link.line.down:
         if not charger.outbox or link.line.silent:

@@ -147,6 +147,15 @@ class Obeying(Protocol):
         ...
 
 
+@runtime_checkable
+class OwnFaults(Protocol):
+    """A driver whose devices say in words what is wrong with them."""
+
+    def device_faults(self) -> Mapping[str, str]:
+        """What is wrong now, by the name of the part that says so; empty when nothing is."""
+        ...
+
+
 class AbsentDriver:
     """A device that cannot be talked to as it is configured: no data, and the reason, until its site is mended.
 

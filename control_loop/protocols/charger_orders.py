@@ -8,22 +8,25 @@ any command.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ocpp.v16 import call
-from ocpp.v16.enums import AvailabilityType, MessageTrigger, ResetType
+from ocpp.v16.datatypes import AuthorizationData
+from ocpp.v16.enums import AvailabilityType, Log, MessageTrigger, ResetType, UpdateType
 
 from control_loop.protocols.base import DriverError
+from control_loop.protocols.ocpp_post import MOST_CONNECTORS
 
 if TYPE_CHECKING:
     from control_loop.protocols.ocpp16 import OcppDriver
 
 PREFIX = "charge_point/"
-MOST_CONNECTORS = 99
+MOST_KW = 10_000.0
 T = TypeVar("T")
 
 
@@ -93,9 +96,10 @@ async def obey(driver: OcppDriver, order: ChargerOrder) -> str:
 
 
 async def _start(driver: OcppDriver, name: str, arguments: Sequence[str]) -> str:
-    if not await driver.remote_start(name, arguments[0], _connector(arguments[1:])):
+    limit_kw = _kilowatts(arguments[2]) if len(arguments) > 2 else None
+    if not await driver.remote_start(name, arguments[0], _connector(arguments[1:]), limit_kw):
         raise DriverError(f"{name}: does not start for {arguments[0]}")
-    return f"{name} starts for {arguments[0]}"
+    return f"{name} starts for {arguments[0]}" + (f" with at most {limit_kw:g} kW" if limit_kw is not None else "")
 
 
 async def _stop(driver: OcppDriver, name: str, arguments: Sequence[str]) -> str:
@@ -111,7 +115,8 @@ async def _stop(driver: OcppDriver, name: str, arguments: Sequence[str]) -> str:
 
 async def _trigger(driver: OcppDriver, name: str, arguments: Sequence[str]) -> str:
     message = _one_of("message", arguments[0], {item.value: item for item in MessageTrigger})
-    if not await driver.trigger(name, message):
+    connector = _connector(arguments[1:]) if len(arguments) > 1 else None
+    if not await driver.trigger(name, message, connector):
         raise DriverError(f"{name}: does not send {message.value}")
     return f"{name} sends {message.value}"
 
@@ -180,6 +185,65 @@ async def _diagnostics(driver: OcppDriver, name: str, arguments: Sequence[str]) 
     return f"{name} uploads {file} to {arguments[0]}"
 
 
+async def _log(driver: OcppDriver, name: str, arguments: Sequence[str]) -> str:
+    kinds = {"security": Log.security_log, "diagnostics": Log.diagnostics_log}
+    kind = _one_of("log", arguments[0], kinds)
+    wanted = call.GetLog(log={"remote_location": arguments[1]}, log_type=kind, request_id=_number())
+    answer = await driver.ask(name, wanted)
+    if answer is None or answer.status == "Rejected":
+        raise DriverError(f"{name}: gives no {arguments[0]} log")
+    return f"{name} uploads {answer.filename or 'its log'} to {arguments[1]}"
+
+
+async def _local_list(driver: OcppDriver, name: str, arguments: Sequence[str]) -> str:
+    what = _one_of("local-list", arguments[0] if arguments else "show", {w: w for w in ("show", "send", "clear")})
+    if what == "show":
+        answer = await driver.ask(name, call.GetLocalListVersion())
+        if answer is None or answer.list_version < 0:
+            raise DriverError(f"{name}: keeps no list of tags")
+        return f"{name}: " + (f"list {answer.list_version}" if answer.list_version else "has no list of tags yet")
+    tags = driver.access.tags if what == "send" else {}
+    told = [AuthorizationData(tag, driver.access.info(tag)) for tag in tags]
+    answer = await driver.ask(name, call.SendLocalList(_number(), UpdateType.full, told))
+    if answer is None or answer.status != "Accepted":
+        raise DriverError(f"{name}: does not take a list of {len(told)} tags ({_said(answer)})")
+    return f"{name} keeps a list of {len(told)} tags"
+
+
+async def _cache(driver: OcppDriver, name: str, _: Sequence[str]) -> str:
+    answer = await driver.ask(name, call.ClearCache())
+    if answer is None or answer.status != "Accepted":
+        raise DriverError(f"{name}: does not forget the tags it knows ({_said(answer)})")
+    return f"{name} has forgotten the tags it knew"
+
+
+async def _reserve(driver: OcppDriver, name: str, arguments: Sequence[str]) -> str:
+    minutes = _whole("minutes", arguments[1], 7 * 24 * 60)
+    connector = _whole("connector", arguments[2], MOST_CONNECTORS) if len(arguments) > 2 else 1
+    until, number = datetime.now(UTC) + timedelta(minutes=minutes), _number()
+    when = until.strftime("%Y-%m-%dT%H:%M:%SZ")
+    answer = await driver.ask(name, call.ReserveNow(connector, when, arguments[0], number))
+    if answer is None or answer.status != "Accepted":
+        raise DriverError(f"{name}: is not kept for {arguments[0]} ({_said(answer)})")
+    return f"{name}: kept for {arguments[0]} until {when}, reservation {number}"
+
+
+async def _cancel(driver: OcppDriver, name: str, arguments: Sequence[str]) -> str:
+    number = _whole("reservation", arguments[0], 2**31 - 1)
+    answer = await driver.ask(name, call.CancelReservation(number))
+    if answer is None or answer.status != "Accepted":
+        raise DriverError(f"{name}: has no reservation {number}")
+    return f"{name}: reservation {number} is taken back"
+
+
+async def _data(driver: OcppDriver, name: str, arguments: Sequence[str]) -> str:
+    vendor, message, data = (*arguments, None, None)[:3]
+    answer = await driver.ask(name, call.DataTransfer(str(vendor), message, data))
+    if answer is None or answer.status != "Accepted":
+        raise DriverError(f"{name}: does not take data of {vendor} ({_said(answer)})")
+    return f"{name}: {answer.data or 'accepted'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """How an action is done, and how many arguments it takes."""
@@ -191,9 +255,9 @@ class Action:
 
 
 ACTIONS: Mapping[str, Action] = MappingProxyType({
-    "start": Action(_start, "TAG [CONNECTOR]", 1, 2),
+    "start": Action(_start, "TAG [CONNECTOR [LIMIT_KW]]", 1, 3),
     "stop": Action(_stop, "[TRANSACTION]", 0, 1),
-    "trigger": Action(_trigger, "MESSAGE", 1, 1),
+    "trigger": Action(_trigger, "MESSAGE [CONNECTOR]", 1, 2),
     "reset": Action(_reset, "[soft|hard]", 0, 1),
     "unlock": Action(_unlock, "[CONNECTOR]", 0, 1),
     "availability": Action(_available, "operative|inoperative [CONNECTOR]", 1, 2),
@@ -203,11 +267,36 @@ ACTIONS: Mapping[str, Action] = MappingProxyType({
     "clear": Action(_clear),
     "firmware": Action(_firmware, "URL", 1, 1),
     "diagnostics": Action(_diagnostics, "URL", 1, 1),
+    "log": Action(_log, "security|diagnostics URL", 2, 2),
+    "local-list": Action(_local_list, "[show|send|clear]", 0, 1),
+    "cache": Action(_cache),
+    "reserve": Action(_reserve, "TAG MINUTES [CONNECTOR]", 2, 3),
+    "cancel": Action(_cancel, "RESERVATION", 1, 1),
+    "data": Action(_data, "VENDOR [MESSAGE [DATA]]", 1, 3),
 })  # fmt: skip
 
 
 def _connector(arguments: Sequence[str]) -> int:
     return _whole("connector", arguments[0], MOST_CONNECTORS) if arguments else 1
+
+
+def _number() -> int:
+    """A number that no earlier order had: seconds since 1970."""
+    return int(datetime.now(UTC).timestamp())
+
+
+def _said(answer: Any) -> str:
+    return "an error" if answer is None else str(answer.status)
+
+
+def _kilowatts(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value <= MOST_KW:
+        raise ValueError(f"limit {text}: must be a number of 0..{MOST_KW:g} kW")
+    return value
 
 
 def _whole(what: str, text: str, most: int) -> int:

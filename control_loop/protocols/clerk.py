@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from control_loop.protocols.base import Driver
 from control_loop.protocols.ocpp16 import OcppDriver
 from control_loop.protocols.ocpp_journal import ChargingTransaction
+from control_loop.protocols.ocpp_session import time_of
 from flexergy_pipelines.grid import Connection, Site
 from flexergy_pipelines.logs import get_logger
 from flexergy_pipelines.settings import Settings
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 STATISTICS_S = 60.0
 ACCESS_S = 5.0
 TRACE_S = 0.2
-NEWEST_SESSIONS = 1000
+MOST_SESSIONS = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN_ERROR = 300
 
@@ -71,7 +72,6 @@ class FieldClerk:
         self._settings = settings
         self._db = db
         self._before: dict[str, _Counts] = {}
-        self._told: set[int] = set()
         self._renewed: dict[int, datetime] = {}
         self._log = get_logger(__name__).bind(site=site.id)
 
@@ -150,33 +150,21 @@ class FieldClerk:
                 known = {"manager": driver.device, **identity}
                 propose_device(self._db, self._site_id, protocol="ocpp16", address=name, identity=known, template=None)
                 driver.strangers.pop(name, None)
-            ended = [
-                t for t in driver.journal.transactions()[-NEWEST_SESSIONS:] if t.stopped and t.energy_kwh is not None
-            ]
-            self._store_sessions(driver, [t for t in ended if t.transaction_id not in self._told])
+            self._store_ended(driver)
             self._store_running(driver, datetime.now(UTC))
 
-    def _store_sessions(self, driver: OcppDriver, ended: Sequence[ChargingTransaction]) -> None:
+    def _store_ended(self, driver: OcppDriver) -> None:
+        """Store what has ended and was not stored yet, however long the store was away."""
         import polars as pl
 
         from flexergy_pipelines.store.ev_sessions import write_sessions
 
         (asset_id,) = driver.assets
-        rows = [
-            {
-                "asset_id": asset_id,
-                "charge_point": t.charge_point,
-                "session_id": str(t.transaction_id),
-                "arrival": datetime.fromisoformat(t.started).astimezone(UTC),
-                "departure": datetime.fromisoformat(t.stopped or t.started).astimezone(UTC),
-                "energy_kwh": max(0.0, t.energy_kwh or 0.0),
-            }
-            for t in ended
-        ]
-        sound = [row for row in rows if row["arrival"] < row["departure"]]
-        if sound:
-            write_sessions(self._db, self._site_id, pl.DataFrame(sound))
-        self._told.update(t.transaction_id for t in ended)
+        while ended := driver.journal.untold(MOST_SESSIONS):
+            rows = [row for transaction in ended if (row := _session_row(asset_id, transaction)) is not None]
+            if rows:
+                write_sessions(self._db, self._site_id, pl.DataFrame(rows))
+            driver.journal.told(transaction.transaction_id for transaction in ended)
 
     def _store_running(self, driver: OcppDriver, now: datetime) -> None:
         """Store what charges now with a departure a little ahead, renewed for as long as it goes on."""
@@ -186,25 +174,31 @@ class FieldClerk:
 
         (asset_id,) = driver.assets
         live = {number: post for post in driver.posts.values() for number in post.transactions.values()}
-        started = [t for t in driver.journal.running() if t[0] in live]
-        due = [t for t in started if now >= self._renewed.get(t[0], EPOCH) + STILL_THERE / 3]
+        started = [t for t in driver.journal.running() if t.transaction_id in live]
+        due = [t for t in started if now >= self._renewed.get(t.transaction_id, EPOCH) + STILL_THERE / 3]
         rows: list[dict[str, object]] = []
-        for number, charge_point, start, meter_start_wh in due:
-            post, arrival = live[number], datetime.fromisoformat(start).astimezone(UTC)
+        for t in due:
+            post, arrival = live[t.transaction_id], time_of(t.started)
+            if arrival is None:
+                continue
             rows.append(
                 {
                     "asset_id": asset_id,
-                    "charge_point": charge_point,
-                    "session_id": str(number),
+                    "charge_point": t.charge_point,
+                    "session_id": str(t.transaction_id),
                     "arrival": arrival,
                     "departure": max(now, arrival) + STILL_THERE,
-                    "energy_kwh": max(0.0, post.meters_wh.get(number, meter_start_wh) - meter_start_wh) / 1000.0,
-                    "soc_end": post.soc if post.soc is not None and 0 <= post.soc <= 1 else None,
+                    "energy_kwh": max(0.0, post.meters_wh.get(t.transaction_id, t.meter_start_wh) - t.meter_start_wh)
+                    / 1000.0,
+                    "soc_end": post.soc,
                 }
             )
         if rows:
             write_sessions(self._db, self._site_id, pl.DataFrame(rows, schema_overrides={"soc_end": pl.Float64}))
-        self._renewed = {t[0]: now if t in due else self._renewed[t[0]] for t in started}
+        written = {t.transaction_id for t in due}
+        self._renewed = {
+            t.transaction_id: now if t.transaction_id in written else self._renewed[t.transaction_id] for t in started
+        }
 
     async def trace(self) -> None:
         """Give the frames of devices whose trace is wanted; nobody wants one whose file of asking is gone."""
@@ -222,3 +216,23 @@ class FieldClerk:
                 scratch = given.with_suffix(".tmp")
                 scratch.write_text("\n".join(frames) + "\n", encoding="utf-8")
                 scratch.replace(given)
+
+
+def _session_row(asset_id: str, transaction: ChargingTransaction) -> dict[str, object] | None:
+    """A transaction that has ended as a session; None, and a word in the log, where it cannot be one."""
+    arrival, departure = time_of(transaction.started), time_of(transaction.stopped or "")
+    if arrival is None or departure is None or arrival >= departure or transaction.energy_kwh is None:
+        get_logger(__name__).warning(
+            "a charging transaction makes no session", charge_point=transaction.charge_point,
+            transaction=transaction.transaction_id, started=transaction.started, stopped=transaction.stopped,
+            energy_kwh=transaction.energy_kwh,
+        )  # fmt: skip
+        return None
+    return {
+        "asset_id": asset_id,
+        "charge_point": transaction.charge_point,
+        "session_id": str(transaction.transaction_id),
+        "arrival": arrival,
+        "departure": departure,
+        "energy_kwh": transaction.energy_kwh,
+    }

@@ -16,7 +16,7 @@ from control_loop.protocols.objects import ObjectDriver, ObjectHub
 from control_loop.protocols.ocpp16 import OcppDriver
 from control_loop.protocols.ocpp_access import ChargingAccess
 from control_loop.protocols.ocpp_journal import Journal
-from control_loop.protocols.ocpp_session import Post
+from control_loop.protocols.ocpp_post import Post
 from control_loop.protocols.sunspec import SunSpecDriver
 from control_loop.protocols.talq import TalqDriver
 from flexergy_pipelines.grid import Device, EvChargingManager, Site, load_template, points_of

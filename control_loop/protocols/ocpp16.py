@@ -9,20 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
 import ocpp.messages
+from ocpp.exceptions import OCPPError
 from ocpp.v16 import call
-from ocpp.v16.datatypes import ChargingProfile, ChargingSchedule, ChargingSchedulePeriod
 from ocpp.v16.enums import (
     AuthorizationStatus,
-    ChargingProfileKindType,
-    ChargingProfilePurposeType,
-    ChargingProfileStatus,
     ChargingRateUnitType,
     MessageTrigger,
     ResetType,
@@ -37,17 +33,22 @@ from control_loop.protocols import charger_orders
 from control_loop.protocols.base import DriverError, LinkHealth
 from control_loop.protocols.ocpp_access import ChargingAccess
 from control_loop.protocols.ocpp_journal import Journal
-from control_loop.protocols.ocpp_session import Post, Session, Stranger
-from control_loop.sharing import share_limit
+from control_loop.protocols.ocpp_limits import PROFILE_ID, WAYS, LimitSharing, periods_kw, profile_of
+from control_loop.protocols.ocpp_post import Post
+from control_loop.protocols.ocpp_session import Session, Stranger, time_of
 from flexergy_pipelines.grid.clock import Clock, SystemClock
 from flexergy_pipelines.grid.tls import TlsError
 
 POWER = "active_power_kw"
 LIMIT = "active_power_limit_kw"
-PROFILE_ID = 1
-LONG_AGO = "2000-01-01T00:00:00Z"
-"""Start of every profile: it must hold at once, whatever the charge point's clock says."""
+EXTENDED = frozenset({MessageTrigger.log_status_notification, MessageTrigger.sign_charge_point_certificate})
 MOST_STRANGERS = 200
+LONGEST_IDENTITY = 48
+LONGEST_REASON = 300
+FIRST_WORD_S = 5.0
+"""A charge point that has said nothing for so long after dialling takes orders all the same."""
+STILL_GOES_ON = timedelta(days=2)
+"""A transaction that began so long ago, and of which nobody has heard the end, is not taken up again after a start."""
 
 
 class OcppDriver:
@@ -94,9 +95,9 @@ class OcppDriver:
         self._host = host
         self._tls = tls
         self._server: Server | None = None
-        self._limit_kw: float | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._sharing = asyncio.Lock()
+        self._sharing = LimitSharing(device, self.posts, self.health)
+        self._take_up()
 
     @property
     def assets(self) -> frozenset[str]:
@@ -105,7 +106,7 @@ class OcppDriver:
 
     def verdict(self, id_tag: str) -> AuthorizationStatus:
         """Whether a tag may charge."""
-        return AuthorizationStatus(self.access.verdict(id_tag))
+        return self.access.info(id_tag).status
 
     async def read(self) -> Mapping[PointKey, float | None]:
         """Sum of the charge points' power; one that is away counts with what it took last, for it charges on alone."""
@@ -119,7 +120,7 @@ class OcppDriver:
         self.health.counted()
         # What one of them says is no number leaves the sum unknown.
         power_kw = None if any(post.power_lost for post in connected) else sum(known)
-        return {(self._asset_id, POWER): power_kw, (self._asset_id, LIMIT): self._limit_kw}
+        return {(self._asset_id, POWER): power_kw, (self._asset_id, LIMIT): self._sharing.limit_kw}
 
     def clock_offsets(self) -> Mapping[str, float]:
         """See `OwnClocks`: charge points that are connected and whose clock is off."""
@@ -133,8 +134,8 @@ class OcppDriver:
         await self._listening()
         if not any(post.session for post in self.posts.values()):
             raise DriverError(f"{self.device}: none of {len(self.posts)} charge points is connected")
-        self._limit_kw = value
-        refusals = await self._share()
+        self._sharing.limit_kw = value
+        refusals = await self._sharing.share()
         if refusals:
             raise DriverError(f"{self.device}: {'; '.join(refusals)}")
 
@@ -156,24 +157,36 @@ class OcppDriver:
             self._server.close()
             await self._server.wait_closed()
             self._server = None
+        await self._sharing.close()
         self.journal.close()
 
     def shares_changed(self) -> None:
         """A car came or went: share the limit anew, outside of the handler that noticed."""
-        if self._limit_kw is not None:
-            self._spawn(self._share())
+        self._sharing.renew()
 
-    async def remote_start(self, charge_point: str, id_tag: str, connector: int = 1) -> bool:
-        """Ask a charge point to begin a transaction."""
-        return await self._agreed(charge_point, call.RemoteStartTransaction(id_tag=id_tag, connector_id=connector))
+    def device_faults(self) -> Mapping[str, str]:
+        """See `OwnFaults`: what charge points that are connected say is wrong with them."""
+        posts = [post for post in self.posts.values() if post.session is not None and post.faults]
+        return {post.name: "; ".join(post.faults[connector] for connector in sorted(post.faults)) for post in posts}
+
+    async def remote_start(
+        self, charge_point: str, id_tag: str, connector: int = 1, limit_kw: float | None = None
+    ) -> bool:
+        """Ask a charge point to begin a transaction, with a limit of its own where one is given [kW]."""
+        post, profile = self.posts.get(charge_point), None
+        if post is not None and limit_kw is not None:
+            profile = profile_of(WAYS[post.way], limit_kw, post, session=True)
+        order = call.RemoteStartTransaction(id_tag=id_tag, connector_id=connector, charging_profile=profile)
+        return await self._agreed(charge_point, order)
 
     async def remote_stop(self, charge_point: str, transaction_id: int) -> bool:
         """Ask a charge point to end a transaction."""
         return await self._agreed(charge_point, call.RemoteStopTransaction(transaction_id=transaction_id))
 
-    async def trigger(self, charge_point: str, message: MessageTrigger) -> bool:
-        """Ask a charge point to send a message now."""
-        return await self._agreed(charge_point, call.TriggerMessage(requested_message=message))
+    async def trigger(self, charge_point: str, message: MessageTrigger, connector: int | None = None) -> bool:
+        """Ask a charge point to send a message now; those of the security extension have a request of their own."""
+        ask = call.ExtendedTriggerMessage if message in EXTENDED else call.TriggerMessage
+        return await self._agreed(charge_point, ask(requested_message=message, connector_id=connector))
 
     async def reset(self, charge_point: str, kind: ResetType = ResetType.soft) -> bool:
         """Have a charge point start anew."""
@@ -188,7 +201,8 @@ class OcppDriver:
         """Settings of a charge point; all it has without `keys`."""
         answer = await self.ask(charge_point, call.GetConfiguration(key=list(keys) or None))
         rows = [] if answer is None else answer.configuration_key or []
-        return {row["key"]: row.get("value") for row in rows}
+        asked = {key.lower(): key for key in keys}  # upper and lower case are the same to the protocol
+        return {asked.get(str(row["key"]).lower(), str(row["key"])): row.get("value") for row in rows}
 
     async def configure(self, charge_point: str, key: str, value: str) -> str:
         """Change a setting; returns what the charge point says (``Accepted``, ``RebootRequired``, ...)."""
@@ -199,20 +213,18 @@ class OcppDriver:
         self, charge_point: str, duration_s: int, connector: int = 0
     ) -> list[tuple[int, float]]:
         """What the charge point will allow: (seconds from now, limit [kW]) of each period."""
-        wanted = call.GetCompositeSchedule(
-            connector_id=connector, duration=duration_s, charging_rate_unit=ChargingRateUnitType.watts
-        )
-        answer = await self.ask(charge_point, wanted)
-        schedule = None if answer is None else answer.charging_schedule
-        periods = [] if schedule is None else schedule["charging_schedule_period"]
-        return [(int(period["start_period"]), float(period["limit"]) / 1000.0) for period in periods]
+        for unit in (ChargingRateUnitType.watts, ChargingRateUnitType.amps):
+            wanted = call.GetCompositeSchedule(connector_id=connector, duration=duration_s, charging_rate_unit=unit)
+            answer = await self.ask(charge_point, wanted)
+            if answer is not None and answer.charging_schedule is not None:
+                return periods_kw(answer.charging_schedule)
+        return []
 
     async def clear_profiles(self, charge_point: str) -> bool:
         """Take back every limit of ours; the loop's next write sets it again."""
-        post = self.posts.get(charge_point)
-        if post is not None:
-            post.limit_kw = None
-        return await self._agreed(charge_point, call.ClearChargingProfile(id=PROFILE_ID))
+        cleared = await self._agreed(charge_point, call.ClearChargingProfile(id=PROFILE_ID))
+        self.posts[charge_point].forget_limit()
+        return cleared
 
     async def update_firmware(self, charge_point: str, location: str, at: datetime) -> None:
         """Have a charge point fetch firmware from `location` at a time; its progress is in the post's `firmware`."""
@@ -242,7 +254,7 @@ class OcppDriver:
         Raises
         ------
         DriverError
-            It is not connected, or does not answer.
+            It is not connected, does not answer, or answers what nobody can read.
         """
         post = self.posts.get(charge_point)
         if post is None or post.session is None:
@@ -251,6 +263,9 @@ class OcppDriver:
             return await post.session.call(message)
         except (TimeoutError, ConnectionClosed) as error:
             raise DriverError(f"{self.device}: {charge_point} does not answer") from error
+        except OCPPError as error:
+            told = (error.details or {}).get("cause") or error.description
+            raise DriverError(f"{self.device}: {charge_point} answers wrongly: {told}"[:LONGEST_REASON]) from error
 
     async def _agreed(self, charge_point: str, message: Any) -> bool:
         answer = await self.ask(charge_point, message)
@@ -276,7 +291,7 @@ class OcppDriver:
             self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        name = unquote(request.path.rsplit("/", 1)[-1])
+        name = _identity(request)
         if not self.access.certificate_fits(name, connection.transport.get_extra_info("peercert")):
             return connection.respond(403, "the certificate is not that of this charge point\n")
         if name in self.posts:
@@ -285,7 +300,11 @@ class OcppDriver:
             refusal = connection.respond(401, "the key is not that of this charge point\n")
             refusal.headers["WWW-Authenticate"] = 'Basic realm="OCPP"'
             return refusal
-        if name and (name in self.strangers or len(self.strangers) < MOST_STRANGERS):
+        if (
+            0 < len(name) <= LONGEST_IDENTITY
+            and name.isprintable()
+            and (name in self.strangers or len(self.strangers) < MOST_STRANGERS)
+        ):
             return None
         return connection.respond(404, "no such charge point\n")
 
@@ -296,73 +315,48 @@ class OcppDriver:
         if connection.request is None or connection.subprotocol != "ocpp1.6":
             await connection.close(1002, "subprotocol ocpp1.6 is needed")
             return
-        name = unquote(connection.request.path.rsplit("/", 1)[-1])
+        name = _identity(connection.request)
         post = self.posts.get(name)
         if post is None:
-            with contextlib.suppress(ConnectionClosed):
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
                 await Stranger(name, connection, self._introduced).start()
             return
-        session = Session(post, connection, self)
+        session, before = Session(post, connection, self), post.session
         post.session = session
-        post.limit_kw = None
+        post.forget_limit()
         self.health.reconnects += 1
-        self.shares_changed()
+        if before is not None:
+            self._spawn(before.hang_up())
+        self._spawn(self._hear_out(session))
         try:
-            with contextlib.suppress(ConnectionClosed):
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
                 await session.start()
         finally:
             if post.session is session:
                 post.session = None
+                self.shares_changed()
 
-    async def _share(self) -> list[str]:
-        """Send every connected charge point its part where it changed; returns who did not take it."""
-        async with self._sharing:
-            parts = self._parts()
-            due = [p for p in self.posts.values() if p.session is not None and p.limit_kw != parts[p.name]]
-            answers = await asyncio.gather(*(self._send(post, parts[post.name]) for post in due))
-        return [answer for answer in answers if answer is not None]
+    async def _hear_out(self, session: Session) -> None:
+        """Tell a charge point its limit once it has introduced itself, or does not say anything."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(session.spoken.wait(), FIRST_WORD_S)
+        session.spoken.set()
+        self.shares_changed()
 
-    def _parts(self) -> dict[str, float]:
-        """Part of the limit of each charge point: those that charge share it, the others may begin with their least.
-
-        What a charge point that is away took last is set aside, since it cannot be told to take less.
-        """
-        limit = self._limit_kw or 0.0
-        away = sum(p.power_kw or 0.0 for p in self.posts.values() if p.session is None)
-        busy = [p for p in self.posts.values() if p.session is not None and p.transactions]
-        parts = share_limit(limit - away, [p.claim for p in busy])
-        left = max(0.0, limit - away - sum(parts.values()))
-        idle = [p for p in self.posts.values() if p not in busy]
-        return {k: round(v, 3) for k, v in (share_limit(left, [p.claim for p in idle]) | parts).items()}
-
-    async def _send(self, post: Post, limit_kw: float) -> str | None:
-        session = post.session
-        if session is None:
-            return None
-        began = time.monotonic()
-        profile = ChargingProfile(
-            charging_profile_id=PROFILE_ID,
-            stack_level=0,
-            charging_profile_purpose=ChargingProfilePurposeType.charge_point_max_profile,
-            charging_profile_kind=ChargingProfileKindType.absolute,
-            charging_schedule=ChargingSchedule(
-                charging_rate_unit=ChargingRateUnitType.watts,
-                start_schedule=LONG_AGO,
-                charging_schedule_period=[ChargingSchedulePeriod(start_period=0, limit=round(1000 * limit_kw, 1))],
-            ),
-        )
-        try:
-            answer = await session.call(call.SetChargingProfile(connector_id=0, cs_charging_profiles=profile))
-        except (TimeoutError, ConnectionClosed):
-            self.health.failed(f"{self.device}: {post.name} did not answer a charging profile")
-            return f"{post.name} did not answer"
-        if answer is None or answer.status != ChargingProfileStatus.accepted:
-            return f"{post.name} refused a limit of {limit_kw:g} kW"
-        self.health.answered(time.monotonic() - began)
-        post.limit_kw = limit_kw
-        return None
+    def _take_up(self) -> None:
+        """Go on with the transactions that ran when the loop was last ended."""
+        for begun in self.journal.running():
+            post, started = self.posts.get(begun.charge_point), time_of(begun.started)
+            if post is not None and started is not None and self.clock.now() - started < STILL_GOES_ON:
+                post.transactions[begun.connector] = begun.transaction_id
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _identity(request: Request) -> str:
+    """The charge point's identity: the last part of the path it dials, below the folder of them all."""
+    parts = [part for part in request.path.partition("?")[0].split("/") if part]
+    return unquote(parts[-1]) if parts and parts != ["ocpp"] else ""

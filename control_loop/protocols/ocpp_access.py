@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ocpp.v16.datatypes import IdTagInfo
+from ocpp.v16.enums import AuthorizationStatus
+
 if TYPE_CHECKING:
     from flexergy_pipelines.store.charging_access import IdTag
 
@@ -45,6 +48,13 @@ class ChargingAccess:
             return "Accepted" if name else "Invalid"
         tag = self.tags.get(name)
         return "Invalid" if tag is None else tag.verdict(datetime.now(UTC))
+
+    def info(self, id_tag: str) -> IdTagInfo:
+        """What a charge point is told of a tag: whether it may charge, and until when."""
+        tag = self.tags.get(id_tag.strip().upper())
+        until = None if tag is None or tag.valid_until is None else tag.valid_until.astimezone(UTC)
+        expiry = None if until is None else until.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return IdTagInfo(AuthorizationStatus(self.verdict(id_tag)), expiry_date=expiry)
 
     def key_fits(self, charge_point: str, authorization: str | None) -> bool:
         """Whether the header of basic authentication names the charge point and its key."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-POWER, ENERGY, CURRENT, VOLTAGE = (
+POWER, EXPORT, ENERGY, CURRENT, VOLTAGE = (
     "Power.Active.Import",
+    "Power.Active.Export",
     "Energy.Active.Import.Register",
     "Current.Import",
     "Voltage",
@@ -20,6 +21,8 @@ LEAST_S, MOST_S = 5.0, 1800.0
 """Readings nearer to each other tell little (registers count whole Wh), readings further apart nothing of now."""
 _ELSEWHERE = frozenset({"EV", "Body"})
 """Places that are not between the grid and the cable."""
+_NEAREST = {"Cable": 1, "Inlet": 2}
+"""Of several places the outlet counts, which OCPP means where none is named."""
 
 
 def told_power_kw(samples: Sequence[Mapping[str, Any]], phases: int = 3) -> float | None:
@@ -35,16 +38,18 @@ def told_power_kw(samples: Sequence[Mapping[str, Any]], phases: int = 3) -> floa
     Returns
     -------
     float or None
-        The total where it is told, else the sum of the phases, else from currents and voltages (at a power factor of
-        1); not a number where the charge point says so, None where it says nothing of power.
+        The total where it is told, else the sum of the phases, less what the car gives back; else from currents and
+        voltages (at a power factor of 1); not a number where the charge point says so, None where it says nothing of
+        power.
 
     References
     ----------
     Open Charge Alliance, OCPP 1.6 edition 2, 7.31 (Measurand) and 7.33 (Phase).
     """
-    power = _by_phase(samples, POWER, {"kW": 1.0}, 1e-3)
-    if power:
-        return power.get("", math.fsum(value for phase, value in power.items() if phase))
+    directions = [_by_phase(samples, measurand, {"kW": 1.0}, 1e-3) for measurand in (POWER, EXPORT)]
+    if any(directions):
+        taken, given = (power.get("", sum(value for phase, value in power.items() if phase)) for power in directions)
+        return taken - given
     current = _by_phase(samples, CURRENT, {}, 1.0)
     if not current:
         return None
@@ -93,7 +98,7 @@ class CountedPower:
 def told_soc(samples: Sequence[Mapping[str, Any]]) -> float | None:
     """State of charge of the car 0..1, None where it is not told."""
     values = [_number(sample) for sample in samples if sample.get("measurand") == "SoC"]
-    return next((value / 100.0 for value in values if value is not None and math.isfinite(value)), None)
+    return next((value / 100.0 for value in values if value is not None and 0.0 <= value <= 100.0), None)
 
 
 def _by_phase(
@@ -101,7 +106,7 @@ def _by_phase(
 ) -> dict[Any, float]:
     """Values of a measurand by phase (``L1`` for ``L1`` and ``L1-N``), the total under an empty name."""
     found: dict[Any, float] = {}
-    for sample in samples:
+    for sample in sorted(samples, key=lambda sample: -_NEAREST.get(sample.get("location", ""), 0)):
         phase = str(sample.get("phase") or "").removesuffix("-N")
         value = _number(sample)
         if sample.get("measurand") != measurand or sample.get("location") in _ELSEWHERE or value is None:
@@ -112,6 +117,8 @@ def _by_phase(
 
 
 def _number(sample: Mapping[str, Any]) -> float | None:
+    if sample.get("format") == "SignedData":  # a signature's digits may read like a number
+        return None
     try:
         return float(sample["value"])
     except ValueError:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ocpp.routing import on
-from ocpp.v16 import ChargePoint as OcppChargePoint
+from ocpp.exceptions import PropertyConstraintViolationError
+from ocpp.routing import after, on
 from ocpp.v16 import call_result
-from ocpp.v16.datatypes import IdTagInfo
 from ocpp.v16.enums import AuthorizationStatus, DataTransferStatus, GenericStatus, RegistrationStatus
 from websockets.asyncio.server import ServerConnection
 
+from control_loop.protocols.ocpp_conversation import Conversation
 from control_loop.protocols.ocpp_meter import CountedPower, energy_wh, told_power_kw, told_soc
-from control_loop.sharing import Claim
-from control_loop.source_time import SourceClock
+from control_loop.protocols.ocpp_post import MOST_CONNECTORS, Post
 from flexergy_pipelines.logs import get_logger
 
 if TYPE_CHECKING:
@@ -25,87 +24,38 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-ANSWER_S = 5
 HEARTBEAT_S = 60
 WAITING_S = 300
 """How often a charge point that waits for approval may ask again [s]."""
-LEAST_KW_PER_PHASE = 1.4
-"""6 A at 230 V: less does not charge a car."""
+SET_SINCE = datetime(2020, 1, 1, tzinfo=UTC)
+"""A clock that shows an earlier time was never set."""
+AHEAD = timedelta(minutes=5)
+"""A time stamp of the future by more is that of a wrong clock."""
+LONGEST_TEXT = 100
 
 
-@dataclass(slots=True)
-class Post:
-    """A charge point as the central system knows it.
+class Session(Conversation):
+    """One connection of a charge point; the library finds its handlers by name.
 
     Attributes
     ----------
-    transactions : dict
-        Number of each running transaction by connector.
-    meters_wh : dict
-        Last meter reading of each running transaction [Wh].
-    powers_kw : dict
-        Last word on the power of each connector, 0 being the charge point as a whole; not a number where it said so.
-    counters, tells_power
-        Energy counters of the connectors, which stand in for the power of those that never tell it.
-    limit_kw : float or None
-        Limit it has confirmed; None before the first.
-    identity : dict
-        What it said of itself when it booted.
-    clock : SourceClock
-        What its time stamps say: meter values that it kept back while it was away are not its present power.
-    firmware, diagnostics : str
-        Last word on a firmware update, and on an upload of diagnostics.
+    spoken : asyncio.Event
+        Set once the charge point has said something: before, many take no orders.
     """
 
-    name: str
-    max_kw: float
-    phases: int = 3
-    priority: int = 5
-    session: Session | None = None
-    powers_kw: dict[int, float] = field(default_factory=dict)
-    counters: dict[int, CountedPower] = field(default_factory=dict)
-    tells_power: set[int] = field(default_factory=set)
-    soc: float | None = None
-    status: str = "Unknown"
-    transactions: dict[int, int] = field(default_factory=dict)
-    meters_wh: dict[int, float] = field(default_factory=dict)
-    limit_kw: float | None = None
-    identity: dict[str, Any] = field(default_factory=dict)
-    clock: SourceClock = field(default_factory=lambda: SourceClock(first_counts=True))
-    firmware: str = "Idle"
-    diagnostics: str = "Idle"
-
-    @property
-    def power_kw(self) -> float | None:
-        """What it takes; None when it has not told yet, or not by a number."""
-        known = self.powers_kw.get(0, sum(self.powers_kw.values())) if self.powers_kw else math.nan
-        return known if math.isfinite(known) else None
-
-    @property
-    def power_lost(self) -> bool:
-        """Whether it speaks of its power, and not by a number."""
-        return bool(self.powers_kw) and self.power_kw is None
-
-    @property
-    def claim(self) -> Claim:
-        """What it asks of the manager's limit while a car charges."""
-        return Claim(self.name, self.max_kw, LEAST_KW_PER_PHASE * self.phases, self.priority, self.soc)
-
-
-class Session(OcppChargePoint):
-    """One connection of a charge point; the library finds its handlers by name."""
-
     def __init__(self, post: Post, connection: ServerConnection, driver: OcppDriver) -> None:
-        super().__init__(post.name, connection, response_timeout=ANSWER_S)
+        super().__init__(post.name, connection)
         self.post = post
         self.driver = driver
+        self.spoken = asyncio.Event()
 
-    async def route_message(self, raw_msg: str) -> None:
+    async def route_message(self, raw_msg: str | bytes) -> None:
         """Count what comes, then see to it."""
         self.driver.health.bytes_received += len(raw_msg)
         if self.driver.health.tracing:
             self.driver.health.note(f"<- {self.post.name} {raw_msg}")
         await super().route_message(raw_msg)
+        self.spoken.set()
 
     async def _send(self, message: str) -> None:
         """Count what goes; the library calls it by this name."""
@@ -114,54 +64,73 @@ class Session(OcppChargePoint):
             self.driver.health.note(f"-> {self.post.name} {message}")
         await super()._send(message)
 
+    async def hang_up(self) -> None:
+        """End the connection: the charge point has dialled anew."""
+        await self._connection.close(1000, "another connection of this charge point")
+
     @on("BootNotification")
     def on_boot(self, **identity: Any) -> Any:
-        self.post.limit_kw = None
+        self.post.forget_limit()
         self.post.identity = identity
         return call_result.BootNotification(utc_now(), HEARTBEAT_S, RegistrationStatus.accepted)
+
+    @after("BootNotification")
+    def after_boot(self, **_: Any) -> None:
+        self.driver.shares_changed()
 
     @on("Heartbeat")
     def on_heartbeat(self) -> Any:
         return call_result.Heartbeat(utc_now())
 
     @on("StatusNotification")
-    def on_status(self, connector_id: int, status: str, **_: Any) -> Any:
-        if connector_id != 0:
-            self.post.status = status
+    def on_status(self, connector_id: int, status: str, error_code: str, **more: Any) -> Any:
+        charging = len(self.post.transactions)
+        self.post.tell_status(_connector(connector_id), status, error_code, more)
+        if len(self.post.transactions) != charging:
+            self.driver.shares_changed()
         return call_result.StatusNotification()
 
     @on("Authorize")
     def on_authorize(self, id_tag: str) -> Any:
-        return call_result.Authorize(IdTagInfo(status=self.driver.verdict(id_tag)))
+        return call_result.Authorize(self.driver.access.info(id_tag))
 
     @on("StartTransaction")
     def on_start(self, connector_id: int, id_tag: str, meter_start: int, timestamp: str, **_: Any) -> Any:
-        number = self.driver.journal.start(self.post.name, connector_id, id_tag, timestamp, meter_start)
-        verdict = self.driver.verdict(id_tag)
-        if verdict is AuthorizationStatus.accepted:
+        arrival = self._believed(timestamp)
+        number = self.driver.journal.start(
+            self.post.name, _connector(connector_id), id_tag, timestamp, meter_start, arrival=arrival
+        )
+        verdict = self.driver.access.info(id_tag)
+        if verdict.status is AuthorizationStatus.accepted and self.driver.journal.goes_on(self.post.name, number):
             self.post.transactions[connector_id] = number
         self.driver.shares_changed()
-        return call_result.StartTransaction(number, IdTagInfo(status=verdict))
+        return call_result.StartTransaction(number, verdict)
 
     @on("StopTransaction")
     def on_stop(self, transaction_id: int, meter_stop: int, timestamp: str, **more: Any) -> Any:
-        self.driver.journal.stop(transaction_id, timestamp, meter_stop, more.get("reason"))
-        running = self.post.transactions
-        self.post.transactions = {c: number for c, number in running.items() if number != transaction_id}
-        self.post.meters_wh.pop(transaction_id, None)
-        self.post.powers_kw |= dict.fromkeys(running.keys() - self.post.transactions.keys(), 0.0)
-        if not self.post.transactions:
-            self.post.powers_kw, self.post.soc = dict.fromkeys(self.post.powers_kw or {1}, 0.0), None
+        known = self.driver.journal.stop(
+            self.post.name,
+            transaction_id,
+            timestamp,
+            meter_stop,
+            reason=more.get("reason"),
+            departure=self._believed(timestamp),
+        )
+        if not known:
+            told = {"transaction": transaction_id, "meter_stop_wh": meter_stop, "at": timestamp}
+            log.warning("charge point ends a transaction that it never began", charge_point=self.post.name, **told)
+        self.post.ended(transaction_id)
         self.driver.shares_changed()
-        return call_result.StopTransaction()
+        id_tag = more.get("id_tag")
+        return call_result.StopTransaction(None if id_tag is None else self.driver.access.info(id_tag))
 
     @on("MeterValues")
     def on_meter_values(self, connector_id: int, meter_value: list[dict[str, Any]], **more: Any) -> Any:
-        number = more.get("transaction_id")
-        if number is not None:
-            self.post.transactions.setdefault(connector_id, number)
+        number, known = more.get("transaction_id"), self.post.transactions.get(_connector(connector_id))
+        if number is not None and known is None and self.driver.journal.goes_on(self.post.name, number):
+            self.post.transactions[connector_id] = number
         for entry in meter_value:
-            stamp = _time_of(entry.get("timestamp", ""))
+            stamp = time_of(entry.get("timestamp", ""))
             past = stamp is not None and self._is_past(connector_id, stamp)
             self._take(connector_id, entry["sampled_value"], stamp, past=past)
         return call_result.MeterValues()
@@ -202,6 +171,11 @@ class Session(OcppChargePoint):
         # Certificates come from the operator's own authority, not from here.
         return call_result.SignCertificate(GenericStatus.rejected)
 
+    def _believed(self, timestamp: str) -> datetime:
+        """The time a charge point tells; that of receipt where its clock was never set, is far ahead, or tells none."""
+        stamp, now = time_of(timestamp), self.driver.clock.now()
+        return stamp if stamp is not None and SET_SINCE <= stamp <= now + AHEAD else now
+
     def _is_past(self, connector_id: int, stamp: datetime) -> bool:
         """Whether meter values tell of the past."""
         clock = self.driver.clock
@@ -233,30 +207,48 @@ class Session(OcppChargePoint):
             self.post.soc = charged
 
 
-def _time_of(timestamp: str) -> datetime | None:
-    """A time stamp; without a zone it is UTC, and without sense there is none."""
-    try:
-        stamp = datetime.fromisoformat(timestamp)
-    except ValueError:
-        return None
-    return stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
-
-
-class Stranger(OcppChargePoint):
+class Stranger(Conversation):
     """A connection of a charge point that nobody has approved: it may introduce itself, and no more."""
 
     def __init__(
         self, name: str, connection: ServerConnection, introduced: Callable[[str, dict[str, Any]], None]
     ) -> None:
-        super().__init__(name, connection, response_timeout=ANSWER_S)
+        super().__init__(name, connection)
         self._introduced = introduced
 
     @on("BootNotification")
     def on_boot(self, **identity: Any) -> Any:
-        self._introduced(self.id, identity)
+        self._introduced(self.id, {key: printable(str(value)) for key, value in identity.items()})
         return call_result.BootNotification(utc_now(), WAITING_S, RegistrationStatus.rejected)
+
+
+def printable(text: str) -> str:
+    """What a stranger says, as it may be kept and shown."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:LONGEST_TEXT]
 
 
 def utc_now() -> str:
     """Present time as the protocol writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _connector(number: int) -> int:
+    """A connector's number.
+
+    Raises
+    ------
+    PropertyConstraintViolationError
+        No charge point has so many.
+    """
+    if not 0 <= number <= MOST_CONNECTORS:
+        raise PropertyConstraintViolationError(details={"cause": f"connectorId {number}: must be 0..{MOST_CONNECTORS}"})
+    return number
+
+
+def time_of(timestamp: str) -> datetime | None:
+    """A time stamp; without a zone it is UTC, and without sense there is none."""
+    try:
+        stamp = datetime.fromisoformat(timestamp)
+        return stamp.astimezone(UTC) if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -16,7 +16,7 @@ from control_loop.protocols.base import LinkHealth, MemoryDriver
 from control_loop.protocols.clerk import FieldClerk, trace_files
 from control_loop.protocols.ocpp16 import OcppDriver
 from control_loop.protocols.ocpp_journal import Journal
-from control_loop.protocols.ocpp_session import Post
+from control_loop.protocols.ocpp_post import Post
 from control_loop.service import ControlService
 from flexergy_pipelines.grid import Site, SystemClock
 from flexergy_pipelines.grid.samples import sample_site
@@ -140,7 +140,10 @@ def test_the_clerk_stores_links_strangers_and_sessions_and_takes_up_access(
         await clerk.report()
         charger.strangers["new-one"] = {"charge_point_vendor": "Acme"}
         number = charger.journal.start("cp-01", 1, "TAG", "2026-06-03T08:00:00Z", 1000)
-        charger.journal.stop(number, "2026-06-03T10:30:00Z", 8500, "Local")
+        charger.journal.stop("cp-01", number, "2026-06-03T10:30:00Z", 8500, reason="Local")
+        for told, meter_wh in (("soon", 9000), ("2026-06-03T07:00:00", 9000), ("2026-06-03T11:00:00", 10)):
+            liar = charger.journal.start("cp-01", 1, "LIAR", "2026-06-03T08:00:00Z", meter_wh - 100)
+            charger.journal.stop("cp-01", liar, told, meter_wh if meter_wh > 10 else -500)
         await asyncio.to_thread(save_id_tag, db, "tag", actor="anna", status="blocked")
         await asyncio.to_thread(new_charge_point_key, db, "microgrid", "cp-01", actor="anna")
         there = charger.journal.start("cp-01", 1, "TAG", (start - timedelta(hours=1)).isoformat(), 20_000)

@@ -21,10 +21,11 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from control_loop.protocols.base import DriverError
+from control_loop.protocols.charger_orders import ChargerOrder
 from control_loop.protocols.ocpp16 import LIMIT, POWER, OcppDriver
 from control_loop.protocols.ocpp_access import ChargingAccess
 from control_loop.protocols.ocpp_journal import Journal
-from control_loop.protocols.ocpp_session import Post
+from control_loop.protocols.ocpp_post import Post
 from control_loop.sharing import Claim, share_limit
 from flexergy_pipelines.grid.certificates import create_authority, issue
 from flexergy_pipelines.grid.connection import TlsFiles
@@ -220,6 +221,53 @@ def test_a_charge_point_is_configured_updated_and_diagnosed() -> None:
     with_bench(check)
 
 
+MESSAGES = (
+    "MeterValues", "StatusNotification", "Heartbeat", "BootNotification", "FirmwareStatusNotification",
+    "DiagnosticsStatusNotification", "LogStatusNotification",
+)  # fmt: skip
+
+
+@pytest.mark.requirement("com.01.2", "asset.03.1")
+def test_lists_reservations_logs_and_messages_are_ordered_of_a_charge_point() -> None:
+    async def check(it: Bench) -> None:
+        await it.until(lambda: it.busy)
+        post = it.busy[0]
+        (number,) = post.transactions.values()
+        it.driver.access.tags = {"TAG-1": IdTag("TAG-1", None, "accepted", datetime(2099, 1, 1, tzinfo=UTC))}
+
+        async def says(action: str, *arguments: str) -> str:
+            return await it.driver.obey(ChargerOrder(post.name, action, arguments).quantity)
+
+        async def refused(action: str, *arguments: str) -> str:
+            with pytest.raises((DriverError, ValueError)) as caught:
+                await says(action, *arguments)
+            return str(caught.value)
+
+        for message in MESSAGES:
+            assert await says("trigger", message, "1") == f"{post.name} sends {message}"
+        assert "does not send SignChargePointCertificate" in await refused("trigger", "SignChargePointCertificate")
+        assert "does not send MeterValues" in await refused("trigger", "MeterValues", "7")
+        assert await says("configuration", "numberofconnectors") == "numberofconnectors=1"
+        assert "has no list" in await says("local-list")
+        assert await says("local-list", "send") == f"{post.name} keeps a list of 1 tags"
+        assert "list 1" in await says("local-list", "show")
+        assert await says("cache") == f"{post.name} has forgotten the tags it knew"
+        assert "UnknownVendorId" in await refused("data", "acme", "hello", "{}")
+        assert f"uploads {post.name}-security.log to https://l" in await says("log", "security", "https://l")
+        assert "is not kept for TAG-9 (Occupied)" in await refused("reserve", "TAG-9", "30")
+        assert "limit nan: must be a number of 0..10000 kW" in await refused("start", "TAG-1", "1", "nan")
+        assert "minutes -1" in await refused("reserve", "TAG-9", "-1")
+        it.driver.access.tags = {}
+        assert await says("stop", str(number)) == f"{post.name} stops transaction {number}"
+        await it.until(lambda: post.statuses.get(1) == "Available")
+        kept = await says("reserve", "TAG-9", "30")
+        await it.until(lambda: post.statuses[1] == "Reserved")
+        assert "taken back" in await says("cancel", kept.rpartition(" ")[2])
+        assert "has no reservation" in await refused("cancel", kept.rpartition(" ")[2])
+
+    with_bench(check)
+
+
 def basic(user: str, key: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()}
 
@@ -343,8 +391,8 @@ def test_a_transaction_that_is_told_twice_is_one(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.sqlite")
     first = journal.start("cp-01", 1, "TAG-1", "2026-03-10T12:00:00Z", 1000)
     assert journal.start("cp-01", 1, "TAG-1", "2026-03-10T12:00:00Z", 1000) == first
-    journal.stop(first, "2026-03-10T13:00:00Z", 8000, "Local")
-    journal.stop(first, "2026-03-10T14:00:00Z", 9000, "Local")
+    journal.stop("cp-01", first, "2026-03-10T13:00:00Z", 8000, reason="Local")
+    journal.stop("cp-01", first, "2026-03-10T14:00:00Z", 9000, reason="Local")
     journal.close()
     again = Journal(tmp_path / "j.sqlite")
     (transaction,) = again.transactions()

@@ -14,7 +14,7 @@ from control_loop.protocols.base import DriverError
 from control_loop.protocols.ocpp16 import OcppDriver
 from control_loop.protocols.ocpp_journal import Journal
 from control_loop.protocols.ocpp_meter import told_power_kw
-from control_loop.protocols.ocpp_session import Post
+from control_loop.protocols.ocpp_post import Post
 from flexergy_pipelines.grid import SystemClock
 from tests.control_loop.harness import MODEL
 from tests.control_loop.test_ocpp import POWER, dialled
