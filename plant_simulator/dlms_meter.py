@@ -22,15 +22,15 @@ DLMS UA, "COSEM interface classes and OBIS identification system" (Blue Book), c
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from dlms_cosem import dlms_data
 from dlms_cosem import time as dlms_time
-from dlms_cosem.cosem.selective_access import RangeDescriptor
 
 from flexergy_pipelines.grid import Device
+from plant_simulator.dlms_selection import EntryRange, TimeRange, chosen, columns_of, moment_of
 from plant_simulator.faults import Fault
 from plant_simulator.phases import PHASE_SHARES
 from plant_simulator.plant import Plant
@@ -45,6 +45,12 @@ SERIAL_OBIS, ASSOCIATION_OBIS = "0.0.96.1.0.255", "0.0.40.0.0.255"
 ASSOCIATION = 15
 INTERVAL_IMPORT_OBIS, INTERVAL_EXPORT_OBIS = "1.0.1.29.0.255", "1.0.2.29.0.255"
 STATUS_OBIS = "0.0.96.10.1.255"
+COLUMNS = (
+    (CLOCK, CLOCK_OBIS),
+    (DATA, STATUS_OBIS),
+    (REGISTER, INTERVAL_IMPORT_OBIS),
+    (REGISTER, INTERVAL_EXPORT_OBIS),
+)
 PUBLIC = {CLOCK_OBIS, COUNTER_OBIS, LOGICAL_NAME_OBIS}
 """Objects that anybody may read."""
 LOGICAL_NAME, SINGLE_VALUE, SCALER_UNIT, CAPTURE_PERIOD = 1, 2, 3, 4
@@ -164,13 +170,13 @@ class DlmsMeter:
             self.profile.append(Interval(begun, round(1000 * moved[0]), round(1000 * moved[1])))
             self._begun, self._counters_kwh = begun, counters
 
-    def read(self, obis: str, attribute: int, selection: RangeDescriptor | tuple[int, int] | None = None) -> bytes:
+    def read(self, obis: str, attribute: int, selection: TimeRange | EntryRange | None = None) -> bytes:
         """Value of an attribute in the protocol's encoding.
 
         Parameters
         ----------
-        selection : RangeDescriptor or (int, int), optional
-            Entries of the profile by their stamps, or by first and last number from 1 on (last 0: all).
+        selection : TimeRange or EntryRange, optional
+            Which entries of the profile.
 
         Raises
         ------
@@ -219,9 +225,7 @@ class DlmsMeter:
     def _set_clock(self, value: object) -> None:
         if not isinstance(value, bytes | bytearray) or len(value) != 12:
             raise TypeError("a date and time of 12 bytes")
-        shown, _ = dlms_time.datetime_from_bytes(bytes(value))
-        if shown.tzinfo is None:  # its deviation from UTC is not given: local time
-            shown = shown.replace(tzinfo=self.plant.site.zone)
+        shown = moment_of(bytes(value), self.plant.site.zone)
         self._clock_set = (self._skew(), shown - self.plant.clock.now())
 
     def _set_period(self, value: object) -> None:
@@ -289,29 +293,26 @@ class DlmsMeter:
             case _:
                 raise KeyError(f"{CLOCK_OBIS} attribute {attribute}")
 
-    def _read_profile(self, attribute: int, selection: RangeDescriptor | tuple[int, int] | None) -> bytes:
+    def _read_profile(self, attribute: int, selection: TimeRange | EntryRange | None) -> bytes:
         if attribute == 2:
-            if isinstance(selection, tuple):
-                first, last = selection
-                rows = list(self.profile)[max(0, first - 1) : last or None]
-            else:
-                rows = [row for row in self.profile if selection is None or _within(row.end, selection)]
-            return b"\x01" + _length(len(rows)) + b"".join(self._row(row) for row in rows)
+            rows = chosen(selection, self.profile, self.plant.site.zone)
+            places = columns_of(selection, [name for _, name in COLUMNS])
+            return b"\x01" + _length(len(rows)) + b"".join(self._row(row, places) for row in rows)
         if attribute == 3:
-            columns = ((CLOCK, CLOCK_OBIS), (DATA, STATUS_OBIS), (REGISTER, INTERVAL_IMPORT_OBIS),
-                       (REGISTER, INTERVAL_EXPORT_OBIS))  # fmt: skip
-            return b"\x01" + _length(len(columns)) + b"".join(_column(*column) for column in columns)
-        counts = {4: int(self.period.total_seconds()), 7: len(self.profile), 8: self.profile.maxlen or 0}
+            return b"\x01" + _length(len(COLUMNS)) + b"".join(_column(*column) for column in COLUMNS)
+        counts = {4: int(self.period.total_seconds()), 5: 1, 7: len(self.profile), 8: self.profile.maxlen or 0}
+        if attribute == 5:
+            return dlms_data.EnumData(counts[attribute]).to_bytes()
         return dlms_data.DoubleLongUnsignedData(counts[attribute]).to_bytes()
 
-    def _row(self, interval: Interval) -> bytes:
-        return (
-            b"\x02\x04"
-            + _octets(self._stamp(interval.end))
-            + dlms_data.UnsignedIntegerData(0).to_bytes()
-            + dlms_data.DoubleLongUnsignedData(interval.import_wh).to_bytes()
-            + dlms_data.DoubleLongUnsignedData(interval.export_wh).to_bytes()
-        )
+    def _row(self, interval: Interval, places: Sequence[int]) -> bytes:
+        cells = [
+            _octets(self._stamp(interval.end)),
+            dlms_data.UnsignedIntegerData(0).to_bytes(),
+            dlms_data.DoubleLongUnsignedData(interval.import_wh).to_bytes(),
+            dlms_data.DoubleLongUnsignedData(interval.export_wh).to_bytes(),
+        ]
+        return b"\x02" + _length(len(places)) + b"".join(cells[place] for place in places)
 
     def _stamp(self, time: datetime) -> bytes:
         local = (time + self._clock_offset()).astimezone(self.plant.site.zone)
@@ -360,13 +361,6 @@ class DlmsMeter:
     def _floor(self, time: datetime) -> datetime:
         minutes = int(self.period.total_seconds() // 60)
         return time.replace(minute=time.minute // minutes * minutes, second=0, microsecond=0)
-
-
-def _within(end: datetime, selection: RangeDescriptor) -> bool:
-    def utc(time: datetime) -> datetime:
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-    return utc(selection.from_value) <= end <= utc(selection.to_value)
 
 
 def _length(number: int) -> bytes:

@@ -17,19 +17,21 @@ import os
 import struct
 
 from dlms_cosem import dlms_data, enumerations, exceptions
-from dlms_cosem.cosem.selective_access import RangeDescriptor
 from dlms_cosem.protocol import acse, xdlms
 from dlms_cosem.protocol.xdlms import conformance
 from dlms_cosem.security import SecurityControlField, decrypt, encrypt, gmac
 from dlms_cosem.utils import parse_as_dlms_data
 
 from plant_simulator.dlms_meter import PUBLIC, DlmsMeter, NoValueError
+from plant_simulator.dlms_selection import EntryRange, TimeRange, selection_of
 from plant_simulator.ports import free_ports
 
 ENCRYPTION_KEY = bytes(range(16))
 AUTHENTICATION_KEY = bytes(range(0xD0, 0xE0))
 PASSWORD = b"00000001"
 BLOCK_BYTES = 400
+AROUND_BLOCK = 64
+"""Heads of a block and, where it is enciphered, of its protection [bytes]."""
 WRAPPER_VERSION = 1
 LARGEST_APDU = 2048
 LEAST_CIPHERED = 1 + 4 + 12
@@ -41,7 +43,6 @@ GET_RESPONSE, ACTION_RESPONSE, EXCEPTION_RESPONSE = 196, 199, 216
 SERVICE_CIPHERS = {0xC8: 0xC0, 0xC9: 0xC1, 0xCB: 0xC3}
 """Requests enciphered under a tag of their own, and the tag of what is in them."""
 NORMAL, WITH_BLOCK = 1, 2
-ENTRY_SELECTION = 2
 ACCEPTED = enumerations.AssociationResult.ACCEPTED
 REJECTED = enumerations.AssociationResult.REJECTED_PERMANENT
 Mechanism = enumerations.AuthenticationMechanism
@@ -51,7 +52,7 @@ Denied = enumerations.DataAccessResult
 # What the protocol's library raises on bytes that it cannot make sense of.
 UNREADABLE = (
     ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, NotImplementedError,
-    struct.error, exceptions.DecryptionError, exceptions.CipheringError,
+    RecursionError, struct.error, exceptions.DecryptionError, exceptions.CipheringError,
 )  # fmt: skip
 
 
@@ -73,6 +74,7 @@ class Association:
         self._client_title = b""
         self._blocks: list[bytes] = []
         self._block_number = 0
+        self._block_bytes = BLOCK_BYTES
         self._own_counter = 0
 
     def answer(self, apdu: bytes) -> bytes:
@@ -103,6 +105,8 @@ class Association:
         self._client_title = bytes(request.system_title or b"")
         if self._ciphered:
             self._check_initiate(request)
+        elif request.user_information and isinstance(request.user_information.content, xdlms.InitiateRequest):
+            self._fit_blocks(request.user_information.content)
         challenge: bytes | None = None
         if mechanism == Mechanism.LLS:
             if request.authentication_value != PASSWORD:
@@ -121,8 +125,16 @@ class Association:
         if not isinstance(content, xdlms.GlobalCipherInitiateRequest):
             raise ValueError("a ciphered association needs a ciphered initiate request")
         plain = self._open_text(content.security_control, content.invocation_counter, bytes(content.ciphered_text))
-        proposed = xdlms.InitiateRequest.from_bytes(plain).proposed_conformance
-        self._general = proposed.general_protection and self.meter.general_protection
+        proposed = xdlms.InitiateRequest.from_bytes(plain)
+        # The library's own reading of the proposal leaves its first bits out.
+        agreed = conformance.Conformance.from_bytes(plain[-6:-2])
+        self._general = agreed.general_protection and self.meter.general_protection
+        self._fit_blocks(proposed)
+
+    def _fit_blocks(self, proposed: xdlms.InitiateRequest) -> None:
+        """No block longer than the client takes (0: as long as it may be), with what is around it."""
+        largest = proposed.client_max_receive_pdu_size or LARGEST_APDU
+        self._block_bytes = max(1, min(BLOCK_BYTES, largest - AROUND_BLOCK))
 
     def _verdict(
         self, mechanism: enumerations.AuthenticationMechanism, challenge: bytes | None, *, refused: bool
@@ -169,18 +181,19 @@ class Association:
 
     def _get(self, apdu: bytes) -> bytes:
         invoke = apdu[2:3]
-        apdu, entries = _entries(apdu)
+        apdu, selection = selection_of(apdu)
         request = xdlms.GetRequestFactory.from_bytes(apdu)
         if isinstance(request, xdlms.GetRequestNext):
             return self._next_block(invoke)
         if not isinstance(request, xdlms.GetRequestNormal):
             return _exception(service_not_allowed=True)
-        content = self._content(request, entries)
+        content = self._content(request, selection)
         if isinstance(content, Denied):
             return _denied(invoke, content)
-        if len(content) <= BLOCK_BYTES:
+        size = self._block_bytes
+        if len(content) <= size:
             return bytes([GET_RESPONSE, NORMAL]) + invoke + b"\x00" + content
-        self._blocks = [content[i : i + BLOCK_BYTES] for i in range(0, len(content), BLOCK_BYTES)]
+        self._blocks = [content[i : i + size] for i in range(0, len(content), size)]
         self._block_number = 0
         return self._next_block(invoke)
 
@@ -205,17 +218,14 @@ class Association:
         return Denied.SUCCESS
 
     def _content(
-        self, request: xdlms.GetRequestNormal, entries: tuple[int, int] | None
+        self, request: xdlms.GetRequestNormal, selection: TimeRange | EntryRange | None
     ) -> bytes | enumerations.DataAccessResult:
         """What the request asks for, or why it does not get it."""
         obis = ".".join(str(group) for group in request.cosem_attribute.instance.to_bytes())
-        selection = request.access_selection
         if not self.trusted and obis not in PUBLIC:
             return Denied.READ_WRITE_DENIED
-        if selection is not None and not isinstance(selection, RangeDescriptor):
-            return Denied.TYPE_UNMATCHED
         try:
-            return self.meter.read(obis, request.cosem_attribute.attribute, selection or entries)
+            return self.meter.read(obis, request.cosem_attribute.attribute, selection)
         except KeyError:
             return Denied.OBJECT_UNDEFINED
         except NoValueError:
@@ -379,17 +389,6 @@ class DlmsServer:
             parts = (WRAPPER_VERSION, target, source, len(reply))
             writer.write(b"".join(part.to_bytes(2, "big") for part in parts) + reply)
             await writer.drain()
-
-
-def _entries(apdu: bytes) -> tuple[bytes, tuple[int, int] | None]:
-    """A request without its selection by entry numbers, which the library does not read, and the selection."""
-    where = 12  # after service, kind, invoke id, class, name and attribute
-    if apdu[1] != NORMAL or apdu[where : where + 2] != bytes([1, ENTRY_SELECTION]):
-        return apdu, None
-    first, last, *columns = parse_as_dlms_data(apdu[where + 2 :])
-    if list(columns) not in ([1, 0], []):
-        raise ValueError("a choice of columns is not supported")
-    return apdu[:where] + b"\x00", (int(first), int(last))
 
 
 def _denied(invoke: bytes, reason: enumerations.DataAccessResult) -> bytes:

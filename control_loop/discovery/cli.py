@@ -66,17 +66,30 @@ def iec104(
 
 
 @app.command()
-def dlms(site: SiteId, host: Host, port: Annotated[int, typer.Option(min=1, max=65535)] = 4059) -> None:
-    """Ask a DLMS/COSEM meter for its name, serial number and objects; keys are those of '*' in meter_keys.yaml."""
+def dlms(
+    site: SiteId,
+    host: Host,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 4059,
+    keys_of: Annotated[
+        str, typer.Option(metavar="METER", help="Whose keys in meter_keys.yaml are shown: SITE/METER, or those of all.")
+    ] = "*",
+    timeout: Annotated[float, typer.Option(min=0.05, max=60, help="Patience with each answer [s].")] = 5.0,
+) -> None:
+    """Ask a DLMS/COSEM meter for its name, serial number and objects."""
     from control_loop.discovery.devices import associate_dlms
+    from flexergy_pipelines.metering.dlms import MeterError
     from flexergy_pipelines.metering.keys import KeysError, credentials_of
     from flexergy_pipelines.settings import load_settings
 
     try:
-        credentials = credentials_of(load_settings(), f"{site}/{host}")
+        credentials = credentials_of(load_settings(), keys_of if keys_of == "*" else f"{site}/{keys_of}")
+        found = asyncio.run(associate_dlms(host, port, credentials, timeout))
     except KeysError as error:
         refuse(str(error))
-    _propose(site, [asyncio.run(associate_dlms(host, port, credentials))])
+    except MeterError as error:
+        typer.echo(f"nothing was found: {error}", err=True)
+        raise typer.Exit(1) from None
+    _propose(site, [found])
 
 
 @app.command("list")

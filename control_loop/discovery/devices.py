@@ -9,11 +9,10 @@ from typing import Any
 
 from control_loop.discovery.found import Found
 from control_loop.protocols.scl import QUANTITIES
-from flexergy_pipelines.metering.dlms import ASSOCIATION, DATA, DlmsClient, MeterError
+from flexergy_pipelines.metering.dlms import ASSOCIATION, ASSOCIATION_OBIS, DATA, DlmsClient, MeterRefusal
 from flexergy_pipelines.metering.keys import Credentials
 
 PATIENCE_S = 30.0
-ASSOCIATION_OBIS = "0.0.40.0.0.255"
 LOGICAL_NAME_OBIS, SERIAL_OBIS = "0.0.42.0.0.255", "0.0.96.1.0.255"
 LISTED = 400
 """Objects that a proposal lists; what a device has beyond them is counted."""
@@ -54,16 +53,19 @@ async def interrogate_iec104(host: str, port: int, common_address: int, seconds:
     return Found("iec104", f"{host}:{port} unit {common_address}", {"objects": listed, "count": len(objects)}, None)
 
 
-async def associate_dlms(host: str, port: int, credentials: Credentials, timeout_s: float = 5.0) -> Found | None:
-    """A DLMS meter with its name, serial number and, where it shows them, the objects of the association."""
+async def associate_dlms(host: str, port: int, credentials: Credentials, timeout_s: float = 5.0) -> Found:
+    """A DLMS meter with its name, serial number and, where it shows them, the objects of the association.
+
+    Raises
+    ------
+    MeterError
+        There is none, or it refuses these credentials.
+    """
     identity: dict[str, Any] = {}
-    try:
-        async with DlmsClient(host, port, credentials, timeout_s=timeout_s) as meter:
-            for key, obis in (("name", LOGICAL_NAME_OBIS), ("serial", SERIAL_OBIS)):
-                identity[key] = await _text(meter, obis)
-            identity["objects"] = await _association(meter)
-    except MeterError:
-        return None
+    async with DlmsClient(host, port, credentials, timeout_s=timeout_s) as meter:
+        for key, obis in (("name", LOGICAL_NAME_OBIS), ("serial", SERIAL_OBIS)):
+            identity[key] = await _text(meter, obis)
+        identity["objects"] = await _association(meter)
     has = set(identity["objects"])
     fits = not has or {"1.0.1.8.0.255", "1.0.1.7.0.255"} <= has
     return Found("dlms", f"{host}:{port} unit 1", identity, "generic_meter" if fits else None)
@@ -72,19 +74,22 @@ async def associate_dlms(host: str, port: int, credentials: Credentials, timeout
 async def _text(meter: DlmsClient, obis: str) -> str | None:
     try:
         value = await meter.get(DATA, obis)
-    except MeterError:
+    except MeterRefusal:
         return None
-    return bytes(value).decode("ascii", "replace") if isinstance(value, bytes | bytearray) else str(value)
+    if isinstance(value, bytes):
+        text = value.rstrip(b"\0").decode("ascii", "replace")
+        return text if text.isprintable() and "\ufffd" not in text else value.hex()
+    return None if value is None else str(value)
 
 
 async def _association(meter: DlmsClient) -> list[str]:
     """Logical names of the objects that the association shows; empty where the meter does not tell."""
     try:
         rows = await meter.get(ASSOCIATION, ASSOCIATION_OBIS)
-    except MeterError:
+    except MeterRefusal:
         return []
-    names = [bytes(row[2]) for row in rows if len(row) > 2]
-    return [".".join(str(group) for group in name) for name in names if len(name) == 6]
+    names = [row[2] for row in rows if isinstance(row, list) and len(row) > 2] if isinstance(rows, list) else []
+    return [".".join(map(str, name)) for name in names if isinstance(name, bytes) and len(name) == 6]
 
 
 async def _child(module: str, *arguments: str) -> dict[str, Any] | None:

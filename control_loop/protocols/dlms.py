@@ -17,8 +17,6 @@ from flexergy_pipelines.metering.keys import Credentials
 UNITS = {"kw": "kW", "kvar": "kvar", "kwh": "kWh", "kvarh": "kvarh", "v": "V", "a": "A", "hz": "Hz"}
 """Unit of a quantity by the end of its name."""
 NO_CREDENTIALS = "no register can be read without a password or key; give it one in meter_keys.yaml of the home folder"
-REGISTER_BYTES = 24
-"""Request and answer of one register, about."""
 
 
 class DlmsDriver:
@@ -86,6 +84,7 @@ class DlmsDriver:
         """Present values; a register that the meter lacks, or that shows another unit, is missing."""
         client = await self._open()
         began = time.monotonic()
+        sent, received = client.link.bytes_sent, client.link.bytes_received
         names = list(dict.fromkeys(name for registers in self._wanted.values() for name in registers))
         try:
             found = await client.read_many(names)
@@ -94,8 +93,8 @@ class DlmsDriver:
         if self._stranger and not any(found.values()):
             raise await self._lost(MeterError(NO_CREDENTIALS))
         self.health.answered(time.monotonic() - began)
-        self.health.bytes_sent += REGISTER_BYTES * len(names)
-        self.health.bytes_received += REGISTER_BYTES * len(names)
+        self.health.bytes_sent += client.link.bytes_sent - sent
+        self.health.bytes_received += client.link.bytes_received - received
         self._backoff.succeeded()
         values: dict[PointKey, float | None] = {}
         for quantity, registers in self._wanted.items():

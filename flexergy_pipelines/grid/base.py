@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -24,6 +25,21 @@ Positive = Annotated[float, Field(gt=0)]
 Scale = Annotated[float, AfterValidator(_not_zero), Field(description="Negative turns the sign around")]
 # Sequences stay immutable, but lists (as YAML gives them) are welcome where a tuple is kept.
 Many = Annotated[tuple[T, ...], Field(strict=False)]
+
+
+def known_zone(name: str) -> str:
+    """The name of a time zone, if there is one of that name.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name} is no IANA time zone (such as Europe/Amsterdam)") from None
+    return name
 
 
 class Model(BaseModel):

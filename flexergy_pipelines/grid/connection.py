@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from flexergy_pipelines.grid.base import Many, Model, Scale, Slug
+from flexergy_pipelines.grid.base import Many, Model, Scale, Slug, known_zone
 
 NetworkType = Literal["GPRS", "UMTS", "LTE", "IoT", "NB-IoT", "RF", "PLC", "serial", "ethernet"]
 TLS_PROTOCOLS = frozenset({"modbus_tcp", "iec104", "iec61850", "ocpp16", "talq"})
@@ -14,6 +15,7 @@ OBJECT_PROTOCOLS = frozenset({"iec104", "iec61850"})
 UNITS = {"modbus_tcp": (0, 255), "modbus_rtu": (1, 247), "iec104": (0, 65_534)}
 """Lowest and highest unit id; 255 is what a Modbus TCP device without units behind it is called by."""
 OTHER_UNITS = (0, 247)
+LOAD_PROFILE = "1.0.99.1.0.255"
 SHARED_PROTOCOLS = frozenset({"iec104", "modbus_tcp"})
 
 
@@ -132,6 +134,14 @@ class Connection(Model):
     standby_link : bool
         Modbus TCP and IEC 60870-5-104: instances of the control loop that stand by read the device over links of their
         own. Only for devices that serve several masters at a time.
+    time_zone : str or None
+        DLMS: the zone (IANA name) of a meter that tells times without their deviation from UTC, where it is not the
+        site's.
+    load_profile : str
+        DLMS: logical name of the load profile that is read.
+    profile_status : str or None
+        DLMS: how the status words of the load profile are to be understood; None: they are not judged, because each
+        companion standard has its own.
     """
 
     protocol: Literal["modbus_tcp", "modbus_rtu", "iec104", "iec61850", "ocpp16", "dlms", "talq"] = "modbus_tcp"
@@ -149,6 +159,14 @@ class Connection(Model):
     listen_port: int | None = Field(default=None, ge=1, le=65535)
     network_type: NetworkType | None = None
     standby_link: bool = False
+    time_zone: str | None = None
+    load_profile: str = Field(default=LOAD_PROFILE, pattern=r"^\d{1,3}(\.\d{1,3}){5}$")
+    profile_status: Literal["idis", "ree"] | None = None
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        return None if value is None else known_zone(value)
 
     @model_validator(mode="after")
     def _fits_protocol(self) -> Connection:
@@ -171,7 +189,15 @@ class Connection(Model):
             raise ValueError(f"connection: standby_link is for {allowed}, not {self.protocol}")
         if self.basic_auth and self.protocol != "ocpp16":
             raise ValueError(f"connection: basic_auth is for ocpp16, not {self.protocol}")
+        of_meters = {"time_zone", "load_profile", "profile_status"} & self.model_fields_set
+        given = sorted(name for name in of_meters if getattr(self, name) not in {None, LOAD_PROFILE})
+        if given and self.protocol != "dlms":
+            raise ValueError(f"connection: {given[0]} is for dlms, not {self.protocol}")
         return self
+
+    def zone(self, site_zone: ZoneInfo) -> ZoneInfo:
+        """Zone of a meter that tells times without deviation, at a site of `site_zone`."""
+        return site_zone if self.time_zone is None else ZoneInfo(self.time_zone)
 
     @property
     def place(self) -> str:

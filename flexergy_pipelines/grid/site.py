@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,7 +20,7 @@ from flexergy_pipelines.grid.assets import (
     PVPlant,
     WindTurbine,
 )
-from flexergy_pipelines.grid.base import Many, Model, Name, Slug
+from flexergy_pipelines.grid.base import Many, Model, Name, Slug, known_zone
 from flexergy_pipelines.grid.controllers import (
     Connection,
     Controller,
@@ -100,11 +100,7 @@ class Site(Model):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f"{value} is no IANA time zone (such as Europe/Amsterdam)") from None
-        return value
+        return known_zone(value)
 
     @model_validator(mode="after")
     def _holds_together(self) -> Site:

@@ -32,6 +32,11 @@ def to_service_specific(apdu: bytes, plain: bytes) -> bytes:
     return bytes([_REQUESTS[plain[0]]]) + apdu[title_ends:]
 
 
+def is_enciphered(apdu: bytes) -> bool:
+    """Whether an answer is enciphered, in either way."""
+    return apdu[0] == GENERAL or apdu[0] in _ANSWERS
+
+
 def to_general(apdu: bytes, system_title: bytes) -> bytes:
     """An answer enciphered under its service's tag, as if under general protection; any other stays as it is."""
     if not apdu or apdu[0] not in _ANSWERS:

@@ -3,39 +3,37 @@
 References
 ----------
 DLMS UA, "COSEM interface classes and OBIS identification system" (Blue Book): class 8 (clock) attribute 2, class 7
-(profile) attribute 4; date and time 4.1.6.1. Changing a profile's capture period empties its buffer (class 7).
+(profile) attribute 4. Changing a profile's capture period empties its buffer (class 7).
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from datetime import datetime, tzinfo
 
+from flexergy_pipelines.metering.axdr import OCTETS
+from flexergy_pipelines.metering.cosem_time import read_time, write_time
 from flexergy_pipelines.metering.dlms import CLOCK, CLOCK_OBIS, PROFILE, PROFILE_OBIS, DlmsClient, MeterError
 
 _TIME, _PERIOD = 2, 4
-_OCTETS, _UNSIGNED_32 = 0x09, 0x06
+_UNSIGNED_32 = 0x06
 
 
 async def read_clock(meter: DlmsClient) -> datetime:
-    """What the meter's clock shows, in UTC; a clock without deviation counts as UTC.
+    """What the meter's clock shows, in UTC; without deviation it counts as local time of the meter's zone.
 
     Raises
     ------
     MeterError
         No answer, a refusal, or no readable time.
     """
-    from dlms_cosem.time import datetime_from_bytes
-
     raw = await meter.get(CLOCK, CLOCK_OBIS, _TIME)
     try:
-        shown, _ = datetime_from_bytes(bytes(raw))
+        return read_time(bytes(raw), meter.zone).time
     except (TypeError, ValueError) as error:
-        raise MeterError(f"{CLOCK_OBIS}: the clock shows no readable time") from error
-    return shown.replace(tzinfo=UTC) if shown.tzinfo is None else shown.astimezone(UTC)
+        raise MeterError(f"{CLOCK_OBIS}: the clock shows no readable time: {error}") from error
 
 
-async def set_clock(meter: DlmsClient, time: datetime, zone: ZoneInfo) -> None:
+async def set_clock(meter: DlmsClient, time: datetime, zone: tzinfo) -> None:
     """Set the meter's clock to `time` (aware), told as local time of `zone` with its deviation from UTC.
 
     Raises
@@ -43,11 +41,8 @@ async def set_clock(meter: DlmsClient, time: datetime, zone: ZoneInfo) -> None:
     MeterError
         No answer, or a refusal.
     """
-    from dlms_cosem.time import ClockStatus, datetime_to_bytes
-
-    local = time.astimezone(zone)
-    content = datetime_to_bytes(local, ClockStatus(daylight_saving_active=bool(local.dst())))
-    await meter.set(CLOCK, CLOCK_OBIS, _TIME, bytes([_OCTETS, len(content)]) + content)
+    content = write_time(time.astimezone(zone))
+    await meter.set(CLOCK, CLOCK_OBIS, _TIME, bytes([OCTETS, len(content)]) + content)
 
 
 async def read_capture_period(meter: DlmsClient) -> int:

@@ -12,9 +12,11 @@ import polars as pl
 
 from flexergy_pipelines.logs import get_logger
 from ingestion.meters.device import DeviceError, UnreadableError, read_device, readable_points
-from ingestion.meters.dlms_device import INSTANT, read_instant, read_profile
+from ingestion.meters.dlms_device import INSTANT, ProfileRow, read_instant, read_profile
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from flexergy_pipelines.grid import Device, Site
     from flexergy_pipelines.metering.keys import Credentials
     from flexergy_pipelines.store import TenantStore
@@ -24,14 +26,15 @@ SOURCE = "bulk"
 QUARTER_S = 900
 PROFILE_OVERLAP = timedelta(hours=2)
 """A meter may close an interval late: this much of what was read before is asked for once more."""
-ReadingRow = tuple[str, str, datetime, float, int]
-"""Asset, quantity, time, value, and the length of the interval it stands for [s]; 0 for an instant."""
+ReadingRow = tuple[str, str, datetime, float, int, int]
+"""Asset, quantity, time, value, quality, and the length of the interval it stands for [s]; 0 for an instant."""
 _POINT = ["asset_id", "quantity"]
 _READINGS = {
     "asset_id": pl.String,
     "quantity": pl.String,
     "time": pl.Datetime("us", "UTC"),
     "value": pl.Float64,
+    "quality": pl.Int16,
     "period_s": pl.Int64,
 }
 _log = get_logger(__name__)
@@ -117,6 +120,7 @@ class MeterTask:
     credentials: Credentials
     since: datetime
     now: datetime
+    zone: ZoneInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +233,7 @@ def read_in_bulk(
             credentials(devices[name].key) if credentials is not None else Credentials(),
             done.get(name, now - timedelta(days=rules.first_days)) - PROFILE_OVERLAP,
             now,
+            devices[name].connection.zone(site.zone),
         )
         for name in wanted
     ]
@@ -342,20 +347,24 @@ async def _ask(task: MeterTask, rules: BulkRules) -> tuple[tuple[ReadingRow, ...
         else:
             reading = await read_device(task.device, task.host, task.port, rules.timeout_s)
         known = [(key, value) for key, value in reading.values.items() if value is not None]
-        rows += [(asset, quantity, task.now, value, 0) for (asset, quantity), value in known]
+        rows += [(asset, quantity, task.now, value, 0, 0) for (asset, quantity), value in known]
         expected, received, latency_s = len(reading.values), len(known), reading.latency_s
     if dlms and "profile" in rules.reports:
         profile = await read_profile(
-            task.device, task.host, task.port, rules.timeout_s, task.credentials, start=task.since, end=task.now
-        )
+            task.device, task.host, task.port, rules.timeout_s, task.credentials, start=task.since, end=task.now,
+            zone=task.zone,
+        )  # fmt: skip
+        rows += [(c.asset_id, c.quantity, c.time, c.value, c.quality, 0) for c in profile.counters]
         rows += [row for one in profile.rows for row in _quarters(one, profile.period_s)]
         expected, received = expected + profile.expected, received + profile.received
         latency_s += profile.latency_s
     return tuple(rows), expected, received, latency_s
 
 
-def _quarters(row: tuple[str, str, datetime, float], period_s: int) -> list[ReadingRow]:
+def _quarters(row: ProfileRow, period_s: int) -> list[ReadingRow]:
     """An interval longer than a quarter of an hour as its quarters, all with its mean."""
-    asset, quantity, begin, value = row
     step = min(period_s, QUARTER_S)
-    return [(asset, quantity, begin + timedelta(seconds=n * step), value, step) for n in range(period_s // step)]
+    return [
+        (row.asset_id, row.quantity, row.time + timedelta(seconds=n * step), row.value, row.quality, step)
+        for n in range(period_s // step)
+    ]

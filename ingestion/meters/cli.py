@@ -209,8 +209,11 @@ def device_values(  # noqa: PLR0917 - whom to ask, and when
     try:
         if bounds is not None:
             keys = credentials_of(settings, device.key)
-            profile = asyncio.run(read_profile(device, host, port, patience_s, keys, start=bounds[0], end=bounds[1]))
-            rows = [(quantity, begin, value, 0) for _, quantity, begin, value in profile.rows]
+            zone = device.connection.zone(site.zone)
+            profile = asyncio.run(
+                read_profile(device, host, port, patience_s, keys, start=bounds[0], end=bounds[1], zone=zone)
+            )
+            rows = [(row.quantity, row.time, row.value, row.quality) for row in (*profile.rows, *profile.counters)]
         else:
             asked = (
                 read_instant(device, host, port, patience_s, credentials_of(settings, device.key))

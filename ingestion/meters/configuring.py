@@ -193,7 +193,7 @@ def configure_in_bulk(
             device,
             *address_of(device, addresses),
             credentials(device.key) if credentials is not None else Credentials(),
-            site.zone,
+            device.connection.zone(site.zone),
         )
         for device in devices
         if device.id not in unread
@@ -303,7 +303,8 @@ async def _configure_one(task: _Task, sending: _Sending) -> ConfigureOutcome:
 async def _send(task: _Task, sending: _Sending, changes: dict[str, Change]) -> None:
     """One try; `changes` gets what was changed the moment the meter took it, so that a later failure tells of it."""
     wanted, dry_run, now = sending.wanted, sending.dry_run, sending.now
-    async with DlmsClient(task.host, task.port, task.credentials, timeout_s=sending.rules.timeout_s) as meter:
+    timeout_s = sending.rules.timeout_s
+    async with DlmsClient(task.host, task.port, task.credentials, timeout_s=timeout_s, zone=task.zone) as meter:
         if wanted.clock:
             ahead_s = (await read_clock(meter) - now()).total_seconds()
             if abs(ahead_s) > CLOCK_TOLERANCE_S:

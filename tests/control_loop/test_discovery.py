@@ -18,6 +18,7 @@ from control_loop.protocols.factory import Shared, driver_of
 from control_loop.protocols.sunspec import SunSpecDriver
 from flexergy_pipelines.grid import SiteError
 from flexergy_pipelines.grid.samples import sample_site
+from flexergy_pipelines.metering.dlms import MeterError
 from flexergy_pipelines.metering.keys import Credentials
 from flexergy_pipelines.settings import Settings
 from flexergy_pipelines.store import Store, TenantStore
@@ -113,13 +114,14 @@ def test_stations_ieds_and_meters_tell_what_they_offer() -> None:
         await front.start("127.0.0.1")
         host, _, port = front.address.partition(":")
         named = await associate_dlms(host, int(port), Credentials(password=PASSWORD))
-        assert named is not None
         assert named.template == "generic_meter"
         assert {"1.0.1.8.0.255", "1.0.99.1.0.255"} <= set(named.identity["objects"])
         assert named.identity["serial"] == front.meter.serial
-        assert await associate_dlms(host, int(port), Credentials(password=b"wrong")) is None
+        with pytest.raises(MeterError, match="authentication failed"):
+            await associate_dlms(host, int(port), Credentials(password=b"wrong"))
         await front.stop()
-        assert await associate_dlms("127.0.0.1", int(port), Credentials(), timeout_s=0.5) is None
+        with pytest.raises(MeterError, match=f"no connection to {host}:{port}"):
+            await associate_dlms(host, int(port), Credentials(), timeout_s=0.5)
 
     asyncio.run(check())
 

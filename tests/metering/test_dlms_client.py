@@ -12,6 +12,7 @@ from dlms_cosem.time import datetime_from_bytes
 
 from flexergy_pipelines.metering.dlms import PROFILE_OBIS, DlmsClient, MeterError
 from flexergy_pipelines.metering.keys import Credentials, KeysError, credentials_of
+from flexergy_pipelines.metering.load_profile import read_profile
 from flexergy_pipelines.settings import Settings
 from plant_simulator.dlms_server import AUTHENTICATION_KEY, ENCRYPTION_KEY, PASSWORD
 from plant_simulator.faults import FaultRequest
@@ -77,8 +78,8 @@ def test_a_load_profile_is_read_by_range_in_blocks(credentials: Credentials, gen
         it.front.meter.general_protection = general
         end = it.now.replace(minute=0, second=0, microsecond=0)
         async with DlmsClient("127.0.0.1", it.port, credentials) as meter:
-            day = await meter.profile(PROFILE_OBIS, end - timedelta(days=1) + timedelta(seconds=1), end)
-            none = await meter.profile(PROFILE_OBIS, end + timedelta(days=1), end + timedelta(days=2))
+            day = await read_profile(meter, PROFILE_OBIS, end - timedelta(days=1) + timedelta(seconds=1), end)
+            none = await read_profile(meter, PROFILE_OBIS, end + timedelta(days=1), end + timedelta(days=2))
         assert day.obis == ("1.0.1.29.0.255", "1.0.2.29.0.255")
         assert len(day.rows) == 86_400 / day.period_s
         stamps = [stamp for stamp, _ in day.rows]
