@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -19,6 +20,8 @@ READINGS, SETPOINTS = "readings", "setpoints"
 REFRESH_S = 5.0
 """Plan and commands are also read without a notification, in case one was missed."""
 UPLOAD_BATCHES = 200
+UPLOAD_S = 0.5
+"""How long what waits in the spool may keep newer things from the store: live values, alarms, commands come first."""
 
 
 class Outbox:
@@ -72,6 +75,7 @@ class Outbox:
         self._refreshed = float("-inf")
         self._away = False
         self._refused = False
+        self._lost = 0
         self._spooling = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -200,11 +204,18 @@ class Outbox:
             gateway.write_live(live)
         if standing is not None:
             self._tell_alarms(standing, settled=settled)
-        self.upload()
+        if not self.upload(UPLOAD_S):
+            self._wake.set()
 
     def _each(self, waiting: list[Any], send: Callable[[Any], None]) -> None:
+        """Send what waits, in order; what the store will never take must not hold up what comes after it."""
+        from flexergy_pipelines.store import InvalidDataError, NotFoundError
+
         while waiting:
-            send(waiting[0])
+            try:
+                send(waiting[0])
+            except (InvalidDataError, NotFoundError) as error:
+                self._log.error("store refused a message; it is dropped", message=str(waiting[0]), error=str(error))
             with self._lock:
                 waiting.pop(0)
 
@@ -222,18 +233,41 @@ class Outbox:
             self._gateway.clear_alarm(key)
             self._told.discard(key)
 
-    def upload(self) -> None:
-        """Give the store what waits in the spool, until it is empty or `stop` was called."""
-        while not self._stop.is_set():
+    def upload(self, seconds: float = math.inf) -> bool:
+        """Give the store what waits in the spool.
+
+        Parameters
+        ----------
+        seconds : float
+            How long at most, but for the pieces in hand.
+
+        Returns
+        -------
+        bool
+            Whether nothing waits any more; else there was not time enough, or `stop` was called.
+        """
+        until = self._clock.monotonic() + seconds
+        emptied = False
+        while not self._stop.is_set() and not emptied and self._clock.monotonic() <= until:
             batches = self._spool.peek(UPLOAD_BATCHES)
             for kind, send in ((READINGS, self._gateway.write_readings), (SETPOINTS, self._gateway.write_setpoints)):
                 chosen = [batch for batch in batches if batch.kind == kind]
                 if chosen:
                     self._send(chosen, send)
-            if len(batches) < UPLOAD_BATCHES:
-                break
-        if self._refused:
+            emptied = len(batches) < UPLOAD_BATCHES
+        if emptied and self._refused:
             self._upload_from_memory()
+        self._tell_losses()
+        return emptied
+
+    def _tell_losses(self) -> None:
+        """Say once what the spool had to give up, or found damaged."""
+        if self._spool.dropped > self._lost:
+            self._log.error("spool gave up its oldest batches", batches=self._spool.dropped - self._lost)
+            self._lost = self._spool.dropped
+        if self._spool.problem:
+            self._log.error("spool", error=self._spool.problem)
+            self._spool.problem = ""
 
     def _upload_from_memory(self) -> None:
         """Give the store what the spool's disk has no room for; what it does not take waits on."""
@@ -250,18 +284,22 @@ class Outbox:
             raise
 
     def _send(self, batches: list[Batch], send: Callable[[list[list[Any]]], None]) -> None:
+        self._send_rows([row for batch in batches for row in batch.rows], send)
+        self._spool.confirm(batches)
+
+    def _send_rows(self, rows: list[list[Any]], send: Callable[[list[list[Any]]], None]) -> None:
+        """Send rows; one that the store will never take must not hold up, or take with it, any other."""
         from flexergy_pipelines.store import InvalidDataError
 
         try:
-            send([row for batch in batches for row in batch.rows])
+            send(rows)
         except InvalidDataError as error:
-            # One row that the store will never take must not hold up all that come after it.
-            if len(batches) > 1:
-                for batch in batches:
-                    self._send([batch], send)
+            if len(rows) == 1:
+                self._log.error("store refused a row; it is dropped", row=str(rows[0]), error=str(error))
                 return
-            self._log.error("store refused a batch; it is dropped", rows=len(batches[0].rows), error=str(error))
-        self._spool.confirm(batches)
+            middle = len(rows) // 2
+            for half in (rows[:middle], rows[middle:]):
+                self._send_rows(half, send)
 
 
 def live_rows(values: Mapping[tuple[str, str], Any]) -> list[tuple[str, str, datetime, float | None, int]]:

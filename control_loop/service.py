@@ -28,7 +28,7 @@ from control_loop.protocols.clerk import FieldClerk
 from control_loop.protocols.factory import drivers_of
 from control_loop.site_loop import SiteLoop
 from control_loop.site_model import grid_limits_of, model_of, reactive_of, telemetry_filter
-from control_loop.spool import Spool
+from control_loop.spool import spool_or_memory
 from control_loop.standby import Standby
 from control_loop.trusted_clock import TrustedClock
 from control_loop.voting import majority_of
@@ -233,7 +233,7 @@ class ControlService:
             links.push_async_callback(standby.close)
             if not await self._hold(lease, running, gateway, store, standby):
                 return
-            spool = links.enter_context(contextlib.closing(Spool(self.settings.spool_dir / f"{name}.sqlite")))
+            spool = links.enter_context(contextlib.closing(spool_or_memory(self.settings.spool_dir / f"{name}.sqlite")))
             reactive, box = reactive_of(site, lease.epoch), self._ballots(store)
             vote = None
             if box is not None and self._vote is not None:
@@ -300,7 +300,7 @@ class ControlService:
     async def _bringing_in(self, gateway: Gateway, site_id: str) -> AsyncIterator[None]:
         """Meanwhile give the store what an earlier run of this instance, that ended or lost the lease, has left."""
         path = self.settings.spool_dir / f"{self.settings.tenant}-{site_id}.sqlite"
-        with contextlib.closing(Spool(path)) as spool:
+        with contextlib.closing(spool_or_memory(path)) as spool:
             left = Outbox(gateway, spool, SystemClock(), lambda _: None, site_id=site_id)
             uploading = asyncio.create_task(asyncio.to_thread(left.upload))
             try:

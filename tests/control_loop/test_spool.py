@@ -17,7 +17,7 @@ from control_loop.image import ProcessImage
 from control_loop.news import News, StoredCommand
 from control_loop.outbox import READINGS, SETPOINTS, Outbox
 from control_loop.protocols.backoff import Backoff
-from control_loop.spool import Spool, SpoolError
+from control_loop.spool import Spool, SpoolError, spool_or_memory
 from control_loop.telemetry import PointPolicy, TelemetryFilter
 from flexergy_pipelines.grid import Site
 from flexergy_pipelines.grid.clock import SimulatedClock
@@ -74,9 +74,76 @@ def test_a_full_spool_gives_up_the_oldest_and_says_so(tmp_path: Path) -> None:
 
 
 def test_a_spool_that_cannot_be_opened_says_where(tmp_path: Path) -> None:
-    (tmp_path / "s.sqlite").write_text("not a database, but long enough to be looked at as one " * 20)
-    with pytest.raises(SpoolError, match=r"s\.sqlite: file is not a database"):
+    (tmp_path / "s.sqlite").mkdir()
+    with pytest.raises(SpoolError, match=r"s\.sqlite: unable to open database file"):
         Spool(tmp_path / "s.sqlite")
+    memory = spool_or_memory(tmp_path / "s.sqlite")  # a site is controlled all the same
+    memory.append(READINGS, [[1]])
+    assert [batch.rows for batch in memory.peek()] == [[[1]]]
+    assert "s.sqlite: unable to open database file" in memory.problem
+    memory.close()
+
+
+def filled(path: Path, batches: int = 300) -> None:
+    spool = Spool(path)
+    for number in range(batches):
+        spool.append(READINGS, [[number, "x" * 500]])
+    spool.close()
+
+
+DAMAGES = {
+    "no database": lambda _content: b"not a database, but long enough to be looked at as one " * 20,
+    "middle overwritten": lambda content: content[:60_000] + b"\xa5" * 20_000 + content[80_000:],
+    "tail cut": lambda content: content[: len(content) * 2 // 3 + 1000],
+    "head zeroed": lambda content: bytes(16) + content[16:],
+}
+
+
+@pytest.mark.requirement("asset.04.1")
+@pytest.mark.parametrize("damage", list(DAMAGES))
+def test_a_damaged_spool_is_set_aside_and_what_can_be_read_of_it_waits_on(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "s.sqlite"
+    filled(path)
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    spool = Spool(path)
+    spool.append(READINGS, [[300, "new"]])
+    arrived: list[int] = []
+    while batches := spool.peek(50):
+        arrived += [batch.rows[0][0] for batch in batches]
+        spool.confirm(batches)
+    assert arrived == sorted(set(arrived))
+    assert arrived[-1] == 300
+    assert len(arrived) >= (1 if damage in {"no database", "head zeroed"} else 150)
+    assert (spool.problem != "") == (list(tmp_path.glob("s.sqlite.damaged-*")) != [])
+    assert spool.waiting == 0
+    spool.close()
+    assert Spool(path).problem == ""
+
+
+def test_a_batch_that_makes_no_sense_is_given_up_and_counted(tmp_path: Path) -> None:
+    filled(tmp_path / "s.sqlite", 3)
+    with sqlite3.connect(tmp_path / "s.sqlite") as other:
+        other.execute("UPDATE batch SET rows = 'gibberish' WHERE id = 2")
+    other.close()
+    spool = Spool(tmp_path / "s.sqlite")
+    assert [batch.rows[0][0] for batch in spool.peek()] == [0, 2]
+    assert (spool.dropped, spool.waiting) == (1, 2)
+    spool.close()
+
+
+def test_what_was_taken_is_not_handed_out_again_when_it_cannot_be_forgotten(tmp_path: Path) -> None:
+    filled(tmp_path / "s.sqlite", 5)
+    spool = Spool(tmp_path / "s.sqlite")
+    with sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None) as other:
+        spool._db.execute("PRAGMA busy_timeout = 10")
+        other.execute("BEGIN IMMEDIATE")  # as on a full disk: nothing can be written
+        spool.confirm(spool.peek(2))
+        assert [batch.rows[0][0] for batch in spool.peek(2)] == [2, 3]
+        other.execute("ROLLBACK")
+    other.close()
+    spool.confirm(spool.peek(2))
+    assert (spool.waiting, [batch.rows[0][0] for batch in spool.peek()]) == (1, [4])
+    spool.close()
 
 
 class FakeGateway:
@@ -162,6 +229,29 @@ class Post:
 
 
 @pytest.mark.requirement("asset.04.1")
+def test_a_days_backlog_keeps_neither_screens_nor_commands_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = Post(tmp_path)
+    for number in range(1000):
+        post.spool.append(READINGS, [["ess-1", number]])
+
+    def slowly(rows: Sequence[Sequence[Any]]) -> None:
+        post.gateway.readings += rows
+        post.clock.advance(0.4)
+
+    monkeypatch.setattr(post.gateway, "write_readings", slowly)
+    seen: list[tuple[int, int]] = []
+    for number in range(4):
+        post.outbox.live([("ess-1", "soc", START, number, 0)])
+        post.outbox.acknowledge(number, "done", "")
+        post.outbox.work()
+        seen.append((post.gateway.live[0][3], len(post.gateway.readings)))
+    assert seen == [(0, 400), (1, 800), (2, 1000), (3, 1000)]
+    assert [answer[0] for answer in post.gateway.answers] == [0, 1, 2, 3]
+
+
+@pytest.mark.requirement("asset.04.1")
 def test_a_day_without_the_store_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     post = Post(tmp_path)
     for minute in range(24 * 60):
@@ -178,13 +268,13 @@ def test_a_day_without_the_store_loses_nothing_and_repeats_nothing(tmp_path: Pat
 def test_a_row_that_the_store_will_never_take_does_not_hold_up_the_others(tmp_path: Path) -> None:
     post = Post(tmp_path)
     post.gateway.away = True
-    for name in ("a", "bad", "c"):
-        post.outbox.keep(READINGS, [(name,)])
+    for names in (("a",), ("b", "bad", "c"), ("d",)):
+        post.outbox.keep(READINGS, [(name,) for name in names])
         post.round(60.0)
     post.gateway.away = False
     post.gateway.refused = {"bad"}
     post.round(60.0)
-    assert post.gateway.readings == [["a"], ["c"]]
+    assert post.gateway.readings == [["a"], ["b"], ["c"], ["d"]]
     assert post.spool.waiting == 0
 
 
