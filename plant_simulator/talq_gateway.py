@@ -113,23 +113,50 @@ class TalqGateway:
         meter["totalActiveEnergy"] = _float(values.get("import_energy_kwh"))
         return [{"address": self.address_of("cabinet"), "name": "cabinet", "class": "Cabinet", "functions": [meter]}]
 
-    def obey(self, command: dict[str, Any]) -> bool:
+    def device_classes(self) -> list[dict[str, Any]]:
+        """Classes of the devices with the attributes of their functions."""
+        classes: dict[str, dict[str, Any]] = {}
+        for device in self.devices():
+            functions = [
+                {
+                    "functionId": function["id"],
+                    "type": function["type"],
+                    "attributes": [{"name": name} for name, value in function.items() if isinstance(value, dict)],
+                }
+                for function in device["functions"]
+            ]
+            classes[device["class"]] = {"name": device["class"], "functions": functions}
+        return list(classes.values())
+
+    def obey(self, command: Any) -> bool:
         """Take an override command; returns False when it does not name the lamps or makes no sense."""
-        targets = {item.get("address") for item in command.get("addresses", [])}
-        if not targets & {*self.groups, *self.lamps}:
+        if not self._meant(command):
             return False
         target = command.get("targetCommand")
-        self.writes += 1
         if target is None:
+            self.writes += 1
             self._hold(None)
             return True
-        state = target.get("state", {})
-        level = state.get("value")
-        if state.get("name") != "LevelState" or not isinstance(level, int) or not 0 <= level <= FULL:
+        state = target.get("state") if isinstance(target, dict) else None
+        level = state.get("value") if isinstance(state, dict) else None
+        if not isinstance(state, dict) or state.get("name") != "LevelState" or type(level) is not int:
             return False
         until = target.get("expiration")
-        self._hold(Override(level, None if until is None else datetime.fromisoformat(until).astimezone(UTC)))
+        try:
+            expiration = None if until is None else datetime.fromisoformat(until).astimezone(UTC)
+        except (TypeError, ValueError):
+            return False
+        if not 0 <= level <= FULL:
+            return False
+        self.writes += 1
+        self._hold(Override(level, expiration))
         return True
+
+    def _meant(self, command: Any) -> bool:
+        """Whether a command names a known group or a lamp."""
+        addresses = command.get("addresses") if isinstance(command, dict) else None
+        targets = {item.get("address") for item in addresses or () if isinstance(item, dict)}
+        return bool(targets & {*self.groups, *self.lamps})
 
     def _hold(self, override: Override | None) -> None:
         """Put an order in force at once, unless orders have no effect now."""
@@ -137,10 +164,11 @@ class TalqGateway:
             self.override = override
             self._apply()
 
-    def assign(self, command: dict[str, Any]) -> bool:
-        """Assign a calendar to the lamps; returns False when there is none of that name."""
-        name = (command.get("entity") or {}).get("address")
-        if name not in self.calendars:
+    def assign(self, command: Any) -> bool:
+        """Assign a calendar to the lamps; returns False when there is none of that name, or no lamp is named."""
+        entity = command.get("entity") if isinstance(command, dict) else None
+        name = entity.get("address") if isinstance(entity, dict) else None
+        if name not in self.calendars or not self._meant(command):
             return False
         self.writes += 1
         if not self.signals.has_fault("ack_without_effect"):
@@ -171,6 +199,8 @@ class TalqGateway:
         level = {"name": "LevelState", "value": self.level()}
         actuator: dict[str, Any] = {"id": "actuator", "type": "LampActuatorFunction"}
         actuator["actualLightState"] = {"type": "AttributeLevelState", "value": level}
+        if self.calendar is not None:
+            actuator["calendarID"] = {"type": "AttributeString", "value": self.calendar}
         monitor = {"id": "monitor", "type": "LampMonitorFunction", "activePower": _float(power_w)}
         name = f"lamp-{number}"
         return {"address": self.address_of(name), "name": name, "class": "Lamp", "functions": [actuator, monitor]}
@@ -183,7 +213,7 @@ class TalqGateway:
         for rule in calendar.get("rules", []):
             if not rule.get("startDate", "") <= local.date().isoformat() <= rule.get("endDate", "9999"):
                 continue
-            program = self.programs.get(rule["program"])
+            program = self.programs.get(str(rule.get("program")))
             controls = [] if program is None else program.get("fixedTimeControls", [])
             past = [c for c in controls if c["startTime"] <= local.strftime("%H:%M:%S")]
             # Before the first switch of the day the last value of the day before holds.

@@ -21,9 +21,22 @@ from plant_simulator.modbus_unit import Line
 from plant_simulator.ports import free_ports
 from plant_simulator.talq_gateway import TalqGateway
 
+SERVICES = [
+    {"name": name}
+    for name in ("ConfigurationService", "ControlService", "DataCollectService", "GroupManagementService")
+]
+
 
 def _error(key: str, status: int) -> Response:
     return JSONResponse([{"key": key}], status)
+
+
+async def _body(request: Request) -> Any:
+    """What was sent; None where it is no JSON."""
+    try:
+        return await request.json()
+    except (ValueError, RecursionError):
+        return None
 
 
 def build_app(gateway: TalqGateway) -> Starlette:
@@ -37,13 +50,19 @@ def build_app(gateway: TalqGateway) -> Starlette:
     async def devices(request: Request) -> Response:
         return refused(request) or JSONResponse(gateway.devices())
 
+    def shown(content: list[dict[str, Any]]) -> Any:
+        async def show(request: Request) -> Response:
+            return refused(request) or JSONResponse(content)
+
+        return show
+
     def collection(kept: dict[str, dict[str, Any]], key: str) -> tuple[Any, Any]:
         async def many(request: Request) -> Response:
             if (no := refused(request)) is not None:
                 return no
             if request.method == "GET":
                 return JSONResponse(list(kept.values()))
-            items = await request.json()
+            items = await _body(request)
             if not isinstance(items, list) or not all(isinstance(i, dict) and i.get(key) for i in items):
                 return _error("payloadError", 400)
             if any(item[key] in kept for item in items):
@@ -57,7 +76,15 @@ def build_app(gateway: TalqGateway) -> Starlette:
             name = request.path_params["name"]
             if name not in kept:
                 return _error("resourceNotFound", 404)
-            kept[name] = await request.json()
+            if request.method == "GET":
+                return JSONResponse(kept[name])
+            if request.method == "DELETE":
+                del kept[name]
+                return Response(status_code=204)
+            item = await _body(request)
+            if not isinstance(item, dict) or item.get(key) != name:
+                return _error("payloadError", 400)
+            kept[name] = item
             return Response(status_code=204)
 
         return many, one
@@ -65,17 +92,19 @@ def build_app(gateway: TalqGateway) -> Starlette:
     async def override(request: Request) -> Response:
         if (no := refused(request)) is not None:
             return no
-        taken = gateway.obey(await request.json())
+        taken = gateway.obey(await _body(request))
         return Response(status_code=201) if taken else _error("overrideAddressNotValid", 422)
 
     async def assign(request: Request) -> Response:
         if (no := refused(request)) is not None:
             return no
-        taken = gateway.assign(await request.json())
+        taken = gateway.assign(await _body(request))
         return Response(status_code=201) if taken else _error("relatedResourceNotFound", 422)
 
     routes = [
         Route("/devices", devices, methods=["GET"]),
+        Route("/services", shown(SERVICES), methods=["GET"]),
+        Route("/device-classes", shown(gateway.device_classes()), methods=["GET"]),
         Route("/override-commands", override, methods=["POST"]),
         Route("/assign-commands", assign, methods=["POST"]),
     ]
@@ -87,7 +116,10 @@ def build_app(gateway: TalqGateway) -> Starlette:
     }
     for path, (kept, key) in kinds.items():
         many, one = collection(kept, key)
-        routes += [Route(path, many, methods=["GET", "POST"]), Route(f"{path}/{{name}}", one, methods=["PUT"])]
+        routes += [
+            Route(path, many, methods=["GET", "POST"]),
+            Route(f"{path}/{{name}}", one, methods=["GET", "PUT", "DELETE"]),
+        ]
     return Starlette(routes=routes, middleware=[Middleware(_FaultyLine, line=gateway.signals)])
 
 

@@ -7,7 +7,7 @@ or asks for it where the gateway cannot call.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import socket
 import ssl
 import time
@@ -23,21 +23,21 @@ from control_loop.image import PointKey
 from control_loop.protocols import talq_messages as messages
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.base import DriverError, LinkHealth
+from control_loop.protocols.talq_client import GatewayCalls, GatewayRefusal
 from control_loop.source_time import SourceClock
 from flexergy_pipelines.grid.templates import DeviceTemplate
 from flexergy_pipelines.grid.tls import TlsError
 
 if TYPE_CHECKING:
-    import httpx
-
     from control_loop.protocols.talq_server import CmsServer
 
 LIMIT = "active_power_limit_kw"
 CMS = uuid.UUID("6f1c4d1e-6b53-5f5b-9d0c-0d6f0a6c7e11")
 """Name space of the addresses that this CMS gives."""
 LEAST_TIMEOUT_S = 2.0
-REPORTED_S = 15.0
-"""A gateway that reports, and was silent for so long, is asked."""
+REPORTED_S, REFRESH_S = 15.0, 60.0
+"""A gateway that reports is asked when it was silent for so long, and so often anyway: what does not change may have
+gone."""
 ACTUAL_LEVEL = "actualLightState"
 
 
@@ -96,17 +96,23 @@ class TalqDriver:
         self._rated_kw = rated_kw
         self._zone = zone
         self._listen_port = listen_port
-        self._timeout_s = max(LEAST_TIMEOUT_S, timeout_s)
         self._ttl = timedelta(seconds=setpoint_ttl_s)
-        self._tls = tls
         self._server_tls = server_tls
-        self._backoff = backoff or Backoff(1.0, 30.0)
-        self._client: httpx.AsyncClient | None = None
+        self._calls = GatewayCalls(
+            device, self.owner, self.health, address, timeout_s=max(LEAST_TIMEOUT_S, timeout_s), tls=tls,
+            backoff=backoff or Backoff(1.0, 30.0),
+        )  # fmt: skip
         self._values: dict[tuple[str, str, str], Any] = {}
-        self._reported = float("-inf")
+        self._types: dict[tuple[str, str], str] = {}
+        self._opening = asyncio.Lock()
+        self._grouped: list[str] | None = None
+        self._has_group = False
+        self._assigned = False
+        self._told: tuple[int, datetime] | None = None
+        self._own_calendars: dict[str, str] = {}
+        self._reported = self._asked = float("-inf")
         self._clock = SourceClock(first_counts=True)
         self._server: CmsServer | None = None
-        self._functions: dict[tuple[str, str], str] = {}
         # Here rather than in the first cycle, which would be late by them.
         import_module("httpx")
         if listen_port is not None:
@@ -120,14 +126,15 @@ class TalqDriver:
     async def read(self) -> Mapping[PointKey, float | None]:
         """Sums over the gateway's devices; a quantity that one device does not give is missing."""
         await self._open()
-        if time.monotonic() - self._reported > REPORTED_S:
-            self._take_devices(await self._call("GET", "/devices"))
+        now = time.monotonic()
+        if now - self._reported > REPORTED_S or now - self._asked > REFRESH_S:
+            await self._ask_devices()
         found: dict[PointKey, float | None] = {}
         for quantity, item in self._wanted.items():
-            parts = [v for (_, f, a), v in self._values.items() if (f, a) == (item.function, item.attribute)]
-            numbers = [float(v) for v in parts if isinstance(v, int | float) and not isinstance(v, bool)]
-            whole = bool(parts) and len(numbers) == len(parts)
-            found[self._asset, quantity] = sum(numbers) * item.scale if whole else None
+            numbers = [messages.number_of(value) for value in self._shown(item.function, item.attribute)]
+            known = [number for number in numbers if number is not None]
+            whole = bool(numbers) and len(known) == len(numbers)
+            found[self._asset, quantity] = sum(known) * item.scale if whole else None
         if self._commanded:
             found[self._asset, LIMIT] = self._limit_in_force()
         return found
@@ -137,17 +144,23 @@ class TalqDriver:
         if (asset_id, quantity) != (self._asset, LIMIT) or not self._commanded:
             raise DriverError(f"{self.device}: {quantity} of {asset_id} cannot be commanded")
         await self._open()
-        level = messages.level_for(value, self._rated_kw)
+        level, ends = messages.level_for(value, self._rated_kw), datetime.now(UTC) + self._ttl
         order = level if level < messages.FULL else None
-        command = messages.override(self.group, order, datetime.now(UTC) + self._ttl)
-        await self._call("POST", "/override-commands", command)
+        await self._calls.call("POST", "/override-commands", messages.override(self._targets(), order, ends))
+        self._told = None if order is None else (level, ends)
 
     def takes_schedule(self, asset_id: str) -> bool:
         """Lamps take the next hour as a control program."""
         return self._slots is not None and self._commanded and asset_id == self._asset
 
     async def write_schedule(self, asset_id: str, start: datetime, values: Sequence[float]) -> None:
-        """Give the group the next hour as program and calendar; see `Driver.write_schedule`."""
+        """Give the lamps the next hour as program and calendar; see `Driver.write_schedule`.
+
+        Notes
+        -----
+        Lamps have a calendar of their own, by which they are off in daylight. It is taken from them only while
+        something is to be held back, and given back afterwards.
+        """
         slots = self._slots
         if slots is None or not self.takes_schedule(asset_id):
             raise DriverError(f"{self.device}: keeps no schedule for {asset_id}")
@@ -157,12 +170,28 @@ class TalqDriver:
         slot = timedelta(minutes=slots.slot_minutes)
         levels = [messages.level_for(value, self._rated_kw) for value in values]
         name = f"{self.device}-next-hour"
-        ends = [start, start + len(levels) * slot]
-        days = sorted({moment.astimezone(self._zone).date().isoformat() for moment in ends})
-        program = messages.program_of(name, self.owner, start, slot, levels, self._zone)
-        await self._put("/control-programs", name, program)
-        await self._put("/calendars", name, messages.calendar_of(name, self.owner, name, days))
-        await self._call("POST", "/assign-commands", messages.assignment(name, self.group))
+        assigned = messages.calendars_in(list(self.devices.values()))
+        self._own_calendars |= {lamp: calendar for lamp, calendar in assigned.items() if calendar != name}
+        if min(levels) == messages.FULL and self._own_calendars:
+            await self._give_back(name)
+            return
+        programs = messages.programs_of(name, self.owner, start, slot, levels, self._zone)
+        for program in programs.values():
+            await self._calls.put("/control-programs", program["id"], program)
+        days = {day: str(program["id"]) for day, program in programs.items()}
+        await self._calls.put("/calendars", name, messages.calendar_of(name, self.owner, days))
+        await self._calls.call("POST", "/assign-commands", messages.assignment(name, self._targets()))
+        self._assigned = True
+
+    async def _give_back(self, name: str) -> None:
+        """Assign their own calendars to lamps that have ours."""
+        now = messages.calendars_in(list(self.devices.values()))
+        for calendar in sorted(set(self._own_calendars.values())):
+            lamps = [lamp for lamp, own in self._own_calendars.items() if own == calendar]
+            if self._assigned or any(now.get(lamp) == name for lamp in lamps):
+                targets = messages.references("devices", lamps)
+                await self._calls.call("POST", "/assign-commands", messages.assignment(calendar, targets))
+        self._assigned = False
 
     async def close(self) -> None:
         """Hang up, and take no more reports."""
@@ -177,63 +206,100 @@ class TalqDriver:
         stamp = messages.newest_stamp(reports)
         if stamp is not None:
             self._clock.judge({(self._asset, "report"): stamp}, datetime.now(UTC), time.monotonic())
-        for device, function, attribute, value in messages.attributes_of_reports(reports, self._functions):
-            self._values[device, function, attribute] = value
+        for device, function, attribute, value in messages.attributes_of_reports(reports):
+            # What is told of devices that the gateway has not listed is of nobody known.
+            if (device, function) in self._types:
+                self._values[device, function, attribute] = value
 
     def clock_offsets(self) -> Mapping[str, float]:
         """See `OwnClocks`: the gateway's, by which override commands end, as its reports show it."""
         return {"gateway": self._clock.offset_s} if self._clock.offset_s else {}
 
     def announce(self, devices: Sequence[dict[str, Any]]) -> None:
-        """Devices that the gateway tells of by itself; they are taken into the group at the next call."""
-        self.devices |= {device["address"]: device for device in devices}
+        """The gateway tells of devices by itself: it is asked for all it has in the next reading."""
+        del devices
+        self._asked = float("-inf")
 
-    def _take_devices(self, devices: Any) -> None:
-        if not isinstance(devices, list):
-            raise DriverError(f"{self.device}: the gateway's devices make no sense")
+    def _shown(self, function: str, attribute: str) -> list[Any]:
+        """What the functions of a type show of an attribute."""
+        return [v for (d, f, a), v in self._values.items() if a == attribute and self._types.get((d, f)) == function]
+
+    async def _ask_devices(self) -> None:
+        """Read all devices, and dim those together from now on that can be dimmed."""
+        try:
+            devices = messages.sound_devices(await self._calls.call("GET", "/devices"))
+        except ValueError as error:
+            raise await self._lost(f"GET /devices: {error}") from None
+        self._asked = time.monotonic()
         self.devices = {device["address"]: device for device in devices}
-        self._functions = {
-            (device["address"], function["id"]): function["type"]
-            for device in devices
-            for function in device.get("functions", [])
-        }
+        self._types = {(d["address"], f["id"]): f["type"] for d in devices for f in d["functions"]}
         self._values = {(d, f, a): value for d, f, a, value in messages.attributes_of_devices(devices)}
+        await self._group()
+
+    async def _group(self) -> None:
+        """Tell the gateway of the group of all lamps where they are not those of before."""
+        lamps = messages.lamps_in(list(self.devices.values()))
+        if not self._commanded or lamps == self._grouped:
+            return
+        self._grouped = lamps
+        try:
+            await self._calls.put("/groups", self.group, messages.group_of(self.group, self.owner, lamps))
+        except GatewayRefusal as error:  # groups are optional for gateways: each lamp is told then
+            self.health.note(str(error))
+            self._has_group = False
+        else:
+            self._has_group = True
+
+    def _targets(self) -> list[dict[str, str]]:
+        """Whom orders are for."""
+        if self._has_group:
+            return messages.references("groups", [self.group])
+        return messages.references("devices", self._grouped or [])
 
     def _limit_in_force(self) -> float | None:
-        """Limit that the lamps' present levels mean; None while one does not tell."""
-        levels = [v for (_, f, a), v in self._values.items() if (f, a) == (messages.LAMP_ACTUATOR, ACTUAL_LEVEL)]
-        known = [v["value"] for v in levels if isinstance(v, dict) and isinstance(v.get("value"), int | float)]
+        """Limit that the lamps' present levels mean; None while one does not tell.
+
+        Lamps that are darker than they may be, as by day, obey the order that is in force.
+        """
+        shown = self._shown(messages.LAMP_ACTUATOR, ACTUAL_LEVEL)
+        levels = [messages.level_of(state) for state in shown]
+        known = [level for level in levels if level is not None]
         if not levels or len(known) < len(levels):
             return None
-        return self._rated_kw * sum(known) / len(known) / messages.FULL
+        told, ends = self._told or (messages.FULL, None)
+        allowed = told if ends is None or datetime.now(UTC) < ends else messages.FULL
+        return self._rated_kw * max(allowed, sum(known) / len(known)) / messages.FULL
 
     async def _open(self) -> None:
-        if self._client is not None:
-            return
-        import httpx
+        async with self._opening:  # a reading and an order may come at once
+            if not self._calls.is_open:
+                await self._begin()
 
-        now = time.monotonic()
-        if not self._backoff.ready(now):
-            raise DriverError(f"{self.device}: down, next try in {self._backoff.wait_s(now):.1f} s")
-        host, port = self._address()
+    async def _begin(self) -> None:
+        self._calls.open()
         try:
-            verify = self._tls() if self._tls is not None else True
-        except TlsError as error:
-            self._backoff.failed(now)
-            raise DriverError(f"{self.device}: {error}") from None
-        base = f"{'http' if self._tls is None else 'https'}://{host}:{port}"
-        self._client = httpx.AsyncClient(base_url=base, timeout=self._timeout_s, verify=verify, trust_env=False)
-        if self._listen_port is not None and self._server is None:
-            self._server = self._listening(self._listen_port)
-        self._take_devices(await self._call("GET", "/devices"))
-        if self._commanded:
-            lamps = messages.lamps_in(list(self.devices.values()))
-            await self._put("/groups", self.group, messages.group_of(self.group, self.owner, lamps))
-        if self._listen_port is not None:
-            logger = str(uuid.uuid5(CMS, f"{self.device}/logger"))
-            await self._put("/logger-configs", logger, messages.logger_of(logger, self.owner))
+            if self._listen_port is not None and self._server is None:
+                self._server = self._listening(self._listen_port)
+            await self._ask_devices()
+            if self._listen_port is not None:
+                await self._log()
+        except GatewayRefusal:
+            self._calls.failed()
+            await self._hang_up()
+            raise
+        except BaseException:
+            await self._hang_up()
+            raise
         self.health.connected = True
         self.health.reconnects += 1
+
+    async def _log(self) -> None:
+        """Have the gateway report; one that does not is asked."""
+        logger = str(uuid.uuid5(CMS, f"{self.device}/logger"))
+        try:
+            await self._calls.put("/logger-configs", logger, messages.logger_of(logger, self.owner))
+        except GatewayRefusal as error:
+            self.health.note(str(error))
 
     def _listening(self, port: int) -> CmsServer:
         from control_loop.protocols.talq_server import CmsServer
@@ -241,7 +307,6 @@ class TalqDriver:
         try:
             return CmsServer(self, port, self._server_tls() if self._server_tls is not None else None)
         except (OSError, TlsError) as error:
-            self._client = None
             raise DriverError(f"{self.device}: cannot listen on port {port}: {error}") from None
 
     def knows(self, host: str) -> bool:
@@ -253,50 +318,13 @@ class TalqDriver:
         except (OSError, ValueError):
             return False
 
-    async def _put(self, path: str, address: str, body: dict[str, Any]) -> None:
-        """Make an entity, or replace it where it is there already."""
-        answer = await self._call("POST", path, [body], accept=(409,))
-        if answer == 409:
-            await self._call("PUT", f"{path}/{address}", body)
-
-    async def _call(self, method: str, path: str, body: Any = None, accept: tuple[int, ...] = ()) -> Any:
-        """A call to the gateway: its JSON, or an accepted status."""
-        import httpx
-
-        if self._client is None:
-            raise DriverError(f"{self.device}: link was lost")
-        began = time.monotonic()
-        asked = {"clientAddress": self.owner, "talqRequestId": str(uuid.uuid4())}
-        try:
-            answer = await self._client.request(
-                method, path, json=body, params=asked, headers={"talq-api-version": messages.API_VERSION}
-            )
-            content = answer.json() if answer.content else None
-        except (httpx.HTTPError, ValueError) as error:
-            raise await self._lost(f"{method} {path}: {error or type(error).__name__}") from None
-        self.health.bytes_sent += len(answer.request.content)
-        self.health.bytes_received += len(answer.content)
-        self.health.note(f"{method} {path} {body or ''} -> {answer.status_code}")
-        if answer.status_code in accept:
-            return answer.status_code
-        if not answer.is_success:
-            self.health.failed(f"{self.device}: {method} {path}: {answer.status_code} {answer.text[:200]}")
-            raise DriverError(self.health.last_error)
-        self._backoff.succeeded()
-        self.health.answered(time.monotonic() - began)
-        return content
-
     async def _lost(self, message: str) -> DriverError:
-        self._backoff.failed(time.monotonic())
-        self.health.failed(f"{self.device}: {message}")
+        error = await self._calls.lost(message)
         await self._hang_up()
-        return DriverError(self.health.last_error)
+        return error
 
     async def _hang_up(self) -> None:
-        client, self._client = self._client, None
-        self.health.connected = False
         self._values.clear()
-        self._reported = float("-inf")
-        if client is not None:
-            with contextlib.suppress(OSError):
-                await client.aclose()
+        self._grouped = None
+        self._reported = self._asked = float("-inf")
+        await self._calls.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import ssl
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 SERVICES = [{"name": name} for name in ("ConfigurationService", "ControlService", "DataCollectService",
                                         "GroupManagementService")]  # fmt: skip
 
+LARGEST_REPORT = 8_000_000
+"""Bytes of what a gateway tells at once."""
+
 
 def build_app(driver: TalqDriver) -> Starlette:
     """The CMS side of one gateway."""
@@ -37,18 +41,24 @@ def build_app(driver: TalqDriver) -> Starlette:
         return None
 
     async def body_of(request: Request) -> Any:
+        content = bytearray()
+        async for part in request.stream():
+            content += part
+            if len(content) > LARGEST_REPORT:
+                return None
         try:
-            return await request.json()
-        except ValueError:
+            return json.loads(content)
+        except (ValueError, RecursionError):
             return None
 
     async def reports(request: Request) -> Response:
-        body = await body_of(request)
         if (refused := refusal(request)) is not None:
             return refused
-        if not isinstance(body, list | dict):
+        body = await body_of(request)
+        told = body if isinstance(body, list) else [body]
+        if not all(isinstance(report, dict) for report in told):
             return JSONResponse([{"key": "payloadError", "description": "no log report"}], 400)
-        driver.take_reports(body)
+        driver.take_reports(told)
         return Response(status_code=204)
 
     async def devices(request: Request) -> Response:

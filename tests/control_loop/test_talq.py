@@ -123,7 +123,7 @@ def test_the_next_hour_dims_by_calendar(tmp_path: Path) -> None:
         assert levels == [100, 100, 50, 0, 80, 100]
         await it.driver.write_schedule(asset, start, [0.1 * rated_kw] * 4)
         (program,) = it.front.gateway.programs.values()
-        assert [c["command"]["state"]["value"] for c in program["fixedTimeControls"]] == [10, 10, 10, 10, 100]
+        assert [c["command"]["state"]["value"] for c in program["fixedTimeControls"]] == [100, 10, 10, 10, 10, 100]
 
     with_gateway(tmp_path, talk)
 
@@ -163,7 +163,7 @@ def test_a_cabinet_is_a_meter_and_reports_by_itself_over_tls(tmp_path: Path, mon
 @pytest.mark.requirement("com.01.3")
 def test_a_gateway_that_is_away_is_told_and_found_again(tmp_path: Path) -> None:
     async def talk(it: Bench) -> None:
-        it.driver._backoff.first_s = 0.0
+        it.driver._calls._backoff.first_s = 0.0
         await it.driver.read()
         await it.front.server.stop()
         with pytest.raises(DriverError, match="load-ctl-1: GET /devices"):
