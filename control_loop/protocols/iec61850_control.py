@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from ctypes import byref, c_int
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from control_loop.protocols.iec61850_library import Values
 from control_loop.protocols.iec61850_shapes import ANALOGUE, LinkLostError, Shapes
 
 TERMINATION_S = 1.5
+CAUSE_S = 0.2
 ORIGIN = b"flexergy"
 
 
@@ -65,7 +67,7 @@ class Controls:
         self._connection = connection
         self._values = Values(lib)
         self._known: dict[str, _Control] = {}
-        self._settings: dict[str, tuple[str, _Wanted]] = {}
+        self._settings: dict[str, list[tuple[str, _Wanted]]] = {}
 
     def operate(self, name: str, value: float) -> str | None:
         """Give an order; returns None when it was executed, else why not.
@@ -93,39 +95,35 @@ class Controls:
     def _write(self, name: str, value: float) -> str | None:
         """Write a set point (ASG, SPG, ING), which is no control object."""
         if name not in self._settings:
-            found = self._setting(name)
-            if found is None:
-                return "is neither a control object nor a set point of the device"
-            self._settings[name] = found
-        reference, wanted = self._settings[name]
-        try:
-            made = self._values.make(wanted.spec, (value - wanted.offset) / wanted.factor)
-        except ValueError as error:
-            return str(error)
-        error_code = c_int(0)
-        try:
-            self._lib.IedConnection_writeObject(
-                self._connection, byref(error_code), reference.encode(), library.FC_SP, made
-            )
-        finally:
+            self._settings[name] = self._setting(name)
+        refused = "is neither a control object nor a set point of the device"
+        for reference, wanted in self._settings[name]:
+            try:
+                made = self._made(wanted, value)
+            except ValueError as error:
+                return str(error)
+            code = c_int(0)
+            self._lib.IedConnection_writeObject(self._connection, byref(code), reference.encode(), library.FC_SP, made)
             self._lib.MmsValue_delete(made)
-        if error_code.value == 0:
-            return None
-        return f"write was refused: {library.ERRORS.get(error_code.value, f'error {error_code.value}')}"
+            if code.value == 0:
+                return None
+            refused = f"write was refused: {library.ERRORS.get(code.value, f'error {code.value}')}"
+        return refused
 
-    def _setting(self, name: str) -> tuple[str, _Wanted] | None:
-        """Reference and type of the value of a set point."""
+    def _setting(self, name: str) -> list[tuple[str, _Wanted]]:
+        """References and types by which the value of a set point can be written: itself, and the structure it is in."""
+        shapes = Shapes(self._lib, self._connection)
         try:
-            shape = Shapes(self._lib, self._connection).of(name, ANALOGUE) or Shapes(self._lib, self._connection).of(
-                name, "integer"
-            )
+            shape = shapes.of(name, ANALOGUE) or shapes.of(name, "integer")
         except LinkLostError:
-            return None
+            return []
         if shape is None or shape.constraint != library.FC_SP:
-            return None
-        reference = ".".join((name, *shape.names))
-        spec = self._specification(reference, library.FC_SP)
-        return None if spec is None else (reference, _Wanted(spec, (), shape.factor, shape.offset))
+            return []
+        references = [".".join((name, *shape.names[:length])) for length in (len(shape.names), len(shape.names) - 1)]
+        found = [
+            (reference, self._wanted(name, reference, library.FC_SP)) for reference in references if reference != name
+        ]
+        return [(reference, wanted) for reference, wanted in found if wanted is not None]
 
     def _made(self, wanted: _Wanted, value: float) -> int:
         """A control value of the device's type; to be deleted by the caller.
@@ -137,7 +135,7 @@ class Controls:
         """
         lib, make = self._lib, self._values.make
         if not wanted.parts:
-            return make(wanted.spec, value)
+            return make(wanted.spec, (value - wanted.offset) / wanted.factor)
         numbers = {"f": value, "i": (value - wanted.offset) / wanted.factor}
         elements: list[int] = []
         try:
@@ -186,7 +184,7 @@ class Controls:
         for control in self._known.values():
             self._lib.ControlObjectClient_destroy(control.handle)
             self._lib.MmsVariableSpecification_destroy(control.value.spec)
-        for _, wanted in self._settings.values():
+        for _, wanted in (way for ways in self._settings.values() for way in ways):
             self._lib.MmsVariableSpecification_destroy(wanted.spec)
         self._known.clear()
         self._settings.clear()
@@ -198,7 +196,7 @@ class Controls:
         handle = lib.ControlObjectClient_create(name.encode(), self._connection)
         if not handle:
             return None
-        value = self._wanted(name)
+        value = self._wanted(name, f"{name}.Oper.ctlVal", library.FC_CO)
         if value is None:
             lib.ControlObjectClient_destroy(handle)
             return None
@@ -215,22 +213,23 @@ class Controls:
         self._known[name] = control
         return control
 
-    def _wanted(self, name: str) -> _Wanted | None:
-        """Type of the object's control value."""
+    def _wanted(self, name: str, reference: str, constraint: int) -> _Wanted | None:
+        """Type of a value that an object takes at the reference; None where it takes no number there."""
         lib = self._lib
-        spec = self._specification(f"{name}.Oper.ctlVal", library.FC_CO)
-        if spec is None or lib.MmsVariableSpecification_getType(spec) != library.STRUCTURE:
-            return None if spec is None else _Wanted(spec)
+        spec = self._specification(reference, constraint)
+        if spec is None:
+            return None
+        structure = lib.MmsVariableSpecification_getType(spec) == library.STRUCTURE
         places: dict[int, str] = {}
-        for part in ("f", "i"):
+        for part in ("f", "i") if structure else ():
             place = c_int(0)
             if lib.MmsVariableSpecification_getChildSpecificationByName(spec, part.encode(), byref(place)):
                 places[place.value] = part
-        if sorted(places) != list(range(lib.MmsVariableSpecification_getSize(spec))):
+        if structure and sorted(places) != list(range(lib.MmsVariableSpecification_getSize(spec))):
             lib.MmsVariableSpecification_destroy(spec)
             return None
         scaling = None
-        if "i" in places.values():
+        if "i" in places.values() or reference.endswith(".i"):
             try:
                 scaling = Shapes(lib, self._connection).scaling(name, "sVC")
             except LinkLostError:
@@ -243,5 +242,10 @@ class Controls:
         )
 
     def _reason(self, control: _Control, what: str) -> str:
-        cause = self._lib.ControlObjectClient_getLastApplError(control.handle).cause
-        return f"{what}: {library.ADD_CAUSES[cause]}" if cause in library.ADD_CAUSES else what
+        """What happened, and the device's cause, which some tell a little after they refused."""
+        deadline = time.monotonic() + CAUSE_S
+        while (told := self._lib.ControlObjectClient_getLastApplError(control.handle)).cause == 0:
+            if told.error != 0 or time.monotonic() > deadline:
+                return what
+            time.sleep(CAUSE_S / 10)
+        return f"{what}: {library.ADD_CAUSES[told.cause]}" if told.cause in library.ADD_CAUSES else what

@@ -25,11 +25,12 @@ from importlib.metadata import files
 from typing import Any
 
 # Constants of the library's public headers (iec61850_common.h, iec61850_client.h, mms_value.h).
-FC_ST, FC_MX, FC_SP, FC_CF, FC_CO = 0, 1, 2, 4, 12
+FC_ST, FC_MX, FC_SP, FC_CF, FC_CO, FC_RP, FC_BR = 0, 1, 2, 4, 12, 15, 16
 CONSTRAINT_NAMES = {FC_ST: "ST", FC_MX: "MX", FC_SP: "SP"}
 LINK_ERRORS = frozenset({1, 3, 5, 20})
 """Not connected, connection lost, rejected, no answer in time; every other error is an answer."""
 STRUCTURE, BOOLEAN, BIT_STRING, INTEGER, UNSIGNED, FLOAT, UTC_TIME = 1, 2, 3, 4, 5, 6, 14
+TEXTS = frozenset({8, 13})
 ACCESS_ERROR = 15
 DATA_OBJECTS, DATA_SETS, BUFFERED_REPORTS, UNBUFFERED_REPORTS = 0, 1, 2, 3
 STATUS_ONLY, DIRECT, SELECT, DIRECT_ENHANCED, SELECT_ENHANCED = 0, 1, 2, 3, 4
@@ -111,6 +112,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         "IedConnection_setRCBValues": (None, (c_void_p, error, c_void_p, c_uint32, c_bool)),
         "IedConnection_installReportHandler": (None, (c_void_p, c_char_p, c_char_p, ReportHandler, c_void_p)),
         "IedConnection_uninstallReportHandler": (None, (c_void_p, c_char_p)),
+        "ClientReportControlBlock_create": (c_void_p, (c_char_p,)),
         "ClientReportControlBlock_destroy": (None, (c_void_p,)),
         "ClientReportControlBlock_getRptId": (c_char_p, (c_void_p,)),
         "ClientReportControlBlock_getDataSetReference": (c_char_p, (c_void_p,)),
@@ -163,6 +165,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         "MmsValue_newUnsignedFromUint32": (c_void_p, (c_uint32,)),
         "MmsValue_toDouble": (c_double, (c_void_p,)),
         "MmsValue_toInt64": (c_int64, (c_void_p,)),
+        "MmsValue_toString": (c_char_p, (c_void_p,)),
         "MmsValue_getBoolean": (c_bool, (c_void_p,)),
         "MmsValue_getBitStringAsInteger": (c_uint32, (c_void_p,)),
         "MmsValue_getUtcTimeInMs": (c_uint64, (c_void_p,)),

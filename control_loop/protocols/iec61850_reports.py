@@ -10,15 +10,20 @@ from __future__ import annotations
 import ctypes
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ctypes import byref, c_bool, c_int
 from typing import Any
 
 from control_loop.protocols import iec61850_library as library
 from control_loop.protocols.iec61850_library import Values
+from control_loop.protocols.iec61850_rcb import ReportBlock
 from control_loop.protocols.iec61850_shapes import Carried, LinkLostError, Shape, Shapes
 
 INTEGRITY_MS = 2000
+FIELDS = library.WITH_SEQUENCE | library.WITH_TIME | library.WITH_REASON | library.WITH_DATA_SET
+TRIGGERS = library.ON_CHANGE | library.ON_QUALITY | library.INTEGRITY | library.INTERROGATION
+NOT_THERE = "is not there"
+MOST_INSTANCES = 20
 SILENT_PERIODS = 3
 """A report that is not heard for so many periods has ended, whatever the association says."""
 State = tuple[float | None, bool, float | None]
@@ -81,12 +86,14 @@ class Subscription:
             The device does not answer.
         """
         reasons: list[str] = []
-        for block in self._instances(reference):
+        for block in instances(reference):
             reason = self._subscribe(block)
             if reason is None:
                 return None
-            reasons.append(f"{block}: {reason}")
-        return "; ".join(reasons)
+            if reason == NOT_THERE and reasons:
+                break  # there are no more of them
+            reasons.append(f"{block} {reason}")
+        return ", ".join(reasons)
 
     def keep_up(self, monotonic: float) -> bool:
         """Interrogate a device that has no integrity period; returns whether the report is still heard."""
@@ -98,72 +105,53 @@ class Subscription:
         return monotonic - self._heard <= SILENT_PERIODS * self._period_s
 
     def end(self) -> None:
-        """Take no more reports."""
+        """Take no more reports, and leave the block to others.
+
+        Raises
+        ------
+        LinkLostError
+            The device does not answer.
+        """
         if self.block:
             self._lib.IedConnection_uninstallReportHandler(self._connection, self.block.encode())
+            block = ReportBlock(self._lib, self._connection, self.block)
+            try:
+                block.enable(False)
+            finally:
+                block.free()
         self.block, self.carried, self._entries = "", frozenset(), []
 
-    def _instances(self, reference: str) -> list[str]:
-        """The block that was named, and then its other instances: of an indexed block each client takes one."""
-        node, letters, name = _parts(reference)
-        if not letters:
-            return [reference]
-        kind = library.BUFFERED_REPORTS if letters == "BR" else library.UNBUFFERED_REPORTS
-        error = c_int(0)
-        listed = self._lib.IedConnection_getLogicalNodeDirectory(self._connection, byref(error), node.encode(), kind)
-        with library.names_in(self._lib, listed) as names:
-            found = list(names)
-        if error.value in library.LINK_ERRORS:
-            raise LinkLostError
-        stem = re.sub(r"\d{2}$", "", name) if name in found else name
-        others = sorted(n for n in found if n != name and re.fullmatch(re.escape(stem) + r"\d{2}", n))
-        first = [name] if name in found or not others else []
-        return [f"{node}.{letters}.{instance}" for instance in (*first, *others)]
-
     def _subscribe(self, reference: str) -> str | None:
-        lib, error = self._lib, c_int(0)
-        block = lib.IedConnection_getRCBValues(self._connection, byref(error), reference.encode(), None)
-        if error.value in library.LINK_ERRORS:
-            raise LinkLostError
-        if not block or error.value != 0:
-            return "is not there"
+        block = ReportBlock(self._lib, self._connection, reference)
         try:
-            return self._take(reference, block)
+            return self._take(block) if block.read() else NOT_THERE
         finally:
-            lib.ClientReportControlBlock_destroy(block)
+            block.free()
 
-    def _take(self, reference: str, block: int) -> str | None:
-        lib = self._lib
-        buffered = ".BR." in reference
-        if lib.ClientReportControlBlock_getRptEna(block) or (
-            not buffered and lib.ClientReportControlBlock_getResv(block)
-        ):
-            return "another client has it"
-        data_set = (lib.ClientReportControlBlock_getDataSetReference(block) or b"").decode("latin-1").replace("$", ".")
-        if not data_set:
+    def _take(self, block: ReportBlock) -> str | None:
+        if block.enabled or block.reserved:
+            return "has another client"
+        if not block.data_set:
             return "has no data set"
-        self._entries = self._members(data_set)
+        self._entries = self._members(block.data_set)
         carried = frozenset(c.name for entry in self._entries for c in entry if c.value is not None)
         if not carried:
-            return f"its data set {data_set} has none of the points"
-        report_id = lib.ClientReportControlBlock_getRptId(block) or None  # none: the block's own reference
+            return f"has a data set ({block.data_set}) without the points"
+        reference = block.reference.encode()
         self._handler = library.ReportHandler(self._came)
-        lib.IedConnection_installReportHandler(self._connection, reference.encode(), report_id, self._handler, None)
-        if not buffered:
-            lib.ClientReportControlBlock_setResv(block, True)
-            self._set(block, library.RESERVED)
-        self._configure(block, buffered)
+        self._lib.IedConnection_installReportHandler(self._connection, reference, block.report_id, self._handler, None)
+        if not block.buffered:
+            block.reserve()
+        block.configure(FIELDS, TRIGGERS, INTEGRITY_MS)
         self._heard = self._asked = time.monotonic()
-        lib.ClientReportControlBlock_setRptEna(block, True)
-        refused = self._set(block, library.RPT_ENA)
+        refused = block.enable(True)
         if refused:
-            lib.IedConnection_uninstallReportHandler(self._connection, reference.encode())
-            return f"cannot be enabled (error {refused})"
-        self.block = reference
-        if self._agree(reference):
+            self._lib.IedConnection_uninstallReportHandler(self._connection, reference)
+            return f"cannot be enabled ({library.ERRORS.get(refused, f'error {refused}')})"
+        self.block = block.reference
+        if self._agree(block):
             self.carried = carried
-        lib.ClientReportControlBlock_setGI(block, True)
-        self._set(block, library.GI)
+        block.interrogate()
         return None
 
     def _members(self, data_set: str) -> list[list[Carried]]:
@@ -178,41 +166,14 @@ class Subscription:
         with library.names_in(self._lib, listed) as entries:
             return [shapes.carried(entry, self._objects) for entry in entries]
 
-    def _configure(self, block: int, buffered: bool) -> None:
-        """Options one by one: a device may have some of them fixed, and refuse to set these."""
-        lib = self._lib
-        fields = library.WITH_SEQUENCE | library.WITH_TIME | library.WITH_REASON | library.WITH_DATA_SET
-        triggers = library.ON_CHANGE | library.ON_QUALITY | library.INTEGRITY | library.INTERROGATION
-        lib.ClientReportControlBlock_setOptFlds(block, fields)
-        lib.ClientReportControlBlock_setTrgOps(block, triggers)
-        lib.ClientReportControlBlock_setIntgPd(block, INTEGRITY_MS)
-        # What was buffered while nobody listened is of the past: nothing is controlled by it.
-        lib.ClientReportControlBlock_setPurgeBuf(block, True)
-        for option in (library.OPT_FLDS, library.TRG_OPS, library.INTG_PD, *([library.PURGE] if buffered else [])):
-            self._set(block, option)
-
-    def _agree(self, reference: str) -> bool:
+    def _agree(self, block: ReportBlock) -> bool:
         """See how often everything comes; False where neither period nor interrogation shows that the report lives."""
-        lib, error = self._lib, c_int(0)
-        block = lib.IedConnection_getRCBValues(self._connection, byref(error), reference.encode(), None)
-        if error.value in library.LINK_ERRORS:
-            raise LinkLostError
-        if not block:
+        if not block.read():
             return False
-        triggers = lib.ClientReportControlBlock_getTrgOps(block)
-        period_ms = lib.ClientReportControlBlock_getIntgPd(block)
-        lib.ClientReportControlBlock_destroy(block)
-        periodic = bool(triggers & library.INTEGRITY) and period_ms > 0
+        periodic = bool(block.triggers & library.INTEGRITY) and block.period_ms > 0
         self._asks_itself = not periodic
-        self._period_s = (max(period_ms, INTEGRITY_MS) if periodic else INTEGRITY_MS) / 1000.0
-        return periodic or bool(triggers & library.INTERROGATION)
-
-    def _set(self, block: int, option: int) -> int:
-        error = c_int(0)
-        self._lib.IedConnection_setRCBValues(self._connection, byref(error), block, option, True)
-        if error.value in library.LINK_ERRORS:
-            raise LinkLostError
-        return error.value
+        self._period_s = (max(block.period_ms, INTEGRITY_MS) if periodic else INTEGRITY_MS) / 1000.0
+        return periodic or bool(block.triggers & library.INTERROGATION)
 
     def _came(self, _parameter: int, report: int) -> None:
         """A report came; called in a thread of the library, which owns the report."""
@@ -241,10 +202,10 @@ def scaled(number: float | None, shape: Shape) -> float | None:
     return None if number is None else number * shape.factor + shape.offset
 
 
-def _parts(reference: str) -> tuple[str, str, str]:
-    """Logical node, BR or RP, and name of a report control block."""
-    for letters in ("BR", "RP"):
-        node, found, name = reference.partition(f".{letters}.")
-        if found:
-            return node, letters, name
-    return reference, "", ""
+def instances(reference: str) -> Iterator[str]:
+    """A report control block, and the names that its other instances would have: each client takes one of them."""
+    yield reference
+    stem = re.sub(r"\d{2}$", "", reference)
+    for number in range(1, MOST_INSTANCES + 1):
+        if f"{stem}{number:02}" != reference:
+            yield f"{stem}{number:02}"

@@ -109,11 +109,11 @@ class Link(threading.Thread):
     def _round(self) -> bool:
         """What is done regularly; returns whether the device answers."""
         now = time.monotonic()
-        if self._subscription is not None and not self._subscription.keep_up(now):
-            self._subscription.end()
-            self._note(f"report {self._report} is silent; its points are polled")
-            self._look_again = now + LOOK_AGAIN_S
         try:
+            if self._subscription is not None and not self._subscription.keep_up(now):
+                self._note(f"report {self._subscription.block} is silent; its points are polled")
+                self._subscription.end()
+                self._look_again = now + LOOK_AGAIN_S
             if now >= self._look_again:
                 self._look_around()
         except LinkLostError:
@@ -263,10 +263,10 @@ class Link(threading.Thread):
     def _operate(self, command: dict[str, Any]) -> None:
         name, value = command["object"], command["value"]
         refusal = self._controls.operate(name, value) if self._controls is not None else "no association"
+        if refusal is not None:
+            self._tell_trouble(refusal)
         say({"answer": command["id"], "done": refusal is None})
         self._trace(f"operate {name} = {value:g}: {refusal or 'done'}")
-        if refusal is not None:
-            self._tell_trouble(f"{name} = {value:g}: {refusal}")
 
     def _trace(self, frame: str) -> None:
         if self.tracing:

@@ -114,6 +114,7 @@ class ObjectDriver:
         self._opened = float("inf")
         self._unheard: frozenset[str] = frozenset()
         self._trouble = "no connection"
+        self._refusal = ""
         self._values: dict[str, float | None] = {}
         self._stamps: dict[str, float] = {}
         self._read_stamps: dict[PointKey, datetime] = {}
@@ -161,8 +162,8 @@ class ObjectDriver:
         self.health.connected = is_open
 
     def take_trouble(self, reason: str) -> None:
-        """Why there is no connection."""
-        self._trouble = reason
+        """Why there is no connection, or why an order was not done."""
+        self._trouble = self._refusal = reason
 
     def take_note(self, note: str) -> None:
         """Something that somebody should know though the link works."""
@@ -267,12 +268,14 @@ class ObjectDriver:
             self.health.retries += min(attempt, 1)
             command = {"key": self.device, "object": order.name, "value": raw}
             began = time.monotonic()
+            self._refusal = ""
             if await self._hub.worker.ask(command, ANSWER_S + 2 * self._timeout_s):
                 self.health.answered(time.monotonic() - began)
                 return
             if in_force is not None and await self._shows(in_force, value):
                 return
-        self.health.failed(f"{self.device}: command {raw:g} to object {order.name} was not confirmed")
+        why = f": {self._refusal}" if self._refusal else ""
+        self.health.failed(f"{self.device}: command {raw:g} to object {order.name} was not confirmed{why}")
         raise DriverError(self.health.last_error)
 
     async def _shows(self, item: NamedObject, value: float) -> bool:

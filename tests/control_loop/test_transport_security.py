@@ -25,7 +25,7 @@ from flexergy_pipelines.grid.connection import ObjectPoint, TlsFiles
 from flexergy_pipelines.grid.tls import TlsError, client_context, server_context
 from flexergy_pipelines.settings import Settings, publish_endpoints
 from plant_simulator.fronts import make_front
-from tests.control_loop.wire_bench import Bench, commanded, on_the_wire
+from tests.control_loop.wire_bench import Bench, commanded, on_the_wire, serving, shown
 from tests.plant_simulator.fakes import make_plant
 
 SETPOINT = "active_power_setpoint_kw"
@@ -93,42 +93,21 @@ def test_modbus_security_carries_values_and_setpoints(home: Path) -> None:
 @contextlib.asynccontextmanager
 async def beside(script: str, module: str, home: Path, objects: Sequence[ObjectPoint]) -> AsyncIterator[ObjectDriver]:
     """The driver of a device that a script serves with its library's own TLS."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    served = await asyncio.create_subprocess_exec(
-        sys.executable, str(Path(__file__).with_name(script)), str(port), str(home / CERTIFICATES),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert served.stdout is not None
-    while (await served.stdout.readline()).strip() != b"ready":
-        assert served.returncode is None
     wanted = {"ess-1": frozenset(item.quantity for item in objects)}
-    driver = ObjectDriver(
-        ObjectHub(module),
-        "esc-1",
-        by_name("esc-1", objects, ["ess-1"], wanted),
-        address=lambda: ("127.0.0.1", port),
-        assets=["ess-1"],
-        unit_id=7,
-        more={"tls": {"files": MUTUAL.model_dump(), "folder": str(home / CERTIFICATES)}},
-    )
-    try:
-        yield driver
-    finally:
-        await driver.close()
-        served.kill()
-        await served.communicate()
-
-
-async def shown(driver: ObjectDriver, wished: dict[str, float]) -> None:
-    """Wait until the driver shows just this."""
-    async with asyncio.timeout(40):
-        while True:
-            with contextlib.suppress(DriverError):
-                if {quantity: value for (_, quantity), value in (await driver.read()).items()} == wished:
-                    return
-            await asyncio.sleep(0.05)
+    async with serving(script, str(home / CERTIFICATES)) as port:
+        driver = ObjectDriver(
+            ObjectHub(module),
+            "esc-1",
+            by_name("esc-1", objects, ["ess-1"], wanted),
+            address=lambda: ("127.0.0.1", port),
+            assets=["ess-1"],
+            unit_id=7,
+            more={"tls": {"files": MUTUAL.model_dump(), "folder": str(home / CERTIFICATES)}},
+        )
+        try:
+            yield driver
+        finally:
+            await driver.close()
 
 
 @pytest.mark.requirement("com.01.1")

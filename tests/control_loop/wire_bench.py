@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,36 @@ async def commanded(driver: Driver, quantity: str, value: float, asset_id: str =
             with contextlib.suppress(DriverError):
                 return await driver.write(asset_id, quantity, value)
             await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def serving(script: str, *arguments: str) -> AsyncIterator[int]:
+    """A device that a script of this folder serves in a process of its own; gives its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    served = await asyncio.create_subprocess_exec(
+        sys.executable, str(Path(__file__).with_name(script)), str(port), *arguments,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert served.stdout is not None
+    while (await served.stdout.readline()).strip() != b"ready":
+        assert served.returncode is None
+    try:
+        yield port
+    finally:
+        served.kill()
+        await served.communicate()
+
+
+async def shown(driver: Driver, wished: dict[str, float | None]) -> None:
+    """Wait until the driver shows just this."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(DriverError):
+                if {quantity: value for (_, quantity), value in (await driver.read()).items()} == wished:
+                    return
+            await asyncio.sleep(0.05)
 
 
 class Bench:
