@@ -126,6 +126,7 @@ class Link(threading.Thread):
         except TlsError as error:
             self._tell_trouble(str(error))
             return False
+        self._note("")
         connection, error = self._lib.IedConnection_create(), c_int(0)
         self._lib.IedConnection_setConnectTimeout(connection, self._timeout_ms)
         self._lib.IedConnection_setRequestTimeout(connection, self._timeout_ms)
@@ -202,7 +203,7 @@ class Link(threading.Thread):
         self._tell_trouble(reason)
 
     def _note(self, text: str) -> None:
-        """Something that somebody should know though the link works."""
+        """What is less than wanted though the link works; nothing takes it back."""
         say({"key": self.key, "note": text})
 
     def _tell_trouble(self, reason: str) -> None:

@@ -115,6 +115,7 @@ class ObjectDriver:
         self._unheard: frozenset[str] = frozenset()
         self._trouble = "no connection"
         self._refusal = ""
+        self._note = ""
         self._values: dict[str, float | None] = {}
         self._stamps: dict[str, float] = {}
         self._read_stamps: dict[PointKey, datetime] = {}
@@ -155,6 +156,7 @@ class ObjectDriver:
         if is_open and not self.health.connected:
             self.health.reconnects += 1
             self._opened = self._heard
+            self._say_note()
         if not is_open:
             self._values.clear()
             self._stamps.clear()
@@ -166,9 +168,15 @@ class ObjectDriver:
         self._trouble = self._refusal = reason
 
     def take_note(self, note: str) -> None:
-        """Something that somebody should know though the link works."""
-        self.health.last_error = f"{self.device}: {note}"
-        get_logger(__name__).warning("link works with less than wanted", device=self.device, note=note)
+        """What is less than wanted though the link works; it is said when the link is up."""
+        self._note = note
+        if self.health.connected:
+            self._say_note()
+
+    def _say_note(self) -> None:
+        if self._note:
+            self.health.last_error = f"{self.device}: {self._note}"
+            get_logger(__name__).warning("link works with less than wanted", device=self.device, note=self._note)
 
     def take_frame(self, frame: str) -> None:
         """Something that went over the line, in words."""
