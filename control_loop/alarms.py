@@ -119,7 +119,7 @@ def cycle_alarms(
     for texts, code in told:
         found += [Alarm(code, asset_id, HIGH, message) for asset_id, message in texts.items()]
     # Only alarms wait: what a blind loop does to be safe, it does from its first cycle on.
-    for asset_id in (model.pcc_id, *(a.asset_id for a in model.actuators)):
+    for asset_id in (model.pcc_id, *(a.asset_id for a in model.actuators), *model.metered):
         due = running_s > FIRST_ANSWER_S or context.was_fresh(asset_id)
         if context.blind(asset_id) and asset_id not in frozen and due:
             found.append(_silent(context, asset_id))
@@ -171,7 +171,9 @@ def _silent(context: Context, asset_id: str) -> Alarm:
     if asset_id == context.model.pcc_id:
         return Alarm("meter_lost", asset_id, CRITICAL, f"{asset_id}: no reading; actuators go to safe values")
     age_s = context.image.age(asset_id, "active_power_kw", context.monotonic)
-    return Alarm("telemetry_stale", asset_id, HIGH, f"{asset_id}: {silence(age_s)}")
+    why = "its device answers, but gives no value of its power" if age_s < context.model.cycle_s else silence(age_s)
+    severity = MEDIUM if asset_id in context.model.metered else HIGH
+    return Alarm("telemetry_stale", asset_id, severity, f"{asset_id}: {why}")
 
 
 def _out_of_range(context: Context) -> list[Alarm]:

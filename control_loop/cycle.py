@@ -302,7 +302,7 @@ class ControlCycle:
             last_fresh=self._last_fresh,
             loads=self._loads,
         )
-        for asset_id in (self.model.pcc_id, *(a.asset_id for a in self.model.actuators)):
+        for asset_id in (self.model.pcc_id, *(a.asset_id for a in self.model.actuators), *self.model.metered):
             if not context.blind(asset_id):
                 sample = self.image.sample(asset_id, "active_power_kw")
                 self._last_fresh[asset_id] = monotonic if sample is None else sample.monotonic

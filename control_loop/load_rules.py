@@ -31,7 +31,9 @@ def next_load_states(context: Context, told: Mapping[str, float]) -> dict[str, L
         if actuator.curtailment is None or actuator.asset_id not in told:
             continue
         state = context.loads.get(actuator.asset_id, LoadState())
-        demand = context.fresh(actuator.asset_id, "active_power_kw")
+        shown = context.fresh(actuator.asset_id, "active_power_kw")
+        # A meter that shows more than the load's rating is wrong: of steps of that, none would fit under a limit.
+        demand = None if shown is None else min(shown, actuator.maximum_kw)
         limit = told[actuator.asset_id]
         if state.curtailed_since is None:
             baseline = state.baseline_kw if demand is None else demand

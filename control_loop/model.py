@@ -161,6 +161,8 @@ class SiteModel:
         Fastest change of any setpoint that no limit forces.
     cycle_s : float
         Length of a control cycle.
+    metered : tuple of str
+        Assets that are only measured (loads): nothing is commanded by their silence, but somebody must see to it.
     stale_after_s : float
         Age from which a value no longer counts: three periods.
     exchange_band_kw : float or None
@@ -180,6 +182,7 @@ class SiteModel:
     exchange_band_kw: float | None = None
     procedures: tuple[Procedure, ...] = ()
     schedule_kinds: frozenset[str] = field(default_factory=lambda: frozenset({"ess", "pv", "wind"}))
+    metered: tuple[str, ...] = ()
     stale_after_s: float = field(init=False)
 
     def __post_init__(self) -> None:

@@ -62,6 +62,7 @@ def model_of(site: Site) -> SiteModel:
             Procedure(p.name, p.asset, tuple(p.powers_kw.items()), p.after_s, p.hold_s)
             for p in site.operation.contingency
         ),
+        metered=tuple(load.id for load in site.loads if load.in_service),
     )
 
 

@@ -108,7 +108,7 @@ class TalqDriver:
         self._grouped: list[str] | None = None
         self._has_group = False
         self._assigned = False
-        self._told: tuple[int, datetime] | None = None
+        self._told: tuple[int, datetime, float] | None = None
         self._own_calendars: dict[str, str] = {}
         self._reported = self._asked = float("-inf")
         self._clock = SourceClock(first_counts=True)
@@ -147,7 +147,7 @@ class TalqDriver:
         level, ends = messages.level_for(value, self._rated_kw), datetime.now(UTC) + self._ttl
         order = level if level < messages.FULL else None
         await self._calls.call("POST", "/override-commands", messages.override(self._targets(), order, ends))
-        self._told = None if order is None else (level, ends)
+        self._told = None if order is None else (level, ends, value)
 
     def takes_schedule(self, asset_id: str) -> bool:
         """Lamps take the next hour as a control program."""
@@ -259,16 +259,19 @@ class TalqDriver:
     def _limit_in_force(self) -> float | None:
         """Limit that the lamps' present levels mean; None while one does not tell.
 
-        Lamps that are darker than they may be, as by day, obey the order that is in force.
+        Lamps that are darker than they may be, as by day, obey the order that is in force; as they dim by whole percents,
+        they hold the limit that was asked for at the level below it.
         """
         shown = self._shown(messages.LAMP_ACTUATOR, ACTUAL_LEVEL)
         levels = [messages.level_of(state) for state in shown]
         known = [level for level in levels if level is not None]
         if not levels or len(known) < len(levels):
             return None
-        told, ends = self._told or (messages.FULL, None)
-        allowed = told if ends is None or datetime.now(UTC) < ends else messages.FULL
-        return self._rated_kw * max(allowed, sum(known) / len(known)) / messages.FULL
+        mean = sum(known) / len(known)
+        if self._told is None or datetime.now(UTC) >= self._told[1]:
+            return self._rated_kw * max(messages.FULL, mean) / messages.FULL
+        level, _, limit_kw = self._told
+        return limit_kw if mean <= level else self._rated_kw * mean / messages.FULL
 
     async def _open(self) -> None:
         async with self._opening:  # a reading and an order may come at once

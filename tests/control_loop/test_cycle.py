@@ -230,6 +230,25 @@ def test_a_device_that_never_acknowledges_is_not_sent_a_second_setpoint_meanwhil
     assert [len([s for s in r.sent if s.actuator.controller == "esc-1"]) for r in reports] == [1, 0, 0, 0]
 
 
+def test_the_silence_of_what_is_only_metered_is_an_alarm_and_moves_nothing() -> None:
+    bench = Bench()
+    bench.cycle.model = replace(MODEL, metered=("hall", "house"))
+    bench.rest.values |= {("hall", "active_power_kw"): 12.0, ("house", "active_power_kw"): 3.0}
+
+    def fault(number: int) -> None:
+        if number == 5:
+            bench.rest.values["hall", "active_power_kw"] = None
+            del bench.rest.values["house", "active_power_kw"]
+
+    reports = bench.run(20, fault)
+    assert not {key for key in reports[4].alarms if key[0] == "telemetry_stale"}
+    found = {asset: alarm for (code, asset), alarm in reports[-1].alarms.items() if code == "telemetry_stale"}
+    assert {asset: alarm.severity for asset, alarm in found.items()} == {"hall": 3, "house": 3}
+    assert found["hall"].message == "hall: its device answers, but gives no value of its power"
+    assert found["house"].message.startswith("house: no reading for 1")
+    assert all(decision.layer is Layer.IDLE for decision in reports[-1].decisions.values())
+
+
 class Broken(MemoryDriver):
     """A driver with a bug."""
 

@@ -97,3 +97,10 @@ def test_below_its_lowest_step_a_load_cannot_be_counted_on() -> None:
     # 135 + 5 kW leave 8.5 kW for the pump, so the next load in line gives the rest: its lowest step.
     assert bench.device.values["cold", "active_power_kw"] == 5.0
     assert bench.device.values["pump", "active_power_kw"] == 5.0
+
+
+def test_a_meter_that_shows_more_than_the_rating_does_not_turn_the_load_off() -> None:
+    bench = Bench()
+    bench.device.values["cold", "active_power_kw"] = 10 * LOAD.maximum_kw
+    bench.run(10)
+    assert bench.cycle._loads["cold"].baseline_kw == LOAD.maximum_kw
