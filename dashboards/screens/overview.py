@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, time, timedelta
 
 import polars as pl
@@ -96,16 +97,15 @@ def _today() -> None:
     if plan is None and actual.is_empty():
         empty("No plan and no measurements of today yet.", "The plan comes from the pipeline's first run.")
         return
-    left, right = st.columns(2, gap="large")
-    with left:
+    places = itertools.cycle(st.columns(2, gap="large"))
+    with next(places):
         st.caption("Power at the grid connection, kW (+ import, − export)")
         series = compared(plan.values if plan else None, actual, ("pcc", "active_power_kw"), start, end)
         chart = two_lines_chart(series, ("plan", "measured"), start, end, zone, unit="kW", now=context.now)
         st.altair_chart(chart, width="stretch")
-    with right:
-        if stores:
-            st.caption(f"State of charge of {stores[0]}")
-            ess = context.site.ess()[0]
+    for ess in context.site.ess():
+        with next(places):
+            st.caption(f"State of charge of {ess.id}")
             series = compared(plan.values if plan else None, actual, (ess.id, "soc"), start, end)
             chart = soc_chart(series, (ess.soc_min, ess.soc_max), start, end, zone, now=context.now)
             st.altair_chart(chart, width="stretch")

@@ -91,7 +91,7 @@ def standing(commands: list[Command], now: datetime, zone: ZoneInfo) -> pl.DataF
         {
             "asset": command.asset_id or "whole site",
             "what": QUANTITY_WORDS.get(command.quantity, command.quantity),
-            "value": "hand back" if command.value is None else _value(command),
+            "value": "hand back" if command.value is None else _value(command.quantity, command.value),
             "by": command.user,
             "reason": command.reason,
             "since": local_time(command.created_at, zone),
@@ -105,10 +105,10 @@ def standing(commands: list[Command], now: datetime, zone: ZoneInfo) -> pl.DataF
     return pl.DataFrame(rows, schema=[(name, pl.String) for name in names])
 
 
-def _value(command: Command) -> str:
-    if command.quantity == EMERGENCY_STOP:
-        return "stop" if command.value else "release"
-    return f"{number(command.value)} {'kvar' if command.quantity.endswith('_kvar') else 'kW'}"
+def _value(quantity: str, value: float) -> str:
+    if quantity == EMERGENCY_STOP:
+        return "stop" if value else "release"
+    return f"{number(value)} {'kvar' if quantity.endswith('_kvar') else 'kW'}"
 
 
 EVENT_WORDS = {
@@ -127,7 +127,7 @@ def event_table(events: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
             "did": EVENT_WORDS.get(row["kind"], row["kind"].replace("_", " ")),
             "to": row["subject"] or "",
             "reason": row["reason"] or "",
-            "detail": _detail(row["detail"]),
+            "detail": _detail(row["detail"], row["subject"] or "", zone),
         }
         for row in events.sort("at", descending=True).iter_rows(named=True)
     ]
@@ -135,9 +135,16 @@ def event_table(events: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=[(name, pl.String) for name in names])
 
 
-def _detail(detail: str | None) -> str:
-    """The event's JSON as words."""
+def _detail(detail: str | None, subject: str, zone: ZoneInfo) -> str:
+    """The event's JSON as words; of a command its value with the unit, and when it ends."""
     known = json.loads(detail) if detail else {}
     if not isinstance(known, dict):
         return str(known)
+    quantity = subject.rpartition("/")[2]
+    if "command_id" in known and quantity in QUANTITY_WORDS:
+        value, until, number_of = known.get("value"), known.get("until"), known["command_id"]
+        words = ["handed back" if value is None else _value(quantity, value)]
+        if until is not None and value is not None:
+            words.append(f"until {local_time(datetime.fromisoformat(until), zone)}")
+        return ", ".join([*words, f"command {number_of}"])
     return ", ".join(f"{str(key).replace('_', ' ')} {value}" for key, value in known.items() if value is not None)

@@ -62,8 +62,9 @@ CSS = """
 @media(max-width:640px){.fx-cards,.fx-cards tbody,.fx-cards tr,.fx-cards td{display:block}
  .fx-cards tr:first-child{display:none}
  .fx-cards tr{border-bottom:1px solid color-mix(in srgb,currentColor 22%,transparent);padding:.45rem 0}
- .fx-cards td{border:0;padding:.08rem 0;white-space:normal}.fx-cards td:empty{display:none}
- .fx-cards td::before{content:attr(data-of);display:inline-block;min-width:6.8rem;opacity:.7;font-size:.78rem}
+ .fx-cards td{border:0;padding:.08rem 0;white-space:normal;display:grid;grid-template-columns:6.8rem 1fr;
+ overflow-wrap:anywhere}.fx-cards td:empty{display:none}
+ .fx-cards td::before{content:attr(data-of);opacity:.7;font-size:.78rem}
  .fx-wide{display:none}.fx-narrow{display:block}.fx-s{max-height:none}
  .fx-tiles,.fx-dense{grid-template-columns:1fr 1fr;gap:.5rem}.fx-tile{padding:.6rem .65rem}.fx-big{font-size:1.35rem}}
 .st-key-estop button,.st-key-estop_go button[kind="primary"]{

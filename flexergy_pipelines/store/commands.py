@@ -141,7 +141,7 @@ def write_command(  # noqa: PLR0917 - asset, quantity and value read well by pla
             site_id=site_id,
             subject=f"{asset_id or site_id}/{quantity}",
             reason=reason,
-            detail={"value": value, "command_id": command_id},
+            detail={"value": value, "until": until and until.isoformat(), "command_id": command_id},
         )
         notify(connection, COMMAND, db, site_id)
     return command_id

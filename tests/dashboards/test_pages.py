@@ -192,9 +192,10 @@ def test_the_log_tells_who_commanded_and_why(open_page: Open, db: TenantStore) -
     page.text_input(key="cmd_reason").input("noise complaint")
     page.button(key="cmd_send").click().run()
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", words(open_page("log")))
-    newest = dict(zip(("when", "who", "did", "to", "reason"), cells, strict=False))
+    newest = dict(zip(("when", "who", "did", "to", "reason", "detail"), cells, strict=False))
     assert (newest["who"], newest["did"]) == ("olga", "command given")
     assert (newest["to"], newest["reason"]) == ("ess-1/active_power_setpoint_kw", "noise complaint")
+    assert re.fullmatch(r"0\.0 kW, until \w{3} \d\d \w{3} \d\d:\d\d, command \d+", newest["detail"])
 
 
 def test_a_role_taken_away_meanwhile_stops_the_command(
