@@ -259,8 +259,8 @@ class TalqDriver:
     def _limit_in_force(self) -> float | None:
         """Limit that the lamps' present levels mean; None while one does not tell.
 
-        Lamps that are darker than they may be, as by day, obey the order that is in force; as they dim by whole percents,
-        they hold the limit that was asked for at the level below it.
+        Lamps that are darker than they may be, as by day, obey the order that is in force; as they dim by whole
+        percents, they hold the limit that was asked for at the level below it.
         """
         shown = self._shown(messages.LAMP_ACTUATOR, ACTUAL_LEVEL)
         levels = [messages.level_of(state) for state in shown]
