@@ -12,7 +12,7 @@ from api import problems
 from api.auth import LoginThrottle
 from api.deadline import Deadline
 from api.reference import reference_html
-from api.routes import grid_orders, operation, planning, readings, session, sites
+from api.routes import field, grid_orders, operation, planning, readings, session, sites
 
 if TYPE_CHECKING:
     from flexergy_pipelines.store import Store
@@ -60,7 +60,7 @@ def create_app(
     app.state.throttle = throttle or LoginThrottle()
     problems.install(app)
     app.add_middleware(Deadline, limit_s=deadline_s)
-    for module in (session, sites, readings, planning, operation, grid_orders):
+    for module in (session, sites, readings, planning, operation, grid_orders, field):
         app.include_router(module.router)
 
     @app.get("/docs", include_in_schema=False)

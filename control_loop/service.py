@@ -23,7 +23,6 @@ from control_loop.news import News
 from control_loop.outbox import READINGS, Outbox
 from control_loop.pauses import LongLived
 from control_loop.protocols.backoff import Backoff
-from control_loop.protocols.base import Driver
 from control_loop.protocols.clerk import FieldClerk
 from control_loop.protocols.factory import drivers_of
 from control_loop.site_loop import SiteLoop
@@ -268,7 +267,7 @@ class ControlService:
                 own_off_s=lambda: clock.off_s,
             )
             renewing = asyncio.create_task(self._renew(lease, running.stop, site.id))
-            keeping = asyncio.create_task(self._keep_records(site, drivers, gateway, running.stop))
+            keeping = asyncio.create_task(self._keep_records(site, cycle, gateway, running.stop))
             running.outbox = outbox
             outbox.start()
             self._log.info(
@@ -291,10 +290,11 @@ class ControlService:
                     # Not given back is only later taken over.
                     await asyncio.to_thread(lease.release)
 
-    async def _keep_records(self, site: Site, drivers: Sequence[Driver], gateway: Gateway, stop: asyncio.Event) -> None:
+    async def _keep_records(self, site: Site, cycle: ControlCycle, gateway: Gateway, stop: asyncio.Event) -> None:
         """Statistics of links, found charge points, access and sessions; only where there is a store to keep them."""
         if isinstance(gateway, StoreGateway):
-            await FieldClerk(site, drivers, self.settings, gateway.db).run(stop)
+            drivers = list(cycle.drivers.values())
+            await FieldClerk(site, drivers, self.settings, gateway.db, cycle.image).run(stop)
 
     @contextlib.asynccontextmanager
     async def _bringing_in(self, gateway: Gateway, site_id: str) -> AsyncIterator[None]:

@@ -15,13 +15,16 @@ from flexergy_pipelines.store import (
     commands,
     energy,
     events,
+    field_devices,
     forecasts,
     kpis_table,
+    link_statistics,
     live,
     plans,
     prices,
     quality,
     readings,
+    registering,
     setpoints,
 )
 from flexergy_pipelines.store.engine import TenantStore
@@ -102,6 +105,26 @@ class SiteData:
     def delete_bulk_job(self, name: str, user: str) -> None:
         """Delete a job of bulk reading."""
         bulk.delete_bulk_job(self.db, self.site.id, name, actor=user)
+
+    def link_summary(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """How well the link of each device worked."""
+        return link_statistics.link_summary(self.db, self.site.id, start, end)
+
+    def link_statistics(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """The same, a row a link and minute."""
+        return link_statistics.read_link_statistics(self.db, self.site.id, start, end)
+
+    def found_devices(self) -> list[field_devices.DeviceProposal]:
+        """Devices that were found and wait for a decision."""
+        return field_devices.list_proposals(self.db, self.site.id)
+
+    def approve_device(self, proposal_id: int, device_id: str, fields: list[str], user: str) -> int:
+        """Register a found device; gives the number of the site's new version."""
+        return registering.approve(self.db, proposal_id, device_id, registering.fields_of(fields), user)[1]
+
+    def reject_device(self, proposal_id: int, user: str) -> None:
+        """Turn a found device down."""
+        field_devices.decide_proposal(self.db, proposal_id, "rejected", user)
 
     def configurations(self, start: datetime, end: datetime) -> pl.DataFrame:
         """What became of the settings sent to this site's meters."""

@@ -6,7 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dashboards.roles import ADMINISTRATOR, COMMANDERS, EVERYBODY
-from dashboards.screens import alarms, battery, forecasts, history, kpis, log, operation, overview, plan, quality, users
+from dashboards.screens import (
+    alarms,
+    battery,
+    devices,
+    forecasts,
+    history,
+    kpis,
+    log,
+    operation,
+    overview,
+    plan,
+    quality,
+    users,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,7 @@ PAGES: tuple[PageSpec, ...] = (
     PageSpec("kpis", "KPIs", ":material/monitoring:", kpis.page),
     PageSpec("batteries", "Batteries", ":material/battery_charging_full:", battery.page),
     PageSpec("quality", "Data quality", ":material/rule:", quality.page),
+    PageSpec("devices", "Devices", ":material/lan:", devices.page),
     PageSpec("alarms", "Alarms", ":material/notifications:", alarms.page),
     PageSpec("operation", "Operation", ":material/tune:", operation.page, COMMANDERS),
     PageSpec("log", "Log", ":material/history:", log.page, COMMANDERS),

@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -116,7 +116,7 @@ TELLING = ("manufacturer", "model", "charge_point_vendor", "charge_point_model",
 @app.command()
 def show(number: Number) -> None:
     """Show everything a found device says of itself."""
-    from control_loop.discovery.registering import find_proposal
+    from flexergy_pipelines.store.registering import find_proposal
 
     with tenant_opened() as db:
         proposal = find_proposal(db, number)
@@ -132,12 +132,14 @@ def approve(
     ] = None,
 ) -> None:
     """Register a found device: its site gets a new version."""
-    from control_loop.discovery import registering
     from flexergy_pipelines.grid import SiteError
+    from flexergy_pipelines.store import registering
 
     with tenant_opened() as db:
         try:
-            site, version = registering.approve(db, number, device, _fields(values or []), getpass.getuser())
+            site, version = registering.approve(
+                db, number, device, registering.fields_of(values or []), getpass.getuser()
+            )
         except SiteError as error:
             for problem in error.problems:
                 typer.echo(problem, err=True)
@@ -153,19 +155,6 @@ def reject(number: Number) -> None:
     with tenant_opened() as db:
         proposal = decide_proposal(db, number, "rejected", getpass.getuser())
     typer.echo(f"{proposal.site_id}: {proposal.protocol} {proposal.address} rejected")
-
-
-def _fields(pairs: Sequence[str]) -> dict[str, Any]:
-    import yaml
-
-    fields: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            refuse(f"--set {pair}: give name=value")
-        value = yaml.safe_load(text)
-        fields[name] = float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    return fields
 
 
 def _propose(site: str, found: Sequence[Found | None]) -> None:

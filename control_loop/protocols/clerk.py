@@ -10,14 +10,15 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from control_loop.image import GOOD, ProcessImage
 from control_loop.protocols.base import Driver
 from control_loop.protocols.ocpp16 import OcppDriver
 from control_loop.protocols.ocpp_journal import ChargingTransaction
 from control_loop.protocols.ocpp_session import time_of
 from flexergy_pipelines.grid import Connection, Site
+from flexergy_pipelines.link_trace import trace_files
 from flexergy_pipelines.logs import get_logger
 from flexergy_pipelines.settings import Settings
 from flexergy_pipelines.store import StoreError
@@ -32,12 +33,8 @@ TRACE_S = 0.2
 MOST_SESSIONS = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN_ERROR = 300
-
-
-def trace_files(settings: Settings, site_id: str, device_id: str) -> tuple[Path, Path]:
-    """Files by which a trace is asked for, and given."""
-    name = f"trace-{settings.tenant}-{site_id}-{device_id}"
-    return settings.run_dir / f"{name}.wanted", settings.run_dir / f"{name}.txt"
+SIGNAL = "signal_dbm"
+"""Quantity by which a device's template says how strong its modem's signal is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +60,19 @@ class FieldClerk:
         Where traces are asked for.
     db : TenantStore
         The store.
+    image : ProcessImage
+        What was read last, for the strength of signals.
     """
 
-    def __init__(self, site: Site, drivers: Sequence[Driver], settings: Settings, db: TenantStore) -> None:
+    def __init__(
+        self, site: Site, drivers: Sequence[Driver], settings: Settings, db: TenantStore, image: ProcessImage
+    ) -> None:
         self._site_id = site.id
         self._drivers = {driver.device: driver for driver in drivers}
         self._connections: Mapping[str, Connection] = {device.id: device.connection for device in site.devices()}
         self._settings = settings
         self._db = db
+        self._image = image
         self._before: dict[str, _Counts] = {}
         self._renewed: dict[int, datetime] = {}
         self._log = get_logger(__name__).bind(site=site.id)
@@ -127,10 +129,18 @@ class FieldClerk:
                     connection.protocol,
                     connection.network_type or ("serial" if connection.serial is not None else None),
                     health.last_error[:SHOWN_ERROR] if total.failures > before.failures else "",
+                    self._signal_dbm(driver, now),
                 )
             )
             health.worst_latency_s = 0.0
         return rows
+
+    def _signal_dbm(self, driver: Driver, now: datetime) -> float | None:
+        """The newest good word on the strength of a device's signal within the period."""
+        samples = [self._image.sample(asset_id, SIGNAL) for asset_id in sorted(driver.assets)]
+        good = [s for s in samples if s is not None and s.quality == GOOD]
+        recent = [s for s in good if (now - s.time).total_seconds() < STATISTICS_S]
+        return max(recent, key=lambda sample: sample.time).value if recent else None
 
     async def exchange(self) -> None:
         """Take up who may charge and connect, propose charge points that are strangers, store ended transactions."""

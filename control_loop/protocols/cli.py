@@ -41,6 +41,7 @@ def links(
         typer.echo(
             f"{row['device_id']:<16} {state:<4} {row['protocol']}{network}: {row['requests']} requests, {success} "
             f"answered, {latency}, {row['retries']} retries, {row['reconnects']} connects, {moved:.2f} MB"
+            + ("" if row["signal_dbm"] is None else f", signal {row['signal_dbm']:.0f} dBm")
             + (f"; last error: {row['last_error']}" if row["last_error"] else "")
         )
 
@@ -52,25 +53,14 @@ def trace(
     seconds: Annotated[float, typer.Option(min=1, max=600, help="How long to listen.")] = 10.0,
 ) -> None:
     """Print what goes over a device's link, decoded, while the control loop talks to it."""
-    from control_loop.protocols.clerk import trace_files
+    from flexergy_pipelines.link_trace import listen
     from flexergy_pipelines.settings import load_settings
 
-    request, answer = trace_files(load_settings(), site, device)
-    request.parent.mkdir(parents=True, exist_ok=True)
-    answer.unlink(missing_ok=True)
-    request.touch()
     seen = 0
-    deadline = time.monotonic() + seconds
-    try:
-        while time.monotonic() < deadline:
-            time.sleep(0.2)
-            lines = answer.read_text(encoding="utf-8").splitlines() if answer.exists() else []
-            for line in lines[seen:]:
-                typer.echo(line)
-            seen = len(lines)
-    finally:
-        request.unlink(missing_ok=True)
-        answer.unlink(missing_ok=True)
+    for lines in listen(load_settings(), site, device, seconds):
+        for line in lines:
+            typer.echo(line)
+        seen += len(lines)
     if not seen:
         refuse(
             f"{site}/{device}: nothing was heard in {seconds:g} s; does `flexergy control` run, and is that its id?", 1

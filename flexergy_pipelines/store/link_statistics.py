@@ -31,6 +31,8 @@ class LinkRow:
         Mean and longest answer time [s]; None without an answer.
     last_error : str
         Last failure of the period, empty when there was none.
+    signal_dbm : float or None
+        Strength of the modem's signal at the end of the period, where the device tells it.
     """
 
     device_id: str
@@ -47,6 +49,7 @@ class LinkRow:
     protocol: str
     network_type: str | None
     last_error: str
+    signal_dbm: float | None = None
 
 
 _NAMES: Final = [field.name for field in fields(LinkRow)]
@@ -60,6 +63,7 @@ _SCHEMA: Final = {
     "protocol": pl.String,
     "network_type": pl.String,
     "last_error": pl.String,
+    "signal_dbm": pl.Float64,
 }
 
 
@@ -101,7 +105,7 @@ def link_summary(db: TenantStore, site_id: str, start: datetime, end: datetime) 
     pl.DataFrame
         device_id, protocol, network_type, connected (at the end), requests, failures, success (share of requests
         answered, null without any), retries, reconnects, bytes_sent, bytes_received, latency_s (weighted by requests),
-        worst_latency_s, last_error (newest), seen (time of the newest row).
+        worst_latency_s, last_error (newest), signal_dbm (newest), weakest_signal_dbm, seen (time of the newest row).
     """
     counts = ("requests", "failures", "retries", "reconnects", "bytes_sent", "bytes_received")
     answered = pl.col("requests") - pl.col("failures")
@@ -114,6 +118,8 @@ def link_summary(db: TenantStore, site_id: str, start: datetime, end: datetime) 
             latency_s=(pl.col("latency_s") * answered).sum() / answered.filter(pl.col("latency_s").is_not_null()).sum(),
             worst_latency_s=pl.col("worst_latency_s").max(),
             last_error=pl.col("last_error").filter(pl.col("last_error") != "").last(),
+            signal_dbm=pl.col("signal_dbm").drop_nulls().last(),
+            weakest_signal_dbm=pl.col("signal_dbm").min(),
             seen=pl.col("time").last(),
         )
         .with_columns(

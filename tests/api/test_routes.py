@@ -16,7 +16,9 @@ from api.auth import LoginThrottle
 from flexergy_pipelines import access
 from flexergy_pipelines.store import Store, TenantStore
 from flexergy_pipelines.store.commands import open_commands
+from flexergy_pipelines.store.field_devices import propose_device
 from flexergy_pipelines.store.frequency_curves import read_frequency_curves
+from flexergy_pipelines.store.link_statistics import LinkRow, write_link_statistics
 from tests.api.serving import client_of
 from tests.dashboards.seeding import Seeded, seed, seed_site
 
@@ -297,3 +299,23 @@ def test_another_system_gives_the_grid_operators_orders(
         assert (
             client.post("/sites/microgrid/frequency-curves", json=curve | change, headers=operator).status_code == 422
         )
+
+
+@pytest.mark.requirement("asset.03.1")
+def test_links_and_found_devices_are_told(
+    client: httpx.Client, seeded: Seeded, viewer: dict[str, str], db: TenantStore
+) -> None:
+    at = datetime.now(UTC) - timedelta(minutes=2)
+    counts = (60, 30, 2, 1, 40_000, 60_000)
+    write_link_statistics(
+        db, "microgrid", [LinkRow("esc-1", at, True, *counts, 0.01, 0.3, "iec104", "LTE", "no answer", -93.0)]
+    )
+    answer = client.get("/sites/microgrid/links", headers=viewer).json()
+    rows = {link["device_id"]: link for link in answer["links"]}
+    assert set(rows) == {device.id for device in seeded.site.devices()}
+    assert (rows["esc-1"]["success"], rows["esc-1"]["signal_dbm"]) == (0.5, -93.0)
+    assert (rows["pcc-meter"]["requests"], rows["pcc-meter"]["success"]) == (0, None)
+    propose_device(db, "microgrid", protocol="ocpp16", address="cp-9", identity={"x": 1}, template=None)
+    (found,) = client.get("/sites/microgrid/found-devices", headers=viewer).json()["devices"]
+    assert (found["address"], found["identity"]) == ("cp-9", {"x": 1})
+    assert client.get("/sites/elsewhere/links", headers=viewer).status_code == 404

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from control_loop.discovery import registering
 from control_loop.discovery.cli import app
 from control_loop.discovery.devices import associate_dlms, browse_iec61850, interrogate_iec104
 from control_loop.discovery.found import Found, SearchError, hosts_of, numbers_of
@@ -21,7 +20,7 @@ from flexergy_pipelines.grid.samples import sample_site
 from flexergy_pipelines.metering.dlms import MeterError
 from flexergy_pipelines.metering.keys import Credentials
 from flexergy_pipelines.settings import Settings
-from flexergy_pipelines.store import Store, TenantStore
+from flexergy_pipelines.store import Store, TenantStore, registering
 from flexergy_pipelines.store.errors import InvalidDataError
 from flexergy_pipelines.store.field_devices import list_proposals, propose_device
 from flexergy_pipelines.store.sites import load_site, save_site

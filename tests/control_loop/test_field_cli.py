@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from control_loop.protocols.clerk import trace_files
 from control_loop.protocols.cli import app
 from flexergy_pipelines.grid.connection import TlsFiles
 from flexergy_pipelines.grid.samples import sample_site
 from flexergy_pipelines.grid.tls import server_context
+from flexergy_pipelines.link_trace import listen, trace_files
 from flexergy_pipelines.settings import load_settings
 from flexergy_pipelines.store import Store, TenantStore
 from flexergy_pipelines.store.charging_access import charge_point_keys, key_hash, list_id_tags
@@ -56,6 +56,23 @@ def test_links_and_traces_are_shown(db: TenantStore, home: Path) -> None:
     traced = run(app, ["trace", "microgrid", "esc-1", "--seconds", "1"])
     loop_thread.join()
     assert traced.output == "10:00:00.000 -> unit 1 read input 0..11\n"
+    assert not wanted.exists()
+
+
+def test_listening_goes_on_when_old_frames_fall_out(home: Path) -> None:
+    settings = load_settings()
+    frames = [f"10:00:0{n}.000 -> unit 1 read input {n}" for n in range(9)]
+    heard: list[str] = []
+    windows = [frames[:3], frames[:3], frames[1:4], frames[3:6], frames[6:9], frames[6:9]]
+    hearing = listen(settings, "microgrid", "esc-1", 60.0)
+    assert next(hearing) == []
+    wanted, given = trace_files(settings, "microgrid", "esc-1")
+    assert wanted.exists()
+    for window in windows:
+        given.write_text("\n".join(window) + "\n")
+        heard += next(hearing)
+    hearing.close()
+    assert heard == frames
     assert not wanted.exists()
 
 

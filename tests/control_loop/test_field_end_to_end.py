@@ -12,14 +12,16 @@ import polars as pl
 import pytest
 
 from control_loop import service as service_module
+from control_loop.image import ProcessImage
 from control_loop.protocols.base import LinkHealth, MemoryDriver
-from control_loop.protocols.clerk import FieldClerk, trace_files
+from control_loop.protocols.clerk import FieldClerk
 from control_loop.protocols.ocpp16 import OcppDriver
 from control_loop.protocols.ocpp_journal import Journal
 from control_loop.protocols.ocpp_post import Post
 from control_loop.service import ControlService
 from flexergy_pipelines.grid import Site, SystemClock
 from flexergy_pipelines.grid.samples import sample_site
+from flexergy_pipelines.link_trace import trace_files
 from flexergy_pipelines.settings import Settings, publish_endpoints
 from flexergy_pipelines.store import Store, TenantStore
 from flexergy_pipelines.store.charging_access import new_charge_point_key, save_id_tag
@@ -126,11 +128,12 @@ def test_the_clerk_stores_links_strangers_and_sessions_and_takes_up_access(
     site = sample_site("microgrid")
     save_site(db, site)
     settings = Settings(home=tmp_path, database_url=store.app_url, tenant="demo")
-    meter = MemoryDriver("pcc-meter", health=LinkHealth(connected=True))
+    meter = MemoryDriver("pcc-meter", {("pcc", "active_power_kw"): 1.0}, health=LinkHealth(connected=True))
     posts = [Post("cp-01", 11.0)]
     charger = OcppDriver("ev-1", "ev-1", host="127.0.0.1", port=0, posts=posts, journal=Journal())
-    clerk = FieldClerk(site, [meter, charger], settings, db)
-    start = datetime.now(UTC)
+    start, image = datetime.now(UTC), ProcessImage()
+    image.update({("pcc", "signal_dbm"): -87.0}, start, 0.0)
+    clerk = FieldClerk(site, [meter, charger], settings, db, image)
 
     async def check() -> None:
         for _ in range(9):
@@ -172,6 +175,7 @@ def test_the_clerk_stores_links_strangers_and_sessions_and_takes_up_access(
     assert (rows["pcc-meter"]["requests"], rows["pcc-meter"]["success"]) == (10, pytest.approx(0.9))
     assert rows["pcc-meter"]["last_error"] == "pcc-meter: no answer"
     assert rows["pcc-meter"]["latency_s"] == pytest.approx(0.02)
+    assert (rows["pcc-meter"]["signal_dbm"], rows["ev-1"]["signal_dbm"]) == (-87.0, None)
     (stranger,) = list_proposals(db)
     assert (stranger.protocol, stranger.address, stranger.identity["manager"]) == ("ocpp16", "new-one", "ev-1")
     (session,) = read_sessions(

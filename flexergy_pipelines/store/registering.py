@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flexergy_pipelines.grid import parse_site, site_to_dict
@@ -19,6 +19,29 @@ ADDRESS = re.compile(r"^(?P<host>.+):(?P<port>\d+) unit (?P<unit>\d+)$")
 STORAGE = {"soc_min": 0.1, "soc_max": 0.9, "charge_efficiency": 0.95, "discharge_efficiency": 0.95}
 """What is assumed of a storage system until somebody knows better."""
 CHARGE_POINT_KW = 22.0
+
+
+def fields_of(pairs: Iterable[str]) -> dict[str, Any]:
+    """Fields given as ``name=value``, the value as in YAML.
+
+    Raises
+    ------
+    InvalidDataError
+        One of them is no such pair, or a name comes twice.
+    """
+    import yaml
+
+    fields: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = (part.strip() for part in pair.partition("="))
+        if not equals or not name or name in fields:
+            raise InvalidDataError(f"field {pair.strip()}: give each name once, as name=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InvalidDataError(f"field {name}: {text} is no value") from error
+        fields[name] = float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return fields
 
 
 def find_proposal(db: TenantStore, proposal_id: int) -> DeviceProposal:
