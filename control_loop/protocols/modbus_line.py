@@ -147,11 +147,17 @@ class TcpLine:
             # The library lets a request wait out its time when the connection ends under it.
             waiting = client.ctx.response_future
             if not waiting.done():
-                reason = hung_up if exc is None else explain(exc, name) if isinstance(exc, OSError) else NO_FRAME
+                reason = explain(exc, name) if isinstance(exc, OSError) else hung_up
                 waiting.set_exception(ConnectionException(reason))
+
+        def nonsense() -> None:
+            waiting = client.ctx.response_future
+            if not waiting.done():
+                waiting.set_exception(ConnectionException(NO_FRAME))
 
         client.ctx.call_create = create
         client.ctx.callback_disconnected = lost
+        client.ctx.callback_data = _guarded(client.ctx.callback_data, nonsense)
         if context is not None:
             client.ctx.comm_params.timeout_connect = max(1.0, timeout_s)
         try:
@@ -222,6 +228,7 @@ class SerialBus:
                 reconnect_delay=0,
                 trace_packet=self._traced,
             )
+            client.ctx.callback_data = _guarded(client.ctx.callback_data, lambda: None)
             # One device that is silent must not close the line for the others.
             client.set_max_no_responses(1_000_000)
             problems: list[Exception] = []
@@ -255,6 +262,19 @@ class SerialBus:
     def _traced(self, sending: bool, data: bytes) -> bytes:
         self._heard |= not sending
         return self._trace(sending, data) if self._trace is not None else data
+
+
+def _guarded(take: Callable[..., int], nonsense: Callable[[], None]) -> Callable[..., int]:
+    """Taking what was received; the library lets what it cannot understand end in the event loop's log."""
+
+    def guarded(data: bytes, addr: tuple[Any, ...] | None = None) -> int:
+        try:
+            return take(data, addr)
+        except ModbusException:
+            nonsense()
+            return len(data)
+
+    return guarded
 
 
 async def _noted(create: Callable[[], Any], problems: list[Exception]) -> Any:

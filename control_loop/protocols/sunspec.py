@@ -60,6 +60,7 @@ class SunSpecDriver(ModbusDriver):
     _reverts: tuple[TemplatePoint, ...] = ()
     _factors: Mapping[str, int | None] = {}
     _chosen: Mapping[str, str] = {}
+    _known: frozenset[PointKey] = frozenset()
     _rated_kw: float | None = None
 
     async def scan(self) -> SunSpecDevice:
@@ -161,6 +162,7 @@ class SunSpecDriver(ModbusDriver):
         self._rated_kw = await self._rating_kw(device)
         self._chosen = await self._choose(spec, device)
         self._factors = {name: await self._factor(name, device) for name in sorted(factor_names(spec))}
+        self._known = frozenset()
         bound = self._bind(spec, device)
         along = {
             (ALONG, name): TemplatePoint(quantity=name, table="holding", address=address, type="int16")
@@ -179,11 +181,13 @@ class SunSpecDriver(ModbusDriver):
     def _values(self, raw: Mapping[PointKey, list[int]]) -> dict[PointKey, float | None]:
         """See `ModbusDriver`; powers of ten count as they were read with the values, for some devices change them."""
         read = {name: _power_of_ten(registers) for (kind, name), registers in raw.items() if kind == ALONG}
+        self._known = self._known | self._shown.keys()
         spec = self._template.sunspec
         if any(self._factors.get(name) != factor for name, factor in read.items()) and spec and self.found:
             self._factors = {**self._factors, **read}
             self._take_up(self._bind(spec, self.found).points)
-        return super()._values(raw)
+        lost: dict[PointKey, float | None] = dict.fromkeys(self._known - self._shown.keys())  # without a power of ten
+        return super()._values(raw) | lost
 
     async def _greet(self) -> None:
         """Tell the device when to leave our orders by itself."""

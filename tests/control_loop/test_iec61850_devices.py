@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import struct
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -26,8 +27,9 @@ OBJECTS = (
     ObjectPoint(quantity="step", read="ACMEld/GGIO1.ISCSO1", write="ACMEld/GGIO1.ISCSO1", kind="integer"),
     ObjectPoint(quantity="active_power_setpoint_kw", read="ACMEld/DSCC1.WSpt", write="ACMEld/DSCC1.WSpt", scale=0.001),
 )
+HERTZ = 49_987 * struct.unpack("f", struct.pack("f", 0.001))[0]
 SHOWN: dict[str, float | None] = {
-    "active_power_kw": -0.0425, "reactive_power_kvar": None, "frequency_hz": pytest.approx(49.987, abs=1e-5),
+    "active_power_kw": -0.0425, "reactive_power_kvar": None, "frequency_hz": HERTZ,
     "voltage_l2_v": 231.5, "available": 1.0, "running": 0.0, "step": 0.0, "active_power_setpoint_kw": 0.0,
 }  # fmt: skip
 
