@@ -376,6 +376,31 @@ class Command(BaseModel):
     ] = None
 
 
+class CommandModel(BaseModel):
+    """A command and what became of it."""
+
+    model_config = _answer
+    id: int
+    asset_id: str | None
+    quantity: str
+    value: float | None = Field(description="null hands the actuator back to the plan")
+    reason: str
+    user: str
+    created_at: datetime
+    valid_until: datetime | None
+    status: str = Field(description="open, in_force, done, superseded, refused or expired")
+    message: str
+    closed_at: datetime | None
+
+
+class Commands(BaseModel):
+    """Commands of a site, newest first."""
+
+    model_config = _answer
+    site: str
+    commands: list[CommandModel]
+
+
 class CommandReceipt(BaseModel):
     """The command is stored; the control loop reports its outcome."""
 

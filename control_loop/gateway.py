@@ -189,10 +189,13 @@ class StoreGateway:
         return self._peak[2]
 
     def _commands(self) -> list[StoredCommand]:
-        from flexergy_pipelines.store.commands import open_commands
+        from flexergy_pipelines.store.commands import IN_FORCE, expire_commands, open_commands
 
+        expire_commands(self.db, self.site_id)
         return [
-            StoredCommand(c.command_id, c.asset_id, c.quantity, c.value, c.reason, c.user, c.valid_until)
+            StoredCommand(
+                c.command_id, c.asset_id, c.quantity, c.value, c.reason, c.user, c.valid_until, c.status == IN_FORCE
+            )
             for c in open_commands(self.db, self.site_id)
         ]
 

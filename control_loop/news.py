@@ -22,6 +22,8 @@ class StoredCommand:
     reason: str
     user: str
     valid_until: datetime | None
+    taken: bool = False
+    """Whether a control loop, this one or the one before it, has told that it took it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ class SiteLoop:
                 continue
             older = newest.get((command.asset_id, command.quantity))
             if older is not None:
-                self._answer(older, "superseded", f"by command {command.command_id}")
+                self._answer(older, "superseded", f"by command {command.command_id} of {command.user}")
             newest[command.asset_id, command.quantity] = command
         commands: list[ManualCommand] = []
         for command in newest.values():
@@ -139,8 +139,16 @@ class SiteLoop:
             elif command.value is None or (command.quantity == "emergency_stop" and command.value == 0):
                 self._answer(command, "done", "handed back")
             else:
+                self._take(command)
                 commands.append(self._manual(command, command.value))
         self.cycle.commands = commands
+
+    def _take(self, command: StoredCommand) -> None:
+        """Tell the operator that a command is in force."""
+        if command.command_id not in self._taken:
+            self._taken.add(command.command_id)
+            if not command.taken:
+                self.outbox.acknowledge(command.command_id, "in_force", "")
 
     def _take_grid_orders(self, orders: Sequence[StoredGridOrder]) -> None:
         limits, setpoints = list(self._standing_limits), []
@@ -174,7 +182,11 @@ class SiteLoop:
         """Have a driver do, once, what is no setpoint."""
         if command.command_id in self._taken:
             return
-        self._taken.add(command.command_id)
+        if command.taken:
+            message = "the control loop that took it ended before it told what became of it; look, and ask again"
+            self._answer(command, "refused", message)
+            return
+        self._take(command)
         task = asyncio.get_running_loop().create_task(self._obey(command))
         self._orders.add(task)
         task.add_done_callback(self._orders.discard)

@@ -154,6 +154,11 @@ class SiteData:
         """Commands in force, oldest first."""
         return commands.open_commands(self.db, self.site.id)
 
+    def ended_commands(self, limit: int = 8) -> list[commands.Command]:
+        """The newest commands that have ended, with what became of them."""
+        found = commands.list_commands(self.db, self.site.id, 4 * limit)
+        return [command for command in found if command.closed_at is not None][:limit]
+
     def command(
         self, asset_id: str, quantity: str, value: float | None, *, reason: str, user: str, until: datetime | None
     ) -> None:

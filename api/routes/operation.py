@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from api.auth import CallerDep, CommanderDep, site_of
-from api.models import AlarmModel, Alarms, Command, CommandReceipt, Kpi, Kpis
+from api.models import AlarmModel, Alarms, Command, CommandModel, CommandReceipt, Commands, Kpi, Kpis
 from api.periods import EndQuery, StartQuery, period
 from api.problems import ProblemError, field_problem
 from flexergy_pipelines.grid import Site
 from flexergy_pipelines.store.alarms import list_alarms
-from flexergy_pipelines.store.commands import write_command
+from flexergy_pipelines.store.commands import end_command, list_commands, write_command
 from flexergy_pipelines.store.kpis_table import read_kpis
 
 router = APIRouter(prefix="/sites/{site_id}", tags=["operation"])
@@ -88,6 +88,25 @@ def command(site_id: str, body: Command, who: CommanderDep) -> CommandReceipt:
         who.db, site.id, body.asset_id, body.quantity, body.value, body.reason.strip(), who.name, valid_until
     )
     return CommandReceipt(id=command_id, status="open")
+
+
+@router.get("/commands", summary="Commands, and what became of them")
+def commands(site_id: str, who: CallerDep, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> Commands:
+    """Commands, newest first: who gave them, why and until when, and how the control loop answered."""
+    site = site_of(who, site_id)
+    names = set(CommandModel.model_fields) - {"id"}
+    found = [
+        CommandModel(id=command.command_id, **{name: getattr(command, name) for name in names})
+        for command in list_commands(who.db, site.id, limit)
+    ]
+    return Commands(site=site.id, commands=found)
+
+
+@router.delete("/commands/{command_id}", summary="End a command", status_code=202)
+def end(site_id: str, command_id: Annotated[int, Path(ge=1, le=2**63 - 1)], who: CommanderDep) -> CommandReceipt:
+    """Hand the actuator back to the plan, or release the stop; operators and administrators only."""
+    site = site_of(who, site_id)
+    return CommandReceipt(id=end_command(who.db, site.id, command_id, who.name), status="open")
 
 
 def check_command(site: Site, body: Command, now: datetime) -> None:

@@ -170,7 +170,7 @@ def charger(
     """
     from control_loop.protocols.charger_orders import ChargerOrder, check
     from flexergy_pipelines.grid import EvChargingManager
-    from flexergy_pipelines.store.commands import command_answer, write_command
+    from flexergy_pipelines.store.commands import IN_FORCE, OPEN, command_answer, write_command
     from flexergy_pipelines.store.sites import load_site
 
     order = ChargerOrder(charge_point, action, tuple(arguments or ()))
@@ -187,9 +187,11 @@ def charger(
         asset_id = known[charge_point]
         number = write_command(db, site, asset_id, order.quantity, None, reason, _actor(), until)
         deadline = time.monotonic() + ORDER_S
-        while (answer := command_answer(db, number))[0] == "open" and time.monotonic() < deadline:
+        while (answer := command_answer(db, number))[0] in {OPEN, IN_FORCE} and time.monotonic() < deadline:
             time.sleep(0.2)
-    if answer[0] == "open":
+    if answer[0] == IN_FORCE:
+        refuse(f"{charge_point}: it was taken, and no answer came within {ORDER_S:g} s", 1)
+    if answer[0] == OPEN:
         refuse(f"{charge_point}: nobody took the order within {ORDER_S:g} s; does `flexergy control` run?", 1)
     if answer[0] != "done":
         refuse(answer[1], 1)

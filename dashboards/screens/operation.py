@@ -11,7 +11,7 @@ from dashboards.roles import may_command
 from dashboards.screens import operation_plan
 from dashboards.screens.services import services
 from dashboards.session import PageContext, page_context
-from dashboards.views.operation import Actuator, actuators, problems, standing
+from dashboards.views.operation import Actuator, actuators, ended, problems, standing
 from dashboards.widgets import empty, heading, text_table
 from dashboards.words import number
 
@@ -40,12 +40,16 @@ def _standing() -> None:
     st.markdown("**Commands in force**")
     if not found:
         empty("Nothing is commanded by hand.", "The plan drives the site.")
-        return
-    text_table(
-        standing(found, context.now, context.site.zone),
-        unbroken=("asset", "value", "by", "since", "ends in"),
-        cards=True,
-    )
+    else:
+        text_table(
+            standing(found, context.now, context.site.zone),
+            unbroken=("asset", "value", "by", "since", "ends in"),
+            cards=True,
+        )
+    last = context.data.ended_commands()
+    if last:
+        st.markdown("**What became of the last ones**")
+        text_table(ended(last, context.site.zone), unbroken=("asset", "value", "by", "at"), cards=True)
 
 
 def command_form(context: PageContext) -> None:

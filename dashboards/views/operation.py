@@ -11,7 +11,7 @@ import polars as pl
 
 from dashboards.words import duration, local_time, number
 from flexergy_pipelines.grid import Site
-from flexergy_pipelines.store.commands import EMERGENCY_STOP, Command
+from flexergy_pipelines.store.commands import EMERGENCY_STOP, IN_FORCE, Command
 
 QUANTITY_WORDS = {
     "active_power_setpoint_kw": "power setpoint",
@@ -94,6 +94,7 @@ def standing(commands: list[Command], now: datetime, zone: ZoneInfo) -> pl.DataF
             "value": "hand back" if command.value is None else _value(command.quantity, command.value),
             "by": command.user,
             "reason": command.reason,
+            "state": "in force" if command.status == IN_FORCE else "waits for the control loop",
             "since": local_time(command.created_at, zone),
             "ends in": "when released"
             if command.valid_until is None
@@ -101,7 +102,28 @@ def standing(commands: list[Command], now: datetime, zone: ZoneInfo) -> pl.DataF
         }
         for command in commands
     ]
-    names: list[str] = ["asset", "what", "value", "by", "reason", "since", "ends in"]
+    names: list[str] = ["asset", "what", "value", "by", "reason", "state", "since", "ends in"]
+    return pl.DataFrame(rows, schema=[(name, pl.String) for name in names])
+
+
+STATUS_WORDS = {"done": "done", "superseded": "replaced", "refused": "refused", "expired": "ran out"}
+
+
+def ended(commands: list[Command], zone: ZoneInfo) -> pl.DataFrame:
+    """Commands that have ended, and why, as a table of text."""
+    rows = [
+        {
+            "asset": command.asset_id or "whole site",
+            "what": QUANTITY_WORDS.get(command.quantity, command.quantity),
+            "value": "hand back" if command.value is None else _value(command),
+            "by": command.user,
+            "became": ": ".join(filter(None, (STATUS_WORDS.get(command.status, command.status), command.message))),
+            "at": local_time(command.closed_at, zone),
+        }
+        for command in commands
+        if command.closed_at is not None
+    ]
+    names: list[str] = ["asset", "what", "value", "by", "became", "at"]
     return pl.DataFrame(rows, schema=[(name, pl.String) for name in names])
 
 
@@ -113,6 +135,7 @@ def _value(quantity: str, value: float) -> str:
 
 EVENT_WORDS = {
     "command_given": "command given",
+    "command_answered": "command answered",
     "alarm_acknowledged": "alarm acknowledged",
     "site_saved": "site configuration saved",
 }

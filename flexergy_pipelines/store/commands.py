@@ -1,4 +1,9 @@
-"""Commands of people and wishes of services: re-plan requests, setpoints by hand, emergency stop."""
+"""Commands of people and wishes of services: re-plan requests, setpoints by hand, emergency stop.
+
+A command is *open* until the control loop has taken it, then *in force* until it is handed back or released (*done*),
+another one takes its place (*superseded*), or it runs out (*expired*); one that cannot be obeyed is *refused*. Each of
+these ends is an event.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,22 @@ if TYPE_CHECKING:
     from flexergy_pipelines.store.engine import TenantStore
 
 EMERGENCY_STOP: Final = "emergency_stop"
+OPEN: Final = "open"
+IN_FORCE: Final = "in_force"
+CONTROL_LOOP: Final = "control loop"
+"""Who answers commands, in the event log."""
+_HANDED_BACK_S: Final = 300.0
+"""How long a command that ends another waits for the control loop."""
+_FIELDS: Final = (
+    "command_id, site_id, asset_id, quantity, value, reason, user_name, created_at, valid_until, status, "
+    "coalesce(message, ''), closed_at"
+)
+_RUN_OUT: Final = """
+UPDATE commands SET status = 'expired', closed_at = valid_until,
+  message = CASE status WHEN 'in_force' THEN 'held until it ran out' ELSE 'ran out before the control loop took it' END
+WHERE site_id = %s AND status IN ('open', 'in_force') AND valid_until <= clock_timestamp()
+RETURNING command_id, asset_id, quantity, message
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +52,15 @@ class ReplanRequest:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An operator's command; `asset_id` None means the whole site, `value` None ends the manual setpoint."""
+    """An operator's command; `asset_id` None means the whole site, `value` None ends the manual setpoint.
+
+    Attributes
+    ----------
+    status, message : str
+        What became of it, and why.
+    closed_at : datetime or None
+        When it ended.
+    """
 
     command_id: int
     site_id: str
@@ -42,6 +71,9 @@ class Command:
     user: str
     created_at: datetime
     valid_until: datetime | None
+    status: str = OPEN
+    message: str = ""
+    closed_at: datetime | None = None
 
 
 def request_replan(db: TenantStore, site_id: str, reason: str) -> int:
@@ -112,7 +144,9 @@ def write_command(  # noqa: PLR0917 - asset, quantity and value read well by pla
     int
         Number of the command.
     """
-    if value is not None and (isinstance(value, bool) or not math.isfinite(value)):
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+    ):
         raise InvalidDataError(f"command {quantity}: value {value!r} is not a finite number")
     if asset_id is None and quantity != EMERGENCY_STOP:
         raise InvalidDataError(f"command {quantity}: names no asset; only {EMERGENCY_STOP} may be for the whole site")
@@ -148,20 +182,87 @@ def write_command(  # noqa: PLR0917 - asset, quantity and value read well by pla
 
 
 def open_commands(db: TenantStore, site_id: str) -> list[Command]:
-    """Commands that nobody has answered and that have not run out, oldest first."""
+    """Commands that wait or are in force, and have not run out, oldest first."""
     with db.begin() as connection:
         require_site(connection, site_id)
         rows = connection.exec_driver_sql(
-            "SELECT command_id, site_id, asset_id, quantity, value, reason, user_name, created_at, valid_until "
-            "FROM commands WHERE site_id = %s AND status = 'open' "
+            f"SELECT {_FIELDS} FROM commands WHERE site_id = %s AND status IN ('open', 'in_force') "  # noqa: S608
             "AND coalesce(valid_until, 'infinity') > clock_timestamp() ORDER BY command_id",
             (site_id,),
         ).all()
     return [Command(*row) for row in rows]
 
 
+def list_commands(db: TenantStore, site_id: str, limit: int = 50) -> list[Command]:
+    """Commands with what became of them, newest first; one that ran out while nobody looked counts as expired."""
+    expire_commands(db, site_id)
+    with db.begin() as connection:
+        require_site(connection, site_id)
+        rows = connection.exec_driver_sql(
+            f"SELECT {_FIELDS} FROM commands WHERE site_id = %s ORDER BY command_id DESC LIMIT %s",  # noqa: S608
+            (site_id, limit),
+        ).all()
+    return [Command(*row) for row in rows]
+
+
+def expire_commands(db: TenantStore, site_id: str) -> int:
+    """Close commands that have run out. Returns how many there were."""
+    with db.begin() as connection:
+        rows = connection.exec_driver_sql(_RUN_OUT, (site_id,)).all()
+        for command_id, asset_id, quantity, message in rows:
+            _record_end(db, site_id, (command_id, asset_id, quantity), "expired", message)
+        if rows:
+            notify(connection, COMMAND, db, site_id)
+    return len(rows)
+
+
+def end_command(db: TenantStore, site_id: str, command_id: int, user: str, reason: str = "withdrawn") -> int:
+    """End a command that waits or is in force: the actuator is handed back, or the stop released.
+
+    Returns
+    -------
+    int
+        Number of the command that ends it.
+
+    Raises
+    ------
+    NotFoundError
+        The site has no such command.
+    InvalidDataError
+        It has ended already.
+    """
+    with db.begin() as connection:
+        row = connection.exec_driver_sql(
+            f"SELECT {_FIELDS} FROM commands WHERE site_id = %s AND command_id = %s",  # noqa: S608
+            (site_id, command_id),
+        ).one_or_none()
+        if row is None:
+            raise NotFoundError(f"command {command_id} does not exist")
+        command = Command(*row)
+        if command.closed_at is not None:
+            raise InvalidDataError(f"command {command_id} has ended: {command.status} {command.message}".rstrip())
+        value = 0.0 if command.quantity == EMERGENCY_STOP else None
+        until = connection.exec_driver_sql(
+            "SELECT clock_timestamp() + %s * interval '1 s'", (_HANDED_BACK_S,)
+        ).scalar_one()
+        return write_command(db, site_id, command.asset_id, command.quantity, value, reason, user, until)
+
+
+def _record_end(db: TenantStore, site_id: str, command: tuple[int, str | None, str], status: str, message: str) -> None:
+    command_id, asset_id, quantity = command
+    record_event(
+        db,
+        actor=CONTROL_LOOP,
+        kind="command_answered",
+        site_id=site_id,
+        subject=f"{asset_id or site_id}/{quantity}",
+        reason=message,
+        detail={"status": status, "command_id": command_id},
+    )
+
+
 def command_answer(db: TenantStore, command_id: int) -> tuple[str, str]:
-    """Status and message of a command; the status is "open" as long as nobody has answered.
+    """Status and message of a command; the status is "open" as long as nobody has taken it.
 
     Raises
     ------
@@ -178,21 +279,33 @@ def command_answer(db: TenantStore, command_id: int) -> tuple[str, str]:
 
 
 def acknowledge_command(db: TenantStore, command_id: int, status: str, message: str = "") -> None:
-    """Record what became of a command ("done", "refused", "expired", ...).
+    """Record what became of a command: that it is in force, or how it ended ("done", "refused", "superseded", ...).
+
+    A command that has ended keeps its first answer.
 
     Raises
     ------
     NotFoundError
         The tenant has no such command.
+    InvalidDataError
+        The status says nothing.
     """
-    if not status or status == "open":
-        raise InvalidDataError(f"command {command_id}: status {status!r} does not end it")
+    if not status or status == OPEN:
+        raise InvalidDataError(f"command {command_id}: status {status!r} is no answer")
     with db.begin() as connection:
         row = connection.exec_driver_sql(
-            "UPDATE commands SET status = %s, message = %s, closed_at = clock_timestamp() WHERE command_id = %s "
-            "RETURNING site_id",
-            (status, message, command_id),
+            "SELECT site_id, asset_id, quantity, status, closed_at FROM commands WHERE command_id = %s FOR UPDATE",
+            (command_id,),
         ).one_or_none()
         if row is None:
             raise NotFoundError(f"command {command_id} does not exist")
-        notify(connection, COMMAND, db, row[0])
+        site_id, asset_id, quantity, before, closed_at = row
+        if closed_at is not None or before == status:
+            return
+        connection.exec_driver_sql(
+            "UPDATE commands SET status = %s, message = %s, "
+            "closed_at = CASE WHEN %s THEN NULL ELSE clock_timestamp() END WHERE command_id = %s",
+            (status, message, status == IN_FORCE, command_id),
+        )
+        _record_end(db, site_id, (command_id, asset_id, quantity), status, message)
+        notify(connection, COMMAND, db, site_id)

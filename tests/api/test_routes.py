@@ -15,7 +15,7 @@ from api.app import create_app
 from api.auth import LoginThrottle
 from flexergy_pipelines import access
 from flexergy_pipelines.store import Store, TenantStore
-from flexergy_pipelines.store.commands import open_commands
+from flexergy_pipelines.store.commands import acknowledge_command, open_commands
 from flexergy_pipelines.store.field_devices import propose_device
 from flexergy_pipelines.store.frequency_curves import read_frequency_curves
 from flexergy_pipelines.store.link_statistics import LinkRow, write_link_statistics
@@ -200,6 +200,17 @@ def test_an_operator_commands_and_the_control_loop_finds_it(
     (command,) = open_commands(db, "microgrid")
     assert (command.command_id, command.value, command.user) == (answer.json()["id"], 12.5, "operator")
     assert command.valid_until == until
+    acknowledge_command(db, command.command_id, "refused", "ess-1: is away")
+    (told,) = client.get("/sites/microgrid/commands", headers=operator).json()["commands"]
+    assert (told["status"], told["message"], told["user"]) == ("refused", "ess-1: is away", "operator")
+    client.post("/sites/microgrid/commands", json=body, headers=operator)
+    (standing,) = open_commands(db, "microgrid")
+    place = f"/sites/microgrid/commands/{standing.command_id}"
+    assert client.delete(place, headers=operator).status_code == 202
+    assert [c.value for c in open_commands(db, "microgrid")] == [12.5, None]
+    acknowledge_command(db, standing.command_id, "superseded", "by command 3")
+    assert client.delete(place, headers=operator).status_code == 422
+    assert client.delete("/sites/microgrid/commands/999", headers=operator).status_code == 404
 
 
 def test_a_viewer_may_not_command(
@@ -209,6 +220,7 @@ def test_a_viewer_may_not_command(
     answer = client.post("/sites/microgrid/commands", json=body, headers=viewer)
     assert answer.status_code == 403
     assert "operator" in answer.json()["detail"]
+    assert client.delete("/sites/microgrid/commands/1", headers=viewer).status_code == 403
     assert open_commands(db, "microgrid") == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from flexergy_pipelines.store.alarms import list_alarms
 from flexergy_pipelines.store.clean import write_clean
 from flexergy_pipelines.store.commands import open_commands, pending_replans, write_command
 from flexergy_pipelines.store.errors import InvalidDataError
+from flexergy_pipelines.store.events import list_events
 from flexergy_pipelines.store.frequency_curves import FrequencyCurve, write_frequency_curve
 from flexergy_pipelines.store.live import read_live
 from flexergy_pipelines.store.plans import PlanRecord, read_plan_values, write_plan
@@ -145,7 +147,7 @@ def test_an_operators_commands_are_obeyed_answered_and_handed_back(rig: Rig) -> 
     good = write_command(rig.db, SITE.id, "ess-1", SETPOINT, 5.0, "shorter test run", "olga")
     rig.run(3)
     assert rig.drivers["esc-1"].values["ess-1", SETPOINT] == 5.0
-    assert [c.command_id for c in open_commands(rig.db, SITE.id)] == [good]
+    assert [(c.command_id, c.status) for c in open_commands(rig.db, SITE.id)] == [(good, "in_force")]
     write_command(rig.db, SITE.id, "ess-1", SETPOINT, None, "done", "olga")
     rig.run(3)
     assert rig.drivers["esc-1"].values["ess-1", SETPOINT] == 30.0
@@ -153,7 +155,10 @@ def test_an_operators_commands_are_obeyed_answered_and_handed_back(rig: Rig) -> 
     with rig.db.begin() as connection:
         rows = connection.exec_driver_sql("SELECT command_id, status, message FROM commands ORDER BY command_id").all()
     answers = {row[0]: (row[1], row[2]) for row in rows}
-    assert answers[first][0] == answers[second][0] == "superseded"
+    assert answers[first] == ("superseded", f"by command {second} of olga")
+    assert answers[second] == ("superseded", f"by command {wrong} of olga")
+    told = list_events(rig.db, datetime.now(UTC) - HOUR, datetime.now(UTC) + HOUR, kind="command_answered")
+    assert {json.loads(detail)["status"] for detail in told["detail"]} == {"superseded", "refused", "in_force", "done"}
     assert answers[wrong] == ("refused", "ess-1: 900 kW is outside -250..250 kW")
 
 

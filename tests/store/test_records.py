@@ -17,6 +17,8 @@ from flexergy_pipelines.store.clean import read_clean, write_clean
 from flexergy_pipelines.store.commands import (
     acknowledge_command,
     close_replan,
+    end_command,
+    list_commands,
     open_commands,
     pending_replans,
     request_replan,
@@ -253,8 +255,25 @@ def test_commands_stand_until_they_are_answered_or_run_out(db: TenantStore, site
         (stands, -5.0, "ann"),
         (stop, 1.0, "ann"),
     ]
-    acknowledge_command(db, stands, "done")
+    acknowledge_command(db, stands, "in_force")
+    assert [(c.command_id, c.status) for c in open_commands(db, site)] == [(stands, "in_force"), (stop, "open")]
+    acknowledge_command(db, stands, "done", "handed back")
+    acknowledge_command(db, stands, "refused", "by a loop that comes late")
     assert [c.command_id for c in open_commands(db, site)] == [stop]
+    assert [(c.status, c.message) for c in list_commands(db, site)] == [
+        ("open", ""),
+        ("expired", "ran out before the control loop took it"),
+        ("done", "handed back"),
+    ]
+    with pytest.raises(InvalidDataError, match=f"command {stands} has ended: done handed back"):
+        end_command(db, site, stands, "ann")
+    end_command(db, site, stop, "ann", "false alarm")
+    assert [(c.value, c.reason, c.valid_until is None) for c in open_commands(db, site)] == [
+        (1.0, "smoke", True),
+        (0.0, "false alarm", False),
+    ]
+    with pytest.raises(NotFoundError, match="command 999 does not exist"):
+        end_command(db, site, 999, "ann")
 
 
 @pytest.mark.parametrize(
@@ -262,6 +281,7 @@ def test_commands_stand_until_they_are_answered_or_run_out(db: TenantStore, site
     [
         ("ess-1", "active_power_setpoint_kw", float("nan"), "not a finite number"),
         ("ess-1", "active_power_setpoint_kw", True, "True is not a finite number"),
+        ("ess-1", "active_power_setpoint_kw", "5", "'5' is not a finite number"),
         (None, "active_power_setpoint_kw", 1.0, "names no asset"),
         (None, "emergency_stop", 0.5, "is not 1"),
     ],
