@@ -106,7 +106,13 @@ def standing(commands: list[Command], now: datetime, zone: ZoneInfo) -> pl.DataF
     return pl.DataFrame(rows, schema=[(name, pl.String) for name in names])
 
 
-STATUS_WORDS = {"done": "done", "superseded": "replaced", "refused": "refused", "expired": "ran out"}
+STATUS_WORDS = {
+    "in_force": "in force",
+    "done": "done",
+    "superseded": "replaced",
+    "refused": "refused",
+    "expired": "ran out",
+}
 
 
 def ended(commands: list[Command], zone: ZoneInfo) -> pl.DataFrame:
@@ -115,7 +121,7 @@ def ended(commands: list[Command], zone: ZoneInfo) -> pl.DataFrame:
         {
             "asset": command.asset_id or "whole site",
             "what": QUANTITY_WORDS.get(command.quantity, command.quantity),
-            "value": "hand back" if command.value is None else _value(command),
+            "value": "hand back" if command.value is None else _value(command.quantity, command.value),
             "by": command.user,
             "became": ": ".join(filter(None, (STATUS_WORDS.get(command.status, command.status), command.message))),
             "at": local_time(command.closed_at, zone),
@@ -164,6 +170,8 @@ def _detail(detail: str | None, subject: str, zone: ZoneInfo) -> str:
     if not isinstance(known, dict):
         return str(known)
     quantity = subject.rpartition("/")[2]
+    if "command_id" in known and "status" in known:
+        return f"command {known['command_id']} {STATUS_WORDS.get(known['status'], known['status'])}"
     if "command_id" in known and quantity in QUANTITY_WORDS:
         value, until, number_of = known.get("value"), known.get("until"), known["command_id"]
         words = ["handed back" if value is None else _value(quantity, value)]

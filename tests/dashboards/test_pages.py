@@ -18,7 +18,7 @@ from dashboards.session import CurrentUser
 from flexergy_pipelines import access
 from flexergy_pipelines.store import Store, StoreUnavailableError, TenantStore
 from flexergy_pipelines.store.alarms import list_alarms
-from flexergy_pipelines.store.commands import open_commands, pending_replans
+from flexergy_pipelines.store.commands import acknowledge_command, open_commands, pending_replans
 from flexergy_pipelines.store.plans import read_active_plan, write_plan
 from tests.dashboards.seeding import seed, seed_site
 
@@ -196,6 +196,13 @@ def test_the_log_tells_who_commanded_and_why(open_page: Open, db: TenantStore) -
     assert (newest["who"], newest["did"]) == ("olga", "command given")
     assert (newest["to"], newest["reason"]) == ("ess-1/active_power_setpoint_kw", "noise complaint")
     assert re.fullmatch(r"0\.0 kW, until \w{3} \d\d \w{3} \d\d:\d\d, command \d+", newest["detail"])
+    assert "waits for the control loop" in words(open_page("operation"))
+    (command,) = open_commands(db, "microgrid")
+    acknowledge_command(db, command.command_id, "refused", "ess-1: its device is away")
+    assert f"command {command.command_id} refused" in words(open_page("log"))
+    shown = words(open_page("operation"))
+    assert "Nothing is commanded by hand" in shown
+    assert "refused: ess-1: its device is away" in shown
 
 
 def test_a_role_taken_away_meanwhile_stops_the_command(
