@@ -57,12 +57,18 @@ def iec104(
     site: SiteId,
     host: Host,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 2404,
-    common_address: Annotated[int, typer.Option(min=1, max=65534)] = 1,
+    common_address: Annotated[
+        int | None, typer.Option(min=1, max=65534, help="Of the station; by default all behind the address are asked.")
+    ] = None,
 ) -> None:
-    """Interrogate an IEC 60870-5-104 station."""
+    """Interrogate IEC 60870-5-104 stations."""
     from control_loop.discovery.devices import interrogate_iec104
 
-    _propose(site, [asyncio.run(interrogate_iec104(host, port, common_address))])
+    try:
+        found = asyncio.run(interrogate_iec104(host, port, common_address))
+    except SearchError as error:
+        refuse(str(error), 1)
+    _propose(site, found)
 
 
 @app.command()

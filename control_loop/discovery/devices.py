@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from control_loop.discovery.found import Found
+from control_loop.discovery.found import Found, SearchError
 from control_loop.protocols.scl import QUANTITIES
 from flexergy_pipelines.metering.dlms import ASSOCIATION, ASSOCIATION_OBIS, DATA, DlmsClient, MeterRefusal
 from flexergy_pipelines.metering.keys import Credentials
@@ -41,16 +41,41 @@ async def browse_iec61850(host: str, port: int) -> Found | None:
     return Found("iec61850", f"{host}:{port} unit 1", identity, None)
 
 
-async def interrogate_iec104(host: str, port: int, common_address: int, seconds: float = 10.0) -> Found | None:
-    """An IEC 60870-5-104 station with the information objects of its general interrogation."""
+async def interrogate_iec104(
+    host: str, port: int, common_address: int | None = None, seconds: float = 10.0
+) -> list[Found]:
+    """Stations of IEC 60870-5-104 with the information objects of their interrogation.
+
+    Parameters
+    ----------
+    common_address : int, optional
+        Of the station; by default all are asked that are behind the address.
+
+    Raises
+    ------
+    SearchError
+        There is a station, which does not know the common address or refuses.
+    """
+    everybody = 65_535
+    asked = everybody if common_address is None else common_address
     told = await _child(
-        "control_loop.discovery.iec104_browser", host, str(port), str(common_address), str(min(seconds, PATIENCE_S))
+        "control_loop.discovery.iec104_browser", host, str(port), str(asked), str(min(seconds, PATIENCE_S))
     )
     if told is None or not told["open"]:
-        return None
-    objects: dict[str, Any] = told["objects"]
-    listed = {f"{item['type']}:{number}": item["value"] for number, item in list(objects.items())[:LISTED]}
-    return Found("iec104", f"{host}:{port} unit {common_address}", {"objects": listed, "count": len(objects)}, None)
+        return []
+    found: list[Found] = []
+    refusals: list[str] = []
+    for station, heard in told["stations"].items():
+        objects: dict[str, Any] = heard["objects"]
+        listed = {f"{'/'.join(i['types'])}:{number}": i["value"] for number, i in list(objects.items())[:LISTED]}
+        if objects:
+            identity = {"objects": listed, "count": len(objects)}
+            found.append(Found("iec104", f"{host}:{port} unit {station}", identity, None))
+        elif heard["refusal"]:
+            refusals.append(f"common address {'of all' if int(station) == everybody else station}: {heard['refusal']}")
+    if refusals and not found:
+        raise SearchError(f"{host}:{port}: {'; '.join(refusals)}")
+    return found
 
 
 async def associate_dlms(host: str, port: int, credentials: Credentials, timeout_s: float = 5.0) -> Found:

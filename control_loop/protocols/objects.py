@@ -11,7 +11,7 @@ from typing import Any
 from control_loop.image import PointKey
 from control_loop.protocols.addressing import NamedObject, ObjectMap
 from control_loop.protocols.base import DriverError, LinkHealth
-from control_loop.protocols.worker import Worker
+from control_loop.protocols.worker import Answer, Worker
 from flexergy_pipelines.logs import get_logger
 
 ANSWER_S = 3.0
@@ -271,18 +271,23 @@ class ObjectDriver:
         if not self.health.connected:
             raise DriverError(f"{self.device}: {self._trouble}")
         raw = value / order.scale
+        answer: Answer | None = None
         for attempt in range(TRIES):
             self.health.bytes_sent += 16
             self.health.retries += min(attempt, 1)
             command = {"key": self.device, "object": order.name, "value": raw}
             began = time.monotonic()
             self._refusal = ""
-            if await self._hub.worker.ask(command, ANSWER_S + 2 * self._timeout_s):
+            answer = await self._hub.worker.ask(command, ANSWER_S + 2 * self._timeout_s)
+            if answer:
                 self.health.answered(time.monotonic() - began)
                 return
+            if answer.reason:
+                break  # it says why, and would say so again
             if in_force is not None and await self._shows(in_force, value):
                 return
-        why = f": {self._refusal}" if self._refusal else ""
+        reason = (answer.reason if answer is not None else "") or self._refusal
+        why = f": {reason}" if reason else ""
         self.health.failed(f"{self.device}: command {raw:g} to object {order.name} was not confirmed{why}")
         raise DriverError(self.health.last_error)
 

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from control_loop.protocols.backoff import Backoff
@@ -17,6 +18,23 @@ SILENCE_S = 3.0
 """A worker that said nothing for so long hangs; it is killed and started again."""
 STEADY_S = 30.0
 """Only a worker that ran for so long is started again as fast as after its first failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a command; it is true when it was done.
+
+    Attributes
+    ----------
+    reason : str
+        Why it was not, in words; empty where the worker does not say.
+    """
+
+    done: bool
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return self.done
 
 
 class Worker:
@@ -48,7 +66,7 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._heard = 0.0
-        self._answers: dict[int, asyncio.Future[bool]] = {}
+        self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._next_id = 1
         self._starting = asyncio.Lock()
         self._idle = False
@@ -108,8 +126,8 @@ class Worker:
         self._send(self._first_line())
         self._reader = asyncio.create_task(self._read(process))
 
-    async def ask(self, command: dict[str, Any], timeout_s: float) -> bool:
-        """Send a command and wait for its answer.
+    async def ask(self, command: dict[str, Any], timeout_s: float) -> Answer:
+        """Send a command and wait for its answer; the worker is told until when that is waited for.
 
         Raises
         ------
@@ -118,10 +136,10 @@ class Worker:
         """
         await self.ensure()
         number, self._next_id = self._next_id, self._next_id + 1
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         try:
-            self._send(command | {"id": number})
+            self._send(command | {"id": number, "until": time.monotonic() + timeout_s})
             return await asyncio.wait_for(answer, timeout_s)
         except (TimeoutError, ConnectionError) as error:
             raise DriverError(f"{self.module}: no answer within {timeout_s:g} s") from error
@@ -201,4 +219,4 @@ class Worker:
             return
         waiting = self._answers.get(message["answer"])
         if waiting is not None and not waiting.done():
-            waiting.set_result(bool(message["done"]))
+            waiting.set_result(Answer(bool(message["done"]), str(message.get("reason", ""))))

@@ -79,7 +79,8 @@ class ObjectPoint(Model):
         Object that shows the value, and object that takes the order. IEC 61850: ``LDevice/LN.DO`` as `flexergy field
         import-scl` prints them; IEC 60870-5-104: number of the information object.
     kind : str
-        What the object holds: a number, yes or no (single), double point, an integer, or a word of 32 bits.
+        What the object holds: a number, yes or no (single), double point, an integer, a word of 32 bits, or a counter
+        that is only told when it is asked for (IEC 60870-5-104, to read).
     select : bool
         IEC 60870-5-104 only: select before execute. IEC 61850 devices say themselves which control model they have.
     scale : float
@@ -91,7 +92,7 @@ class ObjectPoint(Model):
     quantity: str = Field(min_length=1)
     read: str | None = Field(default=None, min_length=1)
     write: str | None = Field(default=None, min_length=1)
-    kind: Literal["analogue", "single", "double", "integer", "word"] = "analogue"
+    kind: Literal["analogue", "single", "double", "integer", "word", "counter"] = "analogue"
     select: bool = False
     scale: Scale = 1.0
 

@@ -102,8 +102,8 @@ def test_stations_ieds_and_meters_tell_what_they_offer() -> None:
             assert "FLXesc1/LLN0.BR.brcbValues01" in found.identity["reports"]
         async with WorkerBench("iec104", iec104_front) as it:
             host, _, port = it.front.address.partition(":")
-            station = await interrogate_iec104(host, int(port), 1)
-            assert station is not None
+            (station,) = await interrogate_iec104(host, int(port))
+            assert station.address == f"{host}:{port} unit 1"
             assert station.identity["objects"]["M_ME_NC_1:3"] == pytest.approx(0.5, abs=0.01)
             assert station.identity["objects"]["M_SP_NA_1:6"] == 1.0
         plant, _ = make_plant()
