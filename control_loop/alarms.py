@@ -23,6 +23,7 @@ ALARM_CODES = frozenset(
         "device_clock_off",
         "emergency_stop",
         "meter_lost",
+        "meter_reversed",
         "no_plan",
         "own_clock_off",
         "pcc_limit_exceeded",
@@ -105,6 +106,12 @@ def cycle_alarms(
     found: list[Alarm] = [Alarm("rule_failed", None, CRITICAL, f"rule {n}: {m}") for n, m in faults.items()]
     if any(c.quantity == "emergency_stop" and c.value for c in context.commands):
         found.append(Alarm("emergency_stop", None, CRITICAL, "an emergency stop stands"))
+    if context.meter_reversed:
+        message = (
+            f"{model.pcc_id}: the exchange moves with the site's own power, not against it; the sign of the meter "
+            "is wrong; actuators go to safe values"
+        )
+        found.append(Alarm("meter_reversed", model.pcc_id, CRITICAL, message))
     if context.plan is None or not context.plan.covers(context.now):
         found.append(Alarm("no_plan", None, MEDIUM, "no plan covers this moment; storage idles"))
     for asset_id, why in frozen.items():
@@ -121,7 +128,8 @@ def cycle_alarms(
     # Only alarms wait: what a blind loop does to be safe, it does from its first cycle on.
     for asset_id in (model.pcc_id, *(a.asset_id for a in model.actuators), *model.metered):
         due = running_s > FIRST_ANSWER_S or context.was_fresh(asset_id)
-        if context.blind(asset_id) and asset_id not in frozen and due:
+        known = asset_id in frozen or (asset_id == model.pcc_id and context.meter_reversed)
+        if context.blind(asset_id) and not known and due:
             found.append(_silent(context, asset_id))
     for asset_id, times in undelivered.items():
         if times >= 3 and running_s > (START_S if context.was_fresh(asset_id) else FIRST_ANSWER_S):

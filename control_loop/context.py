@@ -171,6 +171,14 @@ class Context:
         Monotonic time [s] each actuator's asset last had fresh telemetry.
     loads : mapping
         What is remembered of loads with rules of their own.
+    exchange_trend_kw : float
+        What it goes on moving by in each cycle, import positive, where it goes one way.
+    at_meter : mapping
+        Power [kW] that each actuator's asset gave when the meter measured what it shows; who is not in it, as now.
+    meter_age_cycles : int
+        Cycles since then; negative where the meter is ahead of the devices' own measurements.
+    meter_reversed : bool
+        Whether the exchange was seen to move with the site's own power rather than against it.
     grid_targets : mapping
         Setpoints of the grid operator by asset, each as far as its ramp has brought it.
     requests : sequence of Request
@@ -187,15 +195,24 @@ class Context:
     grid_limits: Sequence[GridOperatorLimit] = ()
     mode: Mode | None = None
     exchange_noise_kw: float = 0.0
+    exchange_trend_kw: float = 0.0
     last: Mapping[str, SentState] = field(default_factory=dict)
     last_fresh: Mapping[str, float] = field(default_factory=dict)
     loads: Mapping[str, LoadState] = field(default_factory=dict)
+    at_meter: Mapping[str, float] = field(default_factory=dict)
+    meter_age_cycles: int = 0
+    meter_reversed: bool = False
     grid_targets: Mapping[str, GridTarget] = field(default_factory=dict)
     requests: Sequence[Request] = ()
 
     def fresh(self, asset_id: str, quantity: str) -> float | None:
         """A good value at most three periods old, else None."""
         return self.image.value(asset_id, quantity, self.monotonic, self.model.stale_after_s)
+
+    def power_at_meter(self, asset_id: str) -> float | None:
+        """An asset's power when the meter measured what it shows, else its power now; None while it is not seen."""
+        now = self.fresh(asset_id, "active_power_kw")
+        return None if now is None else self.at_meter.get(asset_id, now)
 
     def last_value(self, actuator: Actuator) -> float:
         """What the actuator was told last; before the first setpoint, where it stands now."""

@@ -22,6 +22,7 @@ from control_loop.frequency import FrequencyService
 from control_loop.frozen import FrozenWatch
 from control_loop.grid_orders import GridSetpoints, limits_in_force
 from control_loop.load_rules import next_load_states
+from control_loop.meter_lag import MeterLag
 from control_loop.mode import Mode
 from control_loop.model import REACTIVE_SETPOINT, Actuator, SiteModel
 from control_loop.plan_view import PlanView
@@ -137,7 +138,8 @@ class ControlCycle:
         self.frequency = FrequencyService()
         self.contingency = ContingencyWatch(model.procedures)
         # The answer to the frequency comes first: of one layer's values the first is taken.
-        own = [self.frequency, ExchangeController(), self.contingency]
+        self._exchange = ExchangeController()
+        own = [self.frequency, self._exchange, self.contingency]
         self.controllers = own if controllers is None else list(controllers)
         self.reactive = reactive
         self._dispatchers = [self.dispatcher, *([reactive.dispatcher] if reactive is not None else [])]
@@ -163,6 +165,7 @@ class ControlCycle:
         self._frozen = FrozenWatch(model)
         self._follow = FollowWatch()
         self._noise = ExchangeNoise()
+        self._meter_lag = MeterLag(model.cycle_s)
         self._last_monotonic: float | None = None
         self._began = clock.monotonic()
         self._scheduled: dict[str, tuple[Hashable, HourSchedule, int]] = {}
@@ -195,9 +198,17 @@ class ControlCycle:
         await _breathe()
         context = self._context(now)
         answers = {asset_id: answer.given_kw for asset_id, answer in self.frequency.answers.items()}
+        meter = self._meter_lag.update(context, self._exchange.arrived)
+        context = replace(
+            context,
+            at_meter=meter.powers_kw,
+            meter_age_cycles=meter.age_cycles,
+            meter_reversed=self._meter_lag.reversed,
+        )
         context = replace(
             context,
             exchange_noise_kw=self._noise.update(context),
+            exchange_trend_kw=self._noise.trend_kw,
             grid_targets=self._grid_setpoints.update(context, self.grid_setpoints, answers),
         )
         asked, faults = ask(self.controllers, context)
@@ -311,7 +322,8 @@ class ControlCycle:
     def _look_for_frozen(self) -> dict[str, str]:
         told = {asset_id: state.value for asset_id, state in self.dispatcher.state().items()}
         frozen = self._frozen.update(self.image, told, self._clock.monotonic())
-        self.image.distrust(frozen)
+        # A meter that counts the wrong way round is worse than none.
+        self.image.distrust({*frozen, *((self.model.pcc_id,) if self._meter_lag.reversed else ())})
         return frozen
 
     def dispatcher_of(self, actuator: Actuator) -> Dispatcher:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import pairwise
+from math import ceil
 
 WINDOW = 90
 """Cycles looked at."""
 
-LONGEST = 15
-"""Longest dead time looked for [cycles]."""
+LONGEST, LONGEST_S, MOST = 15, 6.0, 30
+"""Longest dead time looked for [cycles]; of short cycles as many as make up that time [s], up to the most."""
 
 RENEW = 10
 """Cycles between two estimates."""
 
 CAREFUL = 3
-"""Dead time assumed until it is known [cycles]; too long a guess is slow, too short a one swings."""
+"""Dead time assumed until it is known [cycles, of short ones: s]; too long a guess is slow, too short a one swings."""
 
 CLEARER = 0.5
 """A delay is believed when its squared misfit is below this share of that of the others' mean."""
@@ -41,13 +42,16 @@ class DeadTime:
         Setpoints have to have moved by 5 % of this for an estimate [kW].
     phase : int
         Cycles already counted, so that many do not all estimate in the same cycle.
+    cycle_s : float
+        Length of a cycle.
     """
 
-    def __init__(self, span_kw: float, phase: int = 0) -> None:
-        self.cycles = CAREFUL
+    def __init__(self, span_kw: float, phase: int = 0, cycle_s: float = 1.0) -> None:
+        self._longest = min(max(LONGEST, ceil(LONGEST_S / cycle_s)), MOST)
+        self.cycles = min(max(CAREFUL, ceil(CAREFUL / cycle_s)), self._longest)
         self.measured = False
         self._least_kw = max(0.05 * span_kw, 0.1)
-        self._told: deque[float] = deque(maxlen=WINDOW + LONGEST)
+        self._told: deque[float] = deque(maxlen=WINDOW + self._longest)
         self._shown: deque[float] = deque(maxlen=WINDOW)
         self._count = phase
 
@@ -71,19 +75,19 @@ class DeadTime:
 
     def _estimate(self) -> None:
         told, shown = list(self._told), list(self._shown)
-        count = len(told) - LONGEST
+        count = len(told) - self._longest
         if count < RENEW:
             return
         # Levels are left out by comparing changes only: a device's own consumption must not look like delay.
         steps = [b - a for a, b in pairwise(told)]
         answers = [b - a for a, b in pairwise(shown[-count:])]
-        if sum(abs(step) for step in steps[LONGEST:]) < self._least_kw:
+        if sum(abs(step) for step in steps[self._longest :]) < self._least_kw:
             return
         misfits = [
-            sum((answer - steps[LONGEST + i - delay]) ** 2 for i, answer in enumerate(answers))
-            for delay in range(LONGEST)
+            sum((answer - steps[self._longest + i - delay]) ** 2 for i, answer in enumerate(answers))
+            for delay in range(self._longest)
         ]
-        best = min(range(LONGEST), key=lambda delay: misfits[delay])
+        best = min(range(self._longest), key=lambda delay: misfits[delay])
         others = [misfit for delay, misfit in enumerate(misfits) if delay != best]
         if misfits[best] < CLEARER * sum(others) / len(others):
             self.cycles, self.measured = best + 1, True

@@ -31,7 +31,7 @@ class ExchangeGains:
     share : float
         Share of the predicted error that is corrected in each cycle, above 0 and at most 1.
     careful_share : float
-        The same as long as no dead time is known.
+        The same as long as no dead time is known, for cycles of a second or more; of shorter ones, so much a second.
     slack : float
         How far a setpoint may lie beyond the measured power and its correction, as a share of the nameplate; more
         would only wind up against a device that does not follow.
@@ -59,13 +59,25 @@ class ExchangeController:
         """Longest dead time of the storage systems [cycles]."""
         return max((d.cycles for d in self._dead_times.values()), default=1)
 
+    def arrived(self, context: Context, actuator: Actuator, cycles: int) -> float:
+        """Change of a storage's power in the last `cycles` that it does not show yet, by what it was told [kW]."""
+        known = self._dead_times.get(actuator.asset_id)
+        if known is None or not known.measured:
+            return 0.0
+
+        def told(before: int) -> float:
+            # What is told now is noted only when this cycle's requests are made.
+            return context.last_value(actuator) if before <= 0 else known.told_before(before - 1)
+
+        return told(known.cycles - 1 - cycles) - told(known.cycles - 1)
+
     def requests(self, context: Context) -> list[Request]:
         """Setpoints of all storage systems that keep the exchange where it is wanted.
 
         Returns
         -------
         list of Request
-            Nothing without a command or a mode that holds the exchange, or while the meter is lost.
+            Nothing without somebody who wants the exchange held, or while the meter is lost.
 
         Notes
         -----
@@ -82,9 +94,10 @@ class ExchangeController:
         if wanted is None or measured is None or not storages:
             return []
         delay = self.dead_time_cycles
-        under_way = sum(context.last_value(a) - self._dead_times[a.asset_id].told_before(delay - 1) for a in storages)
+        unseen = max(delay - 1 + context.meter_age_cycles, 0)
+        under_way = sum(context.last_value(a) - self._dead_times[a.asset_id].told_before(unseen) for a in storages)
         known = all(self._dead_times[a.asset_id].measured for a in storages)
-        share = self.gains.share if known else self.gains.careful_share
+        share = self.gains.share if known else self.gains.careful_share * min(1.0, context.model.cycle_s)
         # The move that brings the exchange to the upper end is the least there may be, to the lower end the most.
         least, most = (share * (measured - end - under_way) for end in (wanted.most_kw, wanted.least_kw))
         planned = sum(operating_point_kw(context, a) - context.last_value(a) for a in storages)
@@ -107,13 +120,15 @@ class ExchangeController:
         for actuator in context.model.actuators:
             if actuator.kind == "ess":
                 span = actuator.maximum_kw - actuator.minimum_kw
-                known = self._dead_times.setdefault(actuator.asset_id, DeadTime(span, len(self._dead_times)))
+                known = self._dead_times.setdefault(
+                    actuator.asset_id, DeadTime(span, len(self._dead_times), context.model.cycle_s)
+                )
                 known.note(context.last_value(actuator), context.fresh(actuator.asset_id, "active_power_kw"))
 
     def _bounded(self, context: Context, actuator: Actuator, move_kw: float, error_kw: float) -> float:
         """The last setpoint and its move, but not further from what the device gives than the error explains."""
         wanted = context.last_value(actuator) + move_kw
-        gives = context.fresh(actuator.asset_id, "active_power_kw")
+        gives = context.power_at_meter(actuator.asset_id)
         if gives is None:
             return wanted
         slack = self.gains.slack * (actuator.maximum_kw - actuator.minimum_kw)

@@ -117,16 +117,17 @@ def pcc_requests(context: Context, tentative: Mapping[str, Decision]) -> list[Re
     if measured is None:
         return []
     limits = pcc_limits(context, measured_kw=measured)
-    most = least = measured
+    most = measured + max(context.exchange_trend_kw, 0.0)
+    least = measured + min(context.exchange_trend_kw, 0.0)
     reaches: dict[str, Reach] = {}
     for actuator in context.model.actuators:
-        now_kw = context.fresh(actuator.asset_id, "active_power_kw")
-        if now_kw is None:
+        shown_kw = context.power_at_meter(actuator.asset_id)
+        if shown_kw is None:
             continue
         reach = reach_of(context, actuator, tentative[actuator.asset_id].value)
         reaches[actuator.asset_id] = reach
         up, down = (reach.most_kw, reach.least_kw) if actuator.consumes else (-reach.least_kw, -reach.most_kw)
-        own = now_kw if actuator.consumes else -now_kw
+        own = shown_kw if actuator.consumes else -shown_kw
         most += up - own
         least += down - own
     over, under = max(0.0, most - limits.upper_kw), max(0.0, limits.lower_kw - least)

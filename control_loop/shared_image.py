@@ -69,6 +69,8 @@ class SharedImage:
     grid_limits: list[GridOperatorLimit]
     mode: Mode | None
     exchange_noise_kw: float
+    exchange_trend_kw: float
+    at_meter: dict[str, float]
     last: dict[str, SentState]
     last_fresh: dict[str, float]
     loads: dict[str, LoadState]
@@ -99,6 +101,8 @@ class SharedImage:
             grid_limits=self.grid_limits,
             mode=self.mode,
             exchange_noise_kw=self.exchange_noise_kw,
+            exchange_trend_kw=self.exchange_trend_kw,
+            at_meter=self.at_meter,
             last=self.last,
             last_fresh=self.last_fresh,
             loads=self.loads,
@@ -122,6 +126,8 @@ def shared(context: Context, reactive: ReactiveMemory | None = None) -> SharedIm
         grid_limits=list(context.grid_limits),
         mode=context.mode,
         exchange_noise_kw=context.exchange_noise_kw,
+        exchange_trend_kw=context.exchange_trend_kw,
+        at_meter=dict(context.at_meter),
         last=dict(context.last),
         last_fresh=dict(context.last_fresh),
         loads=dict(context.loads),
