@@ -176,6 +176,10 @@ class ControlCycle:
         """Links by device."""
         return self._drivers
 
+    def remember(self, loads: Mapping[str, LoadState]) -> None:
+        """Take over what is known of loads from before; what this loop has seen itself stands."""
+        self._loads = dict(loads) | self._loads
+
     async def run_once(self, now: datetime) -> CycleReport:
         """Run one cycle.
 

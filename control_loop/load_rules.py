@@ -34,16 +34,27 @@ def next_load_states(context: Context, told: Mapping[str, float]) -> dict[str, L
         shown = context.fresh(actuator.asset_id, "active_power_kw")
         # A meter that shows more than the load's rating is wrong: of steps of that, none would fit under a limit.
         demand = None if shown is None else min(shown, actuator.maximum_kw)
-        limit = told[actuator.asset_id]
-        if state.curtailed_since is None:
-            baseline = state.baseline_kw if demand is None else demand
-            curtails = baseline is not None and limit < _NEAR * baseline
-            states[actuator.asset_id] = LoadState(baseline, context.monotonic if curtails else None, state.ended)
-        elif limit >= _NEAR * (state.baseline_kw or 0.0):
-            states[actuator.asset_id] = LoadState(demand, None, context.monotonic)
-        else:
-            states[actuator.asset_id] = state
+        states[actuator.asset_id] = next_load_state(state, demand, told[actuator.asset_id], context.monotonic)
     return states
+
+
+def next_load_state(state: LoadState, demand: float | None, limit: float, monotonic: float) -> LoadState:
+    """State of a load after a limit [kW] went out.
+
+    Parameters
+    ----------
+    demand : float or None
+        Its power [kW] just before; None where that is not known.
+    monotonic : float
+        When [s].
+    """
+    if state.curtailed_since is None:
+        baseline = state.baseline_kw if demand is None else demand
+        curtails = baseline is not None and limit < _NEAR * baseline
+        return LoadState(baseline, monotonic if curtails else None, state.ended)
+    if limit >= _NEAR * (state.baseline_kw or 0.0):
+        return LoadState(demand, None, monotonic)
+    return state
 
 
 def load_capability(context: Context) -> list[Request]:

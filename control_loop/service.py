@@ -9,16 +9,19 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from control_loop.ballots import BallotBox, MasterVote, Voter
+from control_loop.context import LoadState
 from control_loop.cycle import READ_SHARE, ControlCycle
 from control_loop.field_reader import FieldReader
 from control_loop.frequency import frequency_orders
 from control_loop.gateway import Gateway, StoreGateway
 from control_loop.lease import CounterLease, FileLeaseStore, LeaseStore
+from control_loop.load_memory import remembered_loads
+from control_loop.model import SiteModel
 from control_loop.news import News
 from control_loop.outbox import READINGS, Outbox
 from control_loop.pauses import LongLived
@@ -32,6 +35,7 @@ from control_loop.standby import Standby
 from control_loop.trusted_clock import TrustedClock
 from control_loop.voting import majority_of
 from flexergy_pipelines.grid import Site, SystemClock
+from flexergy_pipelines.grid.clock import Clock
 from flexergy_pipelines.logs import get_logger
 from flexergy_pipelines.settings import Settings
 from flexergy_pipelines.store import Store, StoreError, TenantStore, open_store
@@ -40,6 +44,8 @@ from flexergy_pipelines.store.leases import StoreLease
 from flexergy_pipelines.store.notify import COMMAND, PLAN, Listener
 from flexergy_pipelines.store.sites import list_sites
 
+REMEMBER_S = 0.5
+"""How long a starting loop waits to hear of curtailments before it."""
 LOOK_S = 5.0
 """How often the service looks for new sites and changed configurations."""
 
@@ -269,6 +275,7 @@ class ControlService:
             renewing = asyncio.create_task(self._renew(lease, running.stop, site.id))
             keeping = asyncio.create_task(self._keep_records(site, cycle, gateway, running.stop))
             running.outbox = outbox
+            cycle.remember(await self._loads(gateway, model, clock))
             outbox.start()
             self._log.info(
                 "control loop started",
@@ -289,6 +296,18 @@ class ControlService:
                 with contextlib.suppress(OSError, StoreError):
                     # Not given back is only later taken over.
                     await asyncio.to_thread(lease.release)
+
+    async def _loads(self, gateway: Gateway, model: SiteModel, clock: Clock) -> Mapping[str, LoadState]:
+        """What was known of curtailed loads before; a store that does not tell at once must not delay a takeover."""
+        if not isinstance(gateway, StoreGateway):
+            return {}
+        now, monotonic = clock.now(), clock.monotonic()
+        asking = asyncio.to_thread(remembered_loads, gateway.db, gateway.site_id, model, now, monotonic)
+        try:
+            return await asyncio.wait_for(asking, REMEMBER_S)
+        except (StoreError, TimeoutError) as error:
+            self._log.warning("curtailments of before are not known", site=gateway.site_id, error=str(error) or "late")
+            return {}
 
     async def _keep_records(self, site: Site, cycle: ControlCycle, gateway: Gateway, stop: asyncio.Event) -> None:
         """Statistics of links, found charge points, access and sessions; only where there is a store to keep them."""

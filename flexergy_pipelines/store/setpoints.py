@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -65,14 +66,18 @@ def write_setpoints(db: TenantStore, site_id: str, frame: pl.DataFrame) -> int:
         )
 
 
-def read_setpoints(db: TenantStore, site_id: str, start: datetime, end: datetime) -> pl.DataFrame:
-    """Setpoints with start <= time < end, by asset, quantity and time."""
+def read_setpoints(
+    db: TenantStore, site_id: str, start: datetime, end: datetime, points: Sequence[tuple[str, str]] | None = None
+) -> pl.DataFrame:
+    """Setpoints with start <= time < end, by asset, quantity and time; of all, or of some ``(asset, quantity)``."""
     first, last = period(start, end)
+    chosen = None if points is None else [f"{asset_id}/{quantity}" for asset_id, quantity in points]
     with db.begin() as connection:
         require_site(connection, site_id)
         rows = connection.exec_driver_sql(
-            "SELECT " + _SELECT + "WHERE site_id = %s AND time >= %s AND time < %s ORDER BY 1, 2, 3",
-            (site_id, first, last),
+            "SELECT " + _SELECT + "WHERE site_id = %s AND time >= %s AND time < %s "
+            "AND coalesce(asset_id || '/' || quantity = ANY(%s), true) ORDER BY 1, 2, 3",
+            (site_id, first, last, chosen),
         ).all()
     return frame_of([tuple(row) for row in rows], _SCHEMA)
 

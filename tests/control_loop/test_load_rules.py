@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
+from control_loop.context import LoadState
 from control_loop.cycle import ControlCycle
+from control_loop.load_memory import Limit, replayed
 from control_loop.model import CurtailmentRules, SiteModel
 from control_loop.protocols.base import MemoryDriver
 from flexergy_pipelines.grid.clock import SimulatedClock
@@ -104,3 +107,46 @@ def test_a_meter_that_shows_more_than_the_rating_does_not_turn_the_load_off() ->
     bench.device.values["cold", "active_power_kw"] = 10 * LOAD.maximum_kw
     bench.run(10)
     assert bench.cycle._loads["cold"].baseline_kw == LOAD.maximum_kw
+
+
+def history(bench: Bench, seconds: float, plan: dict[str, float]) -> tuple[list[Limit], list[tuple[datetime, float]]]:
+    """Limits and demands of the cold store as a loop sends and measures them meanwhile."""
+    limits: list[Limit] = []
+    measured: list[tuple[datetime, float]] = []
+    for _ in range(round(seconds / MODEL.cycle_s)):
+        now = bench.clock.now()
+        measured.append((now, bench.device.values["cold", "active_power_kw"] or 0.0))
+        bench.run(MODEL.cycle_s, plan)
+        limits.append((now, bench.device.values["cold", LIMIT] or 0.0, now + timedelta(seconds=60)))
+    return limits, measured
+
+
+@pytest.mark.requirement("module.load_controller")
+@pytest.mark.parametrize("seconds", [100.0, 200.0, 400.0], ids=["running", "running for long", "ended"])
+def test_a_loop_that_takes_over_goes_on_with_the_curtailment_of_the_one_before(seconds: float) -> None:
+    bench = Bench()
+    bench.run(30)
+    limits, measured = history(bench, seconds, PLANNED)
+    before = bench.cycle._loads["cold"]
+    now, monotonic = bench.clock.now(), bench.clock.monotonic()
+    state = replayed(COLD, limits, measured, now, monotonic)
+    assert state is not None
+    assert state.baseline_kw == before.baseline_kw == DEMAND_KW  # not what was left of it
+    assert (state.curtailed_since is None) == (before.curtailed_since is None)
+    if before.curtailed_since is not None:
+        assert state.curtailed_since == pytest.approx(before.curtailed_since, abs=MODEL.cycle_s)
+    bench.cycle = ControlCycle(MODEL, [bench.device], bench.clock)
+    bench.cycle.remember({"cold": state})
+    powers = bench.run(900, PLANNED)
+    left = max(0.0, 300.0 - seconds) if before.curtailed_since is not None else 0.0
+    assert powers.count(10.0) * MODEL.cycle_s - left <= 300.0 + 3 * MODEL.cycle_s  # one new one at most, after a rest
+    first_free = next(n for n, power in enumerate(powers) if power == DEMAND_KW)
+    assert first_free * MODEL.cycle_s <= left + 2 * MODEL.cycle_s
+
+
+def test_a_curtailment_that_nobody_renewed_has_ended() -> None:
+    began = NOW - timedelta(minutes=30)
+    limits = [(began - timedelta(minutes=1), 40.0, began), (began, 10.0, began + timedelta(seconds=60))]
+    state = replayed(COLD, limits, [(began - timedelta(seconds=5), 20.0)], NOW, 5000.0)
+    assert state == LoadState(None, None, 5000.0 - 29 * 60.0)
+    assert replayed(COLD, [], [], NOW, 5000.0) is None

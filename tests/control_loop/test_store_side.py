@@ -15,6 +15,7 @@ import pytest
 
 from control_loop.cycle import ControlCycle
 from control_loop.gateway import StoreGateway
+from control_loop.load_memory import remembered_loads
 from control_loop.news import News
 from control_loop.outbox import Outbox
 from control_loop.protocols.base import MemoryDriver
@@ -160,6 +161,23 @@ def test_an_operators_commands_are_obeyed_answered_and_handed_back(rig: Rig) -> 
     told = list_events(rig.db, datetime.now(UTC) - HOUR, datetime.now(UTC) + HOUR, kind="command_answered")
     assert {json.loads(detail)["status"] for detail in told["detail"]} == {"superseded", "refused", "in_force", "done"}
     assert answers[wrong] == ("refused", "ess-1: 900 kW is outside -250..250 kW")
+
+
+@pytest.mark.requirement("module.load_controller")
+def test_the_next_loop_knows_what_the_one_before_curtailed(rig: Rig) -> None:
+    model = rig.loop.cycle.model
+    load = next(a for a in model.actuators if a.curtailment is not None)
+    device = next(d for d in rig.drivers.values() if load.asset_id in d.assets)
+    device.values[load.asset_id, "active_power_kw"] = 20.0
+    rig.run(3)
+    write_command(rig.db, SITE.id, load.asset_id, load.quantity, 2.0, "too warm", "olga")
+    rig.run(4)
+    known = rig.loop.cycle._loads[load.asset_id]
+    assert known.curtailed_since is not None
+    now = rig.clock.now()
+    told = remembered_loads(rig.db, SITE.id, model, now, rig.clock.monotonic())[load.asset_id]
+    assert told.baseline_kw == pytest.approx(known.baseline_kw)
+    assert told.curtailed_since == pytest.approx(known.curtailed_since, abs=1.5)
 
 
 @pytest.mark.requirement("energy.11.1", "energy.14.3")
