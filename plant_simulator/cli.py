@@ -81,11 +81,14 @@ def run(  # noqa: PLR0917 - command-line options are named
         registers = [parse_register(text) for text in register or []]
         models = _load_sites(sites or [], demo=demo)
         configure_logging("simulate")
-        clock = SystemClock() if speed == 1.0 else AcceleratedClock(speed)
+        machine = SystemClock()
+        clock = machine if speed == 1.0 else AcceleratedClock(speed)
         models = [_completed(site) for site in models]
+        # Whoever commands a fast plant lives in the machine's time: there its orders live as long as it means them to.
         field = Field(
-            [(site, load_replay(settings, site)) for site in models], clock, seed, settings.home / "certificates"
-        )
+            [(site, load_replay(settings, site)) for site in models], clock, seed, settings.home / "certificates",
+            timers=machine,
+        )  # fmt: skip
     except (ValueError, KeyError, OSError) as error:
         _refuse(str(error.args[0]) if isinstance(error, KeyError) else str(error))
     try:

@@ -50,6 +50,8 @@ class Field:
         Seed of all plants.
     certificates : Path, optional
         Folder of the files of devices' transport security.
+    timers : Clock, optional
+        Clock of the devices' revert timers, where it is not that of the plants.
     """
 
     def __init__(
@@ -58,11 +60,15 @@ class Field:
         clock: Clock,
         seed: int = 0,
         certificates: Path | None = None,
+        *,
+        timers: Clock | None = None,
     ) -> None:
         self.clock = clock
         self.faults = FaultBoard(clock)
         self.replayed = sites_by_id(sites)
-        self.plants = {site.id: Plant(site, replayed, clock, seed, faults=self.faults) for site, replayed in sites}
+        self.plants = {
+            site.id: Plant(site, replayed, clock, seed, faults=self.faults, timers=timers) for site, replayed in sites
+        }
         self.devices: dict[str, Front] = {}
         for plant in self.plants.values():
             lines: dict[str, SerialLineServer] = {}
@@ -83,9 +89,11 @@ class Field:
         return {key: device.address for key, device in self.devices.items() if device.address}
 
     async def close(self) -> None:
-        """Close every port."""
-        for device in self.devices.values():
-            await device.stop()
+        """Close every port, of all devices at once: workers take their time to end."""
+        ends = await asyncio.gather(*(device.stop() for device in self.devices.values()), return_exceptions=True)
+        for key, end in zip(self.devices, ends, strict=True):
+            if isinstance(end, Exception):
+                log.warning("device did not stop cleanly", device=key, reason=repr(end))
 
     async def step(self, dt_s: float) -> None:
         """Let `dt_s` seconds pass for all sites, show the new values, and open or close ports as faults want it."""

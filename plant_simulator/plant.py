@@ -55,13 +55,15 @@ class Plant:
     replayed : OfferedSeries
         The series that sun, wind and users follow.
     clock : Clock
-        Time of day and of the revert timers; whoever calls `step` moves it.
+        Time of day; whoever calls `step` moves it.
     seed : int
         The same seed, site and steps give the same plant.
     soc : float
         State of charge of every battery at the start.
     faults : FaultBoard or None
         Board that several plants share; None gives the plant its own.
+    timers : Clock or None
+        Clock of the revert timers, where whoever commands lives at another speed than the plant; None is `clock`.
 
     Examples
     --------
@@ -83,6 +85,7 @@ class Plant:
         *,
         soc: float = 0.5,
         faults: FaultBoard | None = None,
+        timers: Clock | None = None,
     ) -> None:
         self.site = site
         self.clock = clock
@@ -105,7 +108,7 @@ class Plant:
         self._replayed = replayed
         self._schedules: dict[str, tuple[datetime, tuple[float, ...]]] = {}
         self._build(seed, soc)
-        self.orders = OrderBook(clock, self._safe_values())
+        self.orders = OrderBook(timers or clock, self._safe_values())
         self._powers: dict[str, Any] = {
             **self.batteries, **self.sources, **self.gensets, **self.limited_loads, **self.charging, **self.loads
         }  # fmt: skip

@@ -18,6 +18,7 @@ from dashboards.views.overview_html import CSS, control_html, live_html
 from dashboards.widgets import alarm_list, empty
 from dashboards.words import local_time, plain
 from flexergy_pipelines.operation.modes import mode_in_force
+from flexergy_pipelines.store.commands import EMERGENCY_STOP
 
 
 def page() -> None:
@@ -40,6 +41,12 @@ def _live() -> None:
     context = page_context()
     image = live_image(context.data.live())
     rows = controls(context.data.setpoints())
+    stop = context.data.standing_stop()
+    if stop is not None:
+        since = local_time(stop.created_at, context.site.zone)
+        st.error(
+            f"**Emergency stop** by {stop.user} since {since}: {plain(stop.reason)}", icon=":material/emergency_home:"
+        )
     if image.newest is None:
         empty(
             "No live values yet.",
@@ -52,12 +59,6 @@ def _live() -> None:
         mode = mode_name(mode_in_force(context.data.db, context.site.id, context.now), context.site)
         html = live_html(context.site, image, control, context.now, turn, mode=mode)
         st.markdown(html, unsafe_allow_html=True)
-    stop = context.data.standing_stop()
-    if stop is not None:
-        since = local_time(stop.created_at, context.site.zone)
-        st.error(
-            f"**Emergency stop** by {stop.user} since {since}: {plain(stop.reason)}", icon=":material/emergency_home:"
-        )
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.markdown("**Active alarms**")
@@ -149,7 +150,9 @@ def stop_form(context: PageContext) -> None:
             "there until somebody releases it."
         )
     else:
-        st.write(f"**{context.site.name}** is stopped by {stands.user}. Releasing it hands control back to the plan.")
+        waiting = sum(command.quantity != EMERGENCY_STOP for command in context.data.open_commands())
+        to = "the plan" if not waiting else f"the {waiting} command(s) by hand that still stand, and to the plan"
+        st.write(f"**{context.site.name}** is stopped by {stands.user}. Releasing it hands control back to {to}.")
     reason = st.text_input("Reason (is logged with your name)", max_chars=500, key="estop_reason")
     word = "Stop the site" if stands is None else "Release the stop"
     kind = "primary" if stands is None else "secondary"

@@ -105,7 +105,12 @@ def test_an_operator_stops_the_site_with_a_reason_and_releases_it(open_page: Ope
     assert stop.valid_until is None
 
     assert any("smoke at the container" in error.value for error in open_page("overview").error)
+    assert "hands control back to the plan." in words(open_page("stop form"))
+    write_command(
+        db, "microgrid", "ess-1", "active_power_setpoint_kw", 5.0, "test", "olga", datetime.now(UTC) + timedelta(hours=1)
+    )
     page = open_page("stop form")
+    assert "the 1 command(s) by hand that still stand, and to the plan" in words(page)
     page.text_input(key="estop_reason").input("false alarm")
     page.button(key="estop_go").click().run()
     assert open_commands(db, "microgrid")[-1].value == 0.0

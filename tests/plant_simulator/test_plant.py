@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flexergy_pipelines.grid import SimulatedClock
+from flexergy_pipelines.grid.samples import sample_site
 from plant_simulator.faults import FaultRequest
 from plant_simulator.orders import DEFAULT_TTL_S
 from plant_simulator.plant import Plant
@@ -80,6 +82,19 @@ def test_without_refresh_an_order_reverts_to_its_safe_value(
         assert plant.measure(asset_id, "active_power_kw") == 0.0
     else:
         assert plant.measure(asset_id, "active_power_kw") > value
+
+
+def test_orders_to_a_fast_plant_live_in_the_time_of_who_commands() -> None:
+    site, clock, machine = sample_site("microgrid"), SimulatedClock(START), SimulatedClock(START)
+    plant = Plant(site, PlainSeries(site), clock, 1, timers=machine)
+    plant.command("ess-1", SETPOINT, 80.0)
+    for _ in range(50):
+        run(plant, clock, 60)
+        machine.advance(1.0)
+    assert plant.measure("ess-1", SETPOINT) == 80.0
+    machine.advance(DEFAULT_TTL_S)
+    run(plant, clock, 1)
+    assert plant.measure("ess-1", SETPOINT) == 0.0
 
 
 def test_a_refreshed_order_stays_in_force() -> None:
