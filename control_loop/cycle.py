@@ -26,6 +26,7 @@ from control_loop.meter_lag import MeterLag
 from control_loop.mode import Mode
 from control_loop.model import REACTIVE_SETPOINT, Actuator, SiteModel
 from control_loop.plan_view import PlanView
+from control_loop.plausibility import MeterWatch
 from control_loop.protocols.base import Driver
 from control_loop.reactive import ReactiveControl
 from control_loop.schedule import HourSchedule, next_hour, quarter_start
@@ -163,6 +164,7 @@ class ControlCycle:
         self._last_fresh: dict[str, float] = {}
         self._loads: dict[str, LoadState] = {}
         self._frozen = FrozenWatch(model)
+        self._meter = MeterWatch()
         self._follow = FollowWatch()
         self._noise = ExchangeNoise()
         self._meter_lag = MeterLag(model.cycle_s)
@@ -255,7 +257,8 @@ class ControlCycle:
                 frozen=frozen,
                 not_followed=self._follow.update(context),
                 procedures=self.contingency.running,
-            ),
+            )
+            | self._meter.update(context),
             replan_reason=self.supervisor.update(context),
             late=late,
             errors=errors,

@@ -163,6 +163,10 @@ class SiteModel:
         Length of a control cycle.
     metered : tuple of str
         Assets that are only measured (loads): nothing is commanded by their silence, but somebody must see to it.
+    balance : tuple of (str, float)
+        Assets whose powers, times these signs, add up to the import; empty where loads are not metered.
+    nominal_v, nominal_hz : float
+        What the grid is meant to have, between phase and neutral [V], [Hz]; 0 is not known, and then not watched.
     stale_after_s : float
         Age from which a value no longer counts: three periods.
     exchange_band_kw : float or None
@@ -183,6 +187,9 @@ class SiteModel:
     procedures: tuple[Procedure, ...] = ()
     schedule_kinds: frozenset[str] = field(default_factory=lambda: frozenset({"ess", "pv", "wind"}))
     metered: tuple[str, ...] = ()
+    balance: tuple[tuple[str, float], ...] = ()
+    nominal_v: float = 0.0
+    nominal_hz: float = 0.0
     stale_after_s: float = field(init=False)
 
     def __post_init__(self) -> None:

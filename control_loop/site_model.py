@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from control_loop.context import GridOperatorLimit
@@ -63,7 +64,16 @@ def model_of(site: Site) -> SiteModel:
             for p in site.operation.contingency
         ),
         metered=tuple(load.id for load in site.loads if load.in_service),
+        balance=_balance(assets, pcc.id) if site.loads else (),
+        nominal_v=pcc.nominal_voltage_v / 3**0.5,
+        nominal_hz=pcc.nominal_frequency_hz,
     )
+
+
+def _balance(assets: Sequence[Asset], pcc_id: str) -> tuple[tuple[str, float], ...]:
+    """Signs with which the powers of assets add up to the import."""
+    producing = {"ess", "pv", "wind", "genset"}
+    return tuple((a.id, -1.0 if a.kind in producing else 1.0) for a in assets if a.id != pcc_id)
 
 
 def _alarm_words(site: Site) -> dict[str, tuple[tuple[str, tuple[AlarmBit, ...]], ...]]:

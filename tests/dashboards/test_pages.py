@@ -18,7 +18,7 @@ from dashboards.session import CurrentUser
 from flexergy_pipelines import access
 from flexergy_pipelines.store import Store, StoreUnavailableError, TenantStore
 from flexergy_pipelines.store.alarms import list_alarms
-from flexergy_pipelines.store.commands import acknowledge_command, open_commands, pending_replans
+from flexergy_pipelines.store.commands import acknowledge_command, open_commands, pending_replans, write_command
 from flexergy_pipelines.store.plans import read_active_plan, write_plan
 from tests.dashboards.seeding import seed, seed_site
 
@@ -107,7 +107,14 @@ def test_an_operator_stops_the_site_with_a_reason_and_releases_it(open_page: Ope
     assert any("smoke at the container" in error.value for error in open_page("overview").error)
     assert "hands control back to the plan." in words(open_page("stop form"))
     write_command(
-        db, "microgrid", "ess-1", "active_power_setpoint_kw", 5.0, "test", "olga", datetime.now(UTC) + timedelta(hours=1)
+        db,
+        "microgrid",
+        "ess-1",
+        "active_power_setpoint_kw",
+        5.0,
+        "test",
+        "olga",
+        datetime.now(UTC) + timedelta(hours=1),
     )
     page = open_page("stop form")
     assert "the 1 command(s) by hand that still stand, and to the plan" in words(page)
