@@ -11,7 +11,7 @@ import polars as pl
 from dashboards.charts.history import LINE_COLOURS
 from dashboards.charts.time_axis import time_x, with_epoch, with_local_label
 
-HEIGHT = 180
+HEIGHT = 280
 
 
 def answered_chart(history: pl.DataFrame, start: datetime, end: datetime, zone: ZoneInfo) -> alt.Chart:

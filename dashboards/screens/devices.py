@@ -40,7 +40,11 @@ def page() -> None:
     if found:
         _found(context, found)
     st.markdown("**Links, what is wrong first**")
-    text_table(link_table(context.site, summary, context.now), unbroken=("device", "data"), cards=True)
+    text_table(
+        link_table(context.site, summary, context.now),
+        unbroken=("device", "answered", "answer time", "data"),
+        cards=True,
+    )
     if summary.is_empty():
         empty("Nothing was heard of any link in this time.", "Figures come each minute while the control loop runs.")
     else:

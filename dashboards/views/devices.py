@@ -53,14 +53,16 @@ def link_table(site: Site, summary: pl.DataFrame, now: datetime) -> pl.DataFrame
     Returns
     -------
     pl.DataFrame
-        Text as shown, one row a device of the site, also where nothing is known of its link.
+        Text as shown, one row a device of the site, also where nothing is known of its link; without the column
+        ``signal`` where no device tells it.
     """
     known = {row["device_id"]: row for row in summary.iter_rows(named=True)}
     states = [(state_of(known.get(device.id), now), device) for device in site.devices()]
     order = {"down": 0, "no word": 1, _NEVER: 2, "up": 3}
     ranked = sorted(states, key=lambda pair: (order[pair[0]], pair[1].id))
     rows = [_row(device, state, known.get(device.id), now) for state, device in ranked]
-    return pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
+    table = pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
+    return table.drop("signal") if table["signal"].eq(NO_VALUE).all() else table
 
 
 def state_of(row: dict[str, object] | None, now: datetime) -> str:
