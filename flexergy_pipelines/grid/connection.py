@@ -138,8 +138,8 @@ class Connection(Model):
     time_zone : str or None
         DLMS: the zone (IANA name) of a meter that tells times without their deviation from UTC, where it is not the
         site's.
-    load_profile : str
-        DLMS: logical name of the load profile that is read.
+    load_profile : str or None
+        DLMS: logical name of the load profile that is read; None: 1.0.99.1.0.255.
     profile_status : str or None
         DLMS: how the status words of the load profile are to be understood; None: they are not judged, because each
         companion standard has its own.
@@ -161,7 +161,7 @@ class Connection(Model):
     network_type: NetworkType | None = None
     standby_link: bool = False
     time_zone: str | None = None
-    load_profile: str = Field(default=LOAD_PROFILE, pattern=r"^\d{1,3}(\.\d{1,3}){5}$")
+    load_profile: str | None = Field(default=None, pattern=r"^\d{1,3}(\.\d{1,3}){5}$")
     profile_status: Literal["idis", "ree"] | None = None
 
     @field_validator("time_zone")
@@ -190,8 +190,12 @@ class Connection(Model):
             raise ValueError(f"connection: standby_link is for {allowed}, not {self.protocol}")
         if self.basic_auth and self.protocol != "ocpp16":
             raise ValueError(f"connection: basic_auth is for ocpp16, not {self.protocol}")
-        of_meters = {"time_zone", "load_profile", "profile_status"} & self.model_fields_set
-        given = sorted(name for name in of_meters if getattr(self, name) not in {None, LOAD_PROFILE})
+        of_meters = {
+            "time_zone": self.time_zone,
+            "load_profile": self.load_profile,
+            "profile_status": self.profile_status,
+        }
+        given = [name for name, value in of_meters.items() if value not in {None, LOAD_PROFILE}]
         if given and self.protocol != "dlms":
             raise ValueError(f"connection: {given[0]} is for dlms, not {self.protocol}")
         return self

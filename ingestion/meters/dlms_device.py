@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from flexergy_pipelines.metering import load_profile
-from flexergy_pipelines.metering.dlms import DlmsClient, Measured, MeterError
+from flexergy_pipelines.metering.dlms import PROFILE_OBIS, DlmsClient, Measured, MeterError
 from ingestion.meters.catalogue import REGISTERS, S21, by_name, platform_values
 from ingestion.meters.device import DeviceError, DeviceReading
 
@@ -142,9 +142,8 @@ async def read_profile(
     began = time.monotonic()
     try:
         async with DlmsClient(host, port, credentials, timeout_s=timeout_s, zone=zone) as meter:
-            profile = await load_profile.read_profile(
-                meter, device.connection.load_profile, start, end + timedelta(days=1)
-            )
+            name = device.connection.load_profile or PROFILE_OBIS
+            profile = await load_profile.read_profile(meter, name, start, end + timedelta(days=1))
     except MeterError as error:
         raise DeviceError(f"{device.id}: {error}") from error
     if profile.period_s <= 0:
