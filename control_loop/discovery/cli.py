@@ -38,7 +38,7 @@ def sunspec(
     # Whoever answers with something else than Modbus makes the library complain.
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     try:
-        where = hosts_of(hosts), numbers_of(ports, 1, 65535, "ports"), numbers_of(units, 0, 247, "units")
+        where = hosts_of(hosts), numbers_of(ports, 1, 65535, "ports"), numbers_of(units, 0, 255, "units")
     except SearchError as error:
         refuse(str(error))
     _propose(site, asyncio.run(scan(*where, timeout_s=timeout)))
@@ -49,7 +49,12 @@ def iec61850(site: SiteId, host: Host, port: Annotated[int, typer.Option(min=1, 
     """Browse an IEC 61850 device."""
     from control_loop.discovery.devices import browse_iec61850
 
-    _propose(site, [asyncio.run(browse_iec61850(host, port))])
+    try:
+        found = asyncio.run(browse_iec61850(host, port))
+    except SearchError as error:
+        typer.echo(f"nothing was found: {error}", err=True)
+        raise typer.Exit(1) from None
+    _propose(site, [found])
 
 
 @app.command()

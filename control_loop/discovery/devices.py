@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from control_loop.discovery.found import Found, SearchError
-from control_loop.protocols.scl import QUANTITIES
+from control_loop.protocols.scl import object_points
 from flexergy_pipelines.metering.dlms import ASSOCIATION, ASSOCIATION_OBIS, DATA, DlmsClient, MeterRefusal
 from flexergy_pipelines.metering.keys import Credentials
 
@@ -18,18 +19,23 @@ LISTED = 400
 """Objects that a proposal lists; what a device has beyond them is counted."""
 
 
-async def browse_iec61850(host: str, port: int) -> Found | None:
-    """An IEC 61850 device with its data objects; those whose names tell a quantity come as points of a connection."""
-    told = await _child("control_loop.discovery.iec61850_browser", host, str(port))
-    if told is None or "objects" not in told:
-        return None
+async def browse_iec61850(host: str, port: int) -> Found:
+    """An IEC 61850 device with its data objects; those whose names tell a quantity come as points of a connection.
+
+    Raises
+    ------
+    SearchError
+        There is no such device; says why.
+    """
+    told = await _child("control_loop.discovery.iec61850_browser", host, str(port)) or {
+        "error": "it could not be browsed"
+    }
+    if "objects" not in told:
+        raise SearchError(f"{host}:{port}: {told['error']}")
     objects: dict[str, Any] = told["objects"]
-    points = []
-    for name, item in objects.items():
-        quantity, scale = QUANTITIES.get(name.rpartition(".")[2], (None, 1.0))
-        if quantity is not None:
-            point = {"quantity": quantity, "read": name, "scale": scale}
-            points.append(point | {"write": name} if item["commanded"] else point)
+    points = object_points(
+        (p["quantity"], p["reference"], p["kind"], p["scale"], p["commanded"]) for p in told["points"]
+    )
     identity = {
         "logical_devices": sorted({name.partition("/")[0] for name in objects}),
         "objects": list(objects)[:LISTED],
@@ -38,7 +44,20 @@ async def browse_iec61850(host: str, port: int) -> Found | None:
         "reports": told["reports"],
         "points": points,
     }
-    return Found("iec61850", f"{host}:{port} unit 1", identity, None)
+    return Found("iec61850", f"{host}:{port} unit 1", identity, _template_for(points))
+
+
+def _template_for(points: Sequence[Mapping[str, Any]]) -> str | None:
+    """Template that fits what a device shows and takes; None when it shows no power."""
+    shown = {point["quantity"] for point in points}
+    taken = {point["quantity"] for point in points if "write" in point}
+    if "active_power_kw" not in shown:
+        return None
+    if "active_power_setpoint_kw" in taken:
+        return "generic_esc" if "soc" in shown else "generic_genset_controller"
+    if "active_power_limit_kw" in taken:
+        return "generic_pv_controller" if "reactive_power_setpoint_kvar" in taken else "generic_res_controller"
+    return "generic_esc" if "soc" in shown else "generic_meter"
 
 
 async def interrogate_iec104(

@@ -218,6 +218,7 @@ class FieldClerk:
             if asked != driver.health.tracing:
                 driver.health.tracing = asked
                 driver.health.trace.clear()
+                driver.health.note(f"-- link is {'up' if driver.health.connected else 'down'}{_reason(driver)}")
                 tell = getattr(driver, "tell_trace", None)
                 if tell is not None:
                     await tell(asked)
@@ -246,3 +247,7 @@ def _session_row(asset_id: str, transaction: ChargingTransaction) -> dict[str, o
         "departure": departure,
         "energy_kwh": transaction.energy_kwh,
     }
+
+
+def _reason(driver: Driver) -> str:
+    return f", last error: {driver.health.last_error}" if driver.health.last_error else ""

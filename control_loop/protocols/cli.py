@@ -55,16 +55,19 @@ def trace(
     """Print what goes over a device's link, decoded, while the control loop talks to it."""
     from flexergy_pipelines.link_trace import listen
     from flexergy_pipelines.settings import load_settings
+    from flexergy_pipelines.store.sites import load_site
 
+    with tenant_opened() as db:
+        known = [item.id for item in load_site(db, site).devices()]
+    if device not in known:
+        refuse(f"{site}: no device {device}, there are {', '.join(known) or 'none'}", 2)
     seen = 0
     for lines in listen(load_settings(), site, device, seconds):
         for line in lines:
             typer.echo(line)
         seen += len(lines)
     if not seen:
-        refuse(
-            f"{site}/{device}: nothing was heard in {seconds:g} s; does `flexergy control` run, and is that its id?", 1
-        )
+        refuse(f"{site}/{device}: nothing was heard in {seconds:g} s; does `flexergy control` run?", 1)
 
 
 @app.command("import-scl")
@@ -72,7 +75,7 @@ def import_scl(  # noqa: PLR0917 - each is an option of the command
     file: Annotated[Path, typer.Argument(metavar="FILE", help="ICD, IID, CID or SCD file.", show_default=False)],
     ied: Annotated[str | None, typer.Option(help="Device of the file; needed when there are several.")] = None,
     template: Annotated[str, typer.Option(help="Template of the connection.")] = "generic_esc",
-    host: Annotated[str, typer.Option(help="Address of the device.")] = "127.0.0.1",
+    host: Annotated[str | None, typer.Option(help="Address of the device; else the file's.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 102,
     show_all: Annotated[bool, typer.Option("--all", help="List every data object instead.")] = False,
 ) -> None:
@@ -92,13 +95,16 @@ def import_scl(  # noqa: PLR0917 - each is an option of the command
     (device,) = chosen
     if show_all:
         for point in device.points:
-            typer.echo(f"{point.reference:<50} {point.cdc:<4} {point.quantity or ''}")
+            takes = "takes orders" if point.commanded else ""
+            typer.echo(f"{point.reference:<50} {point.cdc:<4} {point.quantity or '':<30} {takes}".rstrip())
         for report in device.reports:
             typer.echo(f"{report:<50} report control block")
         return
-    typer.echo(
-        yaml.safe_dump({"connection": device.connection(template=template, host=host, port=port)}, sort_keys=False)
-    )
+    try:
+        connection = device.connection(template=template, host=host or device.host or "127.0.0.1", port=port)
+    except SclError as error:
+        refuse(f"{file}: {error}")
+    typer.echo(yaml.safe_dump({"connection": connection}, sort_keys=False))
 
 
 @app.command()

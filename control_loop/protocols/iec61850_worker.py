@@ -207,6 +207,7 @@ class Link(threading.Thread):
         say({"key": self.key, "note": text})
 
     def _tell_trouble(self, reason: str) -> None:
+        self._trace(f"-- {reason}")
         say({"key": self.key, "trouble": reason})
 
     def _refuse_commands(self, seconds: float) -> None:

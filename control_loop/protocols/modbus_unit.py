@@ -95,11 +95,13 @@ class ModbusUnit:
             now = time.monotonic()
             if not self._backoff.ready(now):
                 raise DriverError(f"{self.device}: down, next try in {self._backoff.wait_s(now):.1f} s")
+            self.health.note(f"-- connecting to {self._line.place}")
             try:
                 self._client = await self._line.open(self._timeout_s, self._traced)
             except LineError as error:
                 self._backoff.failed(time.monotonic())
                 self.health.failed(f"{self.device}: {error} at {self._line.place}")
+                self.health.note(f"-- no connection: {error}")
                 raise DriverError(self.health.last_error) from None
             try:
                 await self._look_around()
@@ -224,6 +226,7 @@ class ModbusUnit:
             # On a serial line nothing but time tells a late answer from the next one.
             late_s = self._timeout_s if self._line.serial else 0.0
             self._backoff.failed(time.monotonic() + late_s)
+            self.health.note(f"-- link dropped: {message}")
         self.health.failed(f"{self.device}: {message}")
         return DriverError(self.health.last_error)
 

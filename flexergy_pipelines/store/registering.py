@@ -19,6 +19,9 @@ ADDRESS = re.compile(r"^(?P<host>.+):(?P<port>\d+) unit (?P<unit>\d+)$")
 STORAGE = {"soc_min": 0.1, "soc_max": 0.9, "charge_efficiency": 0.95, "discharge_efficiency": 0.95}
 """What is assumed of a storage system until somebody knows better."""
 CHARGE_POINT_KW = 22.0
+METER, GENSET = "generic_meter", "generic_genset_controller"
+SOURCES = frozenset({"sunspec_inverter", "generic_res_controller", "generic_pv_controller"})
+STORAGES = frozenset({"sunspec_storage", "generic_esc"})
 
 
 def fields_of(pairs: Iterable[str]) -> dict[str, Any]:
@@ -106,19 +109,23 @@ def with_device(
     if proposal.protocol == "ocpp16":
         return _with_charge_point(raw, proposal, device_id, values)
     connection = _connection(proposal)
-    if proposal.protocol == "dlms":
+    rated_kw = proposal.identity.get("rated_kw")
+    rated = (lambda *names: dict.fromkeys(names, rated_kw)) if rated_kw is not None else (lambda *_: {})
+    if proposal.protocol == "dlms" or proposal.template == METER:
         meter = {"id": device_id, "role": "sub", "connection": connection}
         serial = proposal.identity.get("serial")
         raw["meters"] = [*raw["meters"], meter | ({"serial_number": serial} if serial else {}) | values]
         return raw
-    if proposal.template == "sunspec_inverter":
+    if proposal.template in SOURCES:
         source = {"id": f"{device_id}-1", "kind": "pv", "name": _name(proposal, device_id), "tilt_deg": 30.0}
-        source |= {"azimuth_deg": 180.0, "peak_kw": proposal.identity.get("rated_kw"), "curtailable": True} | values
+        source |= {"azimuth_deg": 180.0, "curtailable": True} | rated("peak_kw") | values
         controller = {"kind": "res_controller", "sources": [source]}
-    elif proposal.template == "sunspec_storage":
-        rated_kw = proposal.identity.get("rated_kw")
-        ess = {"id": f"{device_id}-1", "name": _name(proposal, device_id), "max_charge_kw": rated_kw}
-        controller = {"kind": "esc", "ess": [ess | {"max_discharge_kw": rated_kw} | STORAGE | values]}
+    elif proposal.template in STORAGES:
+        ess = {"id": f"{device_id}-1", "name": _name(proposal, device_id)} | rated("max_charge_kw", "max_discharge_kw")
+        controller = {"kind": "esc", "ess": [ess | STORAGE | values]}
+    elif proposal.template == GENSET:
+        genset = {"id": f"{device_id}-1", "name": _name(proposal, device_id)} | rated("max_kw") | values
+        controller = {"kind": "genset_controller", "gensets": [genset]}
     else:
         ied = {"id": device_id, "name": _name(proposal, device_id), "role": "rtu", "connection": connection} | values
         raw["ieds"] = [*raw.get("ieds", []), ied]
@@ -140,11 +147,8 @@ def _connection(proposal: DeviceProposal) -> dict[str, Any]:
         "template": proposal.template or "generic_meter",
     }
     if proposal.protocol == "iec61850":
-        points: dict[str, dict[str, Any]] = {}
-        for point in proposal.identity.get("points", []):
-            points.setdefault(point["quantity"], point)
-        connection |= {"objects": list(points.values())}
-        reports = sorted(proposal.identity.get("reports", []), key=lambda name: ".BR." not in name)
+        connection |= {"objects": proposal.identity.get("points", [])}
+        reports = proposal.identity.get("reports", [])
         connection |= {"report": reports[0]} if reports else {}
     return connection
 

@@ -95,7 +95,6 @@ def test_stations_ieds_and_meters_tell_what_they_offer() -> None:
         async with WorkerBench("iec61850", iec61850_front) as it:
             host, _, port = it.front.address.partition(":")
             found = await browse_iec61850(host, int(port))
-            assert found is not None
             assert found.identity["logical_devices"] == ["FLXesc1"]
             assert "FLXesc1/GGIO1.AnOut2" in found.identity["commanded"]
             assert "FLXesc1/GGIO1.AnIn1" in found.identity["objects"]

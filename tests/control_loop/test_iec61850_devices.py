@@ -9,11 +9,18 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from control_loop.discovery.devices import browse_iec61850
+from control_loop.discovery.found import Found, SearchError
 from control_loop.protocols import iec61850
 from control_loop.protocols.addressing import by_name
 from control_loop.protocols.base import DriverError
 from control_loop.protocols.objects import ObjectDriver, ObjectHub
+from flexergy_pipelines.grid import SiteError
 from flexergy_pipelines.grid.connection import ObjectPoint
+from flexergy_pipelines.grid.samples import sample_site
+from flexergy_pipelines.store import TenantStore, registering
+from flexergy_pipelines.store.field_devices import propose_device
+from flexergy_pipelines.store.sites import save_site
 from tests.control_loop.wire_bench import commanded, serving, shown
 
 SCRIPT = "iec61850_ied.py"
@@ -87,3 +94,30 @@ def test_a_report_that_another_client_has_is_left_to_it() -> None:
             assert f"no report, its points are polled: {block} has another client" in third.health.last_error
 
     asyncio.run(check())
+
+
+@pytest.mark.requirement("infra.01.2")
+def test_a_browsed_device_is_proposed_with_what_it_is_and_registered_with_its_points(db: TenantStore) -> None:
+    async def find() -> Found:
+        async with serving(SCRIPT) as port:
+            found = await browse_iec61850("127.0.0.1", port)
+        with pytest.raises(SearchError, match=f"127.0.0.1:{port}: no association"):
+            await browse_iec61850("127.0.0.1", port)
+        return found
+
+    save_site(db, sample_site("microgrid"))
+    found = asyncio.run(find())
+    assert found.template == "generic_genset_controller"
+    number = propose_device(
+        db, "microgrid", protocol="iec61850", address=found.address, identity=found.identity, template=found.template
+    ).proposal_id
+    with pytest.raises(SiteError, match="min_kw"):
+        registering.approve(db, number, "genset-9", {"max_kw": 100.0}, "anna")
+    told = {"min_kw": 10.0, "max_kw": 100.0, "fuel_cost_eur_per_kwh": 0.3, "bus": "busbar"}
+    site, _ = registering.approve(db, number, "genset-9", told, "anna")
+    connection = next(d for d in site.devices() if d.id == "genset-9").connection
+    points = {item.quantity: item for item in connection.objects}
+    assert (points["active_power_kw"].read, points["active_power_kw"].scale) == ("ACMEld/MMXU1.TotW", 0.001)
+    assert points["voltage_l2_v"].read == "ACMEld/MMXU1.PhV.phsB"
+    assert points["active_power_setpoint_kw"].write == "ACMEld/DSCC1.WSpt"
+    assert connection.report == "ACMEld/LLN0.BR.brcbA01"

@@ -49,10 +49,28 @@ def test_every_data_object_can_be_listed_and_a_device_must_be_named() -> None:
         assert "BESS1, RTU9" in refused.output
 
 
+def test_units_control_models_and_addresses_are_those_of_the_device_and_not_of_its_class() -> None:
+    file = FILE.with_name("units.scd")
+    done = CliRunner().invoke(app, ["import-scl", str(file), "--ied", "BESS1"])
+    assert done.exit_code == 0, done.output
+    connection = Connection.model_validate(yaml.safe_load(done.output)["connection"])
+    assert connection.host == "10.1.2.3"
+    points = {item.quantity: item for item in connection.objects}
+    assert points["active_power_kw"].scale == 1.0
+    assert points["reactive_power_kvar"].scale == 1000.0
+    assert points["voltage_l1_v"].read == "BESS1LD0/MMXU1.PhV.phsA"
+    assert points["active_power_setpoint_kw"].write == "BESS1LD0/DRCC2.WSpt", "the other is for its status only"
+    refused = CliRunner().invoke(app, ["import-scl", str(file), "--ied", "CLIENT"])
+    assert refused.exit_code == 2
+    assert "CLIENT: no data object's name tells its quantity" in refused.output
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("<SCL/>", "is no SCL file"),
+        ("<SCL/>", "names no IED"),
+        ("<Plant/>", "is no SCL file"),
+        ('<?xml version="1.0" encoding="utf-7"?><SCL/>', "is no XML: multi-byte encodings"),
         ("no xml", "is no XML"),
         ('<SCL xmlns="http://www.iec.ch/61850/2003/SCL"/>', "names no IED"),
         ('<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><SCL>&a;</SCL>', "EntitiesForbidden"),
