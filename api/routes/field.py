@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from api.auth import CallerDep, site_of
-from api.models import FoundDevice, FoundDevices, LinkModel, Links
+from api.field_models import FoundDevice, FoundDevices, LinkModel, Links
 from api.periods import EndQuery, StartQuery, period
 from flexergy_pipelines.store.field_devices import list_proposals
 from flexergy_pipelines.store.link_statistics import link_summary
