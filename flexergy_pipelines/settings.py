@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,12 +94,21 @@ def read_endpoints(settings: Settings) -> dict[str, str]:
 
 def publish_endpoints(settings: Settings, endpoints: dict[str, str]) -> None:
     """Merge `endpoints` into the published ones, atomically and safe against another publisher."""
+    _change_endpoints(settings, lambda published: published | endpoints)
+
+
+def withdraw_endpoints(settings: Settings, endpoints: dict[str, str]) -> None:
+    """Take `endpoints` out of the published ones; a name that means another address by now stays."""
+    _change_endpoints(settings, lambda published: dict(published.items() - endpoints.items()))
+
+
+def _change_endpoints(settings: Settings, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
     import fcntl
 
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     with (settings.run_dir / "endpoints.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        merged = read_endpoints(settings) | endpoints
+        merged = change(read_endpoints(settings))
         scratch = settings.endpoints_file.with_suffix(".tmp")
         scratch.write_text(json.dumps(merged, indent=1, sort_keys=True))
         scratch.replace(settings.endpoints_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -121,13 +122,14 @@ def fault(  # noqa: PLR0917 - command-line options are named
     if delay is not None and kind != "slow":
         _refuse(f"--delay is for slow, not for {kind}")
     body = {name: number for name, number in given.items() if number is not None}
-    typer.echo(_told(_call("POST", "/faults", {"target": target, "kind": kind, **body})))
+    url = _url_of(target)
+    typer.echo(_told(_call("POST", "/faults", {"target": target, "kind": kind, **body}, url=url)))
 
 
 @app.command()
 def faults() -> None:
     """List the faults in force."""
-    rows = _call("GET", "/faults")
+    rows = [row for url in _urls() for row in _call("GET", "/faults", url=url)]
     for row in rows:
         typer.echo(_told(row))
     if not rows:
@@ -137,7 +139,7 @@ def faults() -> None:
 @app.command()
 def targets(site: Annotated[str | None, typer.Argument(help="Only those of one site.")] = None) -> None:
     """List what can fail in the running simulator, and how."""
-    possible = _call("GET", "/faults/possible")
+    possible = {target: kinds for url in _urls() for target, kinds in _call("GET", "/faults/possible", url=url).items()}
     sites = sorted({target.partition("/")[0] for target in possible if "/" in target})
     if site is not None and site not in sites:
         _refuse(f"site {site} is not simulated; known: {', '.join(sites)}")
@@ -150,12 +152,17 @@ def targets(site: Annotated[str | None, typer.Argument(help="Only those of one s
 def heal(
     what: Annotated[str | None, typer.Argument(help="Number of a fault, or a target; none heals all.")] = None,
 ) -> None:
-    """Heal one fault, those of one target, or all."""
+    """Heal one fault, those of one target, or all.
+
+    Where several simulators run, a number is that of the one that started last.
+    """
     if what is not None and what.isdigit():
-        healed = _call("DELETE", f"/faults/{what}")
+        healed = _call("DELETE", f"/faults/{what}", url=_url_of(""))["cleared"]
+    elif what is not None:
+        healed = _call("DELETE", "/faults", query={"target": what}, url=_url_of(what))["cleared"]
     else:
-        healed = _call("DELETE", "/faults", query={} if what is None else {"target": what})
-    typer.echo(f"healed {healed['cleared']}")
+        healed = sum(_call("DELETE", "/faults", url=url)["cleared"] for url in _urls())
+    typer.echo(f"healed {healed}")
 
 
 def _told(fault: dict[str, Any]) -> str:
@@ -165,14 +172,41 @@ def _told(fault: dict[str, Any]) -> str:
     return " ".join([*words, *([f"for {fault['left_s']:.0f} s more"] if "left_s" in fault else [])])
 
 
-def _call(method: str, path: str, body: dict[str, Any] | None = None, *, query: dict[str, str] | None = None) -> Any:
+def _url_of(target: str) -> str:
+    """Address of the simulator that has a target: that of its site, else the one that started last."""
+    published = _simulators()
+    return published.get(f"simulator/{target.partition('/')[0]}", next(iter(published.values())))
+
+
+def _urls() -> list[str]:
+    """Addresses of all simulators of this installation that answer; of one where none does."""
     import httpx
 
+    known = list(dict.fromkeys(_simulators().values()))
+    answering = []
+    for url in known:
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.get(f"{url}/health", timeout=5.0)
+            answering.append(url)
+    return answering or known[:1]
+
+
+def _simulators() -> dict[str, str]:
+    """Published addresses: ``simulator`` is the one that started last, ``simulator/<site>`` that of a site."""
     from flexergy_pipelines.settings import load_settings, read_endpoints
 
-    url = read_endpoints(load_settings()).get("simulator")
-    if url is None:
+    published = read_endpoints(load_settings())
+    found = {name: url for name, url in sorted(published.items()) if name.partition("/")[0] == "simulator"}
+    if not found:
         _refuse("no simulator has published its address here; start one with: flexergy simulate --demo")
+    return found
+
+
+def _call(
+    method: str, path: str, body: dict[str, Any] | None = None, *, url: str, query: dict[str, str] | None = None
+) -> Any:
+    import httpx
+
     try:
         answer = httpx.request(method, f"{url}{path}", json=body, params=query, timeout=5.0)
     except httpx.HTTPError as error:

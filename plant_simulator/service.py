@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import uvicorn
 
 from flexergy_pipelines.logs import get_logger
-from flexergy_pipelines.settings import Settings, publish_endpoints
+from flexergy_pipelines.settings import Settings, publish_endpoints, withdraw_endpoints
 from plant_simulator import memory
 from plant_simulator.field import Field
 from plant_simulator.http_app import build_app
@@ -83,12 +83,15 @@ async def serve(
                 build_app(field), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
             )
         )
+        own: dict[str, str] = {}
         try:
             await field.step(0.0)  # nobody must see what the devices were built with
             addresses = await field.open(host)
             http = asyncio.create_task(server.serve(sockets=[listener]))
             url = f"http://{host}:{listener.getsockname()[1]}"
-            publish_endpoints(settings, addresses | {"weather": url, "market": url, "simulator": url})
+            # Where several simulators run, each answers for its own sites.
+            own |= {"simulator": url} | {f"simulator/{site_id}": url for site_id in field.plants}
+            publish_endpoints(settings, addresses | {"weather": url, "market": url} | own)
             told = {"devices": len(addresses), "http": url, "recalled": recalled, "soc_given": begun}
             told["registers_given"] = counting
             log.info("simulator ready", sites=list(field.plants), **told)
@@ -98,6 +101,8 @@ async def serve(
             server.should_exit = True
             await http
         finally:
+            # Another's may be the next on this port: no fault for ours must reach it.
+            withdraw_endpoints(settings, own)
             await field.close()
             _remember(field, settings)
     log.info("simulator stopped")

@@ -92,9 +92,20 @@ def test_it_starts_beside_whoever_has_its_port_serves_obeys_and_stops_cleanly(
             assert "microgrid/pcc voltage" in command("faults")
             assert "target 'microgrid/moon' is not simulated" in command("heal", "microgrid/moon", exit_code=2)
             assert command("heal", "microgrid/pcc") == "healed 1\n"
+            with simulator(tmp_path, "hybrid-park") as (other, _):
+                assert "hybrid-park/pcc: " in command("targets")
+                assert "microgrid/esc-1 frozen" in command("fault", "microgrid/esc-1", "frozen")
+                assert "hybrid-park/pcc frequency" in command("fault", "hybrid-park/pcc", "frequency", "--value", "0.1")
+                assert {"microgrid/esc-1", "hybrid-park/pcc"} <= set(command("faults").split())
+                assert command("heal") == "healed 2\n"
+                other.send_signal(signal.SIGTERM)
+                assert other.wait(timeout=60) == 0
+            assert command("faults") == "nothing fails\n"
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == 0
-            assert (tmp_path / "plants.json").exists()
+            assert {"microgrid", "hybrid-park"} <= set(json.loads((tmp_path / "plants.json").read_text()))
+            # Whoever gets the port next must not be sent faults that were meant for this one.
+            assert "no simulator has published its address" in command("faults", exit_code=2)
 
 
 @pytest.mark.parametrize(
