@@ -94,10 +94,11 @@ class Station:
         def receive(
             point: c104.Point,
             previous_info: c104.Information,  # noqa: ARG001
-            message: c104.IncomingMessage,  # noqa: ARG001
+            message: c104.IncomingMessage,
         ) -> c104.ResponseState:
             value = _number(point.value)
-            if not math.isfinite(value):
+            # The library executes what is to be cancelled.
+            if message.cot != c104.Cot.ACTIVATION or not math.isfinite(value):
                 return c104.ResponseState.FAILURE
             tell(key=key, ioa=point.io_address, value=value)
             return c104.ResponseState.SUCCESS

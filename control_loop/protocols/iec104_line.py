@@ -44,6 +44,7 @@ ASKED = {
 """What a station is asked regularly."""
 MOST_ADDRESS = 2**24 - 1
 YES = 0.5
+LEAST_VERDICT_S, SECOND_WORD_S = 0.1, 0.05
 
 Say = Callable[[dict[str, Any]], None]
 News = dict[str, tuple[float | None, bool, float | None]]
@@ -119,7 +120,7 @@ class Station:
         self._names: dict[int, list[str]] = {}
         self._commands: dict[str, c104.Point] = {}
         self._awaited = 0
-        self._verdict: str | None = None
+        self._verdict = ""
         self._judged = threading.Event()
         self._noted: set[str] = set()
         self._due = dict.fromkeys(ASKED, float("-inf"))
@@ -160,7 +161,8 @@ class Station:
             self._due[told.kind] = time.monotonic() + AGAIN_S
             self._note(f"{ASKED[told.kind]}: {told.refusal}")
         elif told.address == self._awaited and (told.confirms or (told.kind in asdu.COMMANDS and told.refusal)):
-            self._verdict = told.refusal
+            # Some refuse twice, the second time with the cause.
+            self._verdict = told.refusal if told.cause in asdu.CAUSES else self._verdict or told.refusal
             self._judged.set()
         with self._lock:
             for seen in told.seen:
@@ -219,13 +221,15 @@ class Station:
         except (ValueError, TypeError, OverflowError, LookupError) as error:
             return f"{value:g} does not fit into {point.type.name}: {error}"
         self._judged.clear()
+        self._verdict = ""
         self._awaited, deadline = point.io_address, time.monotonic() + self._line.answer_s
-        if point.transmit(cause=c104.Cot.ACTIVATION):
-            return None
-        # The library gives up too early now and then, and wants the end of a selected command confirmed, too, which
-        # stations may leave out: what came over the line counts.
-        if not self._judged.wait(max(0.0, deadline - time.monotonic())):
+        point.transmit(cause=c104.Cot.ACTIVATION)
+        # What came over the line counts: the library gives up too early now and then, takes an object that the station
+        # does not know for a success, and wants the end of a selected command confirmed, which stations may leave out.
+        if not self._judged.wait(max(LEAST_VERDICT_S, deadline - time.monotonic())):
             return ""
+        if self._verdict:
+            time.sleep(SECOND_WORD_S)
         return self._verdict or None
 
 

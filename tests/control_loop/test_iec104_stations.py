@@ -216,12 +216,14 @@ def test_a_refusal_is_told_as_the_station_means_it() -> None:
             assert "does not fit into C_SE_NA_1" in await link.order("C_SE_NA_1:52", 40.0)
             rtu.answer = refusing(CONFIRMED | NEGATIVE)
             assert await link.order("50", 2.5) == "rtu-1: command 2.5 to object 50 was not confirmed: refused"
+            rtu.answer = lambda asked: [*refusing(CONFIRMED | NEGATIVE)(asked), *refusing(UNKNOWN_OBJECT)(asked)]
+            assert "object 50 was not confirmed: unknown object address" in await link.order("50", 2.5)
             rtu.answer = refusing(UNKNOWN_OBJECT | NEGATIVE)
             assert "object 51 was not confirmed: unknown object address" in await link.order("51", 2.5)
-            assert len(rtu.of(50)) == 6  # a clear word is not asked for again
+            assert len(rtu.of(50)) == 7  # a clear word is not asked for again
             rtu.answer = refusing(CONFIRMED)  # and never an end, which a station may leave out
             assert await link.order("51", 3.5) == ""
-            assert len(rtu.of(50)) == 8
+            assert len(rtu.of(50)) == 9
 
     asyncio.run(check())
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
+import struct
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from plant_simulator.faults import FaultRequest
 from plant_simulator.fronts import iec104_front
 from plant_simulator.iec104 import HEARTBEAT_IOA, ORDER_BASE, SELECT_BASE, TTL_IOA, Iec104Device
 from plant_simulator.plant import Plant
+from tests.control_loop.rtu import ACTIVATION, CONFIRMED, DEACTIVATION, NEGATIVE, Asdu, short
 from tests.plant_simulator.fakes import WorkerBench, make_plant, run
 
 CLIENT = Path(__file__).with_name("iec104_client.py")
@@ -85,6 +88,40 @@ def test_a_client_interrogates_and_commands_directly_and_by_selection() -> None:
                 ("open", "interrogated", "clock", "direct", "power_followed", "selected"), True
             )
             assert it.front.statistics()["writes"] >= 2
+
+    asyncio.run(check())
+
+
+def test_an_order_that_is_cancelled_or_refused_has_no_effect() -> None:
+    async def check() -> None:
+        async with WorkerBench("iec104", iec104_front) as it:
+            host, port = it.front.address.split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"\x68\x04\x07\x00\x00\x00")  # STARTDT act
+            sent = 0
+
+            async def answered(cause: int, address: int, value: float, quality: int = 0) -> int:
+                """Send a setpoint; returns the cause of the station's answer to it."""
+                nonlocal sent
+                asdu = Asdu(50, cause, 1, address, short(value, quality)).encoded()
+                writer.write(bytes([0x68, 4 + len(asdu)]) + struct.pack("<HH", sent << 1, 0) + asdu)
+                sent += 1
+                async with asyncio.timeout(60):
+                    while True:
+                        _, length = await reader.readexactly(2)
+                        frame = await reader.readexactly(length)
+                        if not frame[0] & 1 and frame[4] == 50:
+                            return Asdu.decoded(frame[4:]).cause
+
+            assert await answered(ACTIVATION, SELECT_BASE, 30.0, 0x80) == CONFIRMED
+            assert await answered(DEACTIVATION, SELECT_BASE, 30.0) == CONFIRMED | NEGATIVE
+            assert await answered(DEACTIVATION, ORDER_BASE, 40.0) == CONFIRMED | NEGATIVE
+            assert await answered(ACTIVATION, ORDER_BASE, math.nan) == CONFIRMED | NEGATIVE
+            assert await answered(ACTIVATION, ORDER_BASE, 20.0) == CONFIRMED
+            await it.until(lambda: it.front.image.writes > 0)
+            assert it.front.image.writes == 1
+            assert it.plant.orders.in_force("ess-1", "active_power_setpoint_kw") == 20.0
+            writer.close()
 
     asyncio.run(check())
 
