@@ -211,6 +211,7 @@ class Worker:
                 self._take(message)
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 self._log.warning("a message of the worker is not understood", error=repr(error))
+        self._heard = float("-inf")  # who has closed its output will not be heard, even before its end is known
         self._give_up_waiting()
 
     def _take(self, message: dict[str, Any]) -> None:
