@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     import polars as pl
 
-    from flexergy_pipelines.grid import Site
+    from flexergy_pipelines.grid import Device, Site
     from flexergy_pipelines.settings import Settings
     from flexergy_pipelines.store import TenantStore
 
@@ -37,6 +37,13 @@ def read(  # noqa: PLR0917 - options of a command
     ask_device: Annotated[
         bool, typer.Option("--now", help="Ask the device itself: its present values, or with --from its load profile.")
     ] = False,
+    obis: Annotated[
+        str | None, typer.Option(help="With --now: any object of a DLMS meter, such as 1-0:31.7.0; `all` lists them.")
+    ] = None,
+    interface: Annotated[
+        int | None, typer.Option("--class", min=1, help="With --obis: its class, if not listed.")
+    ] = None,
+    attribute: Annotated[int, typer.Option(min=1, max=127, help="With --obis: which attribute.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show values of a meter or of any other asset."""
@@ -49,6 +56,8 @@ def read(  # noqa: PLR0917 - options of a command
         _refuse("give either --last or --from and --to")
     if until and not begin:
         _refuse("--to needs --from")
+    if obis and (not ask_device or begin):
+        _refuse("--obis needs --now: the device itself is asked for it, and for what it holds at present")
     span = parse_period(last) if last else None
     settings = load_settings()
     try:
@@ -57,6 +66,9 @@ def read(  # noqa: PLR0917 - options of a command
             found, asset_id = find_meter(db, meter, site)
             now = datetime.now(UTC)
             bounds = _bounds(begin, until, found, now)
+            if obis:
+                _show_object(settings, found, meter, asset_id, (obis, interface, attribute), as_json=as_json)
+                return
             if ask_device:
                 frame = device_values(settings, found, meter, asset_id, now, bounds)
             elif bounds is not None:
@@ -65,7 +77,8 @@ def read(  # noqa: PLR0917 - options of a command
                 frame = values_of(db, found.id, asset_id, now, span)
     except StoreError as error:
         _refuse(str(error))
-    units = {point.quantity: point.unit for point in found.points() if point.asset_id == asset_id}
+    units = {point.quantity: point.unit for point in found.points()}
+    units |= {point.quantity: point.unit for point in found.points() if point.asset_id == asset_id}
     rows = [
         {
             "quantity": row["quantity"],
@@ -175,6 +188,55 @@ def values_of(db: TenantStore, site_id: str, asset_id: str, now: datetime, span:
     return live.sort("time").group_by("quantity").last().sort("quantity").select(columns)
 
 
+def _device_of(site: Site, meter: str, asset_id: str) -> Device:
+    devices = [d for d in site.devices() if d.id == meter] or [
+        d for d in site.devices() if any(asset.id == asset_id for asset in d.assets)
+    ]
+    if not devices:
+        _refuse(f"{meter}: no device of {site.id} measures it")
+    return devices[0]
+
+
+def _show_object(
+    settings: Settings, site: Site, meter: str, asset_id: str, wanted: tuple[str, int | None, int], *, as_json: bool
+) -> None:
+    """Print any object of a DLMS meter, or the list of them; exits with code 1 when the meter does not give it."""
+    import asyncio
+
+    from flexergy_pipelines.metering.keys import KeysError, credentials_of
+    from flexergy_pipelines.settings import read_endpoints
+    from ingestion.meters.bulk import address_of
+    from ingestion.meters.device import DeviceError
+    from ingestion.meters.objects import full_name, list_objects, read_object
+
+    device = _device_of(site, meter, asset_id)
+    if device.connection.protocol != "dlms":
+        _refuse(f"{meter} speaks {device.connection.protocol}; only DLMS meters have objects by OBIS identifiers")
+    obis, interface, attribute = wanted
+    try:
+        where = *address_of(device, read_endpoints(settings)), max(1.0, device.connection.timeout_s)
+        keys = credentials_of(settings, device.key)
+        if obis == "all":
+            listed = asyncio.run(list_objects(device, *where, keys))
+            told: Any = [{"class": kind, "obis": name} for kind, name in listed]
+            text = "\n".join(f"class {kind:>3}  {name}" for kind, name in listed) or "the meter lists no objects"
+        else:
+            zone = device.connection.zone(site.zone)
+            found = asyncio.run(
+                read_object(device, *where, keys, full_name(obis), zone=zone, interface=interface, attribute=attribute)
+            )
+            told = {"obis": found.obis, "class": found.interface, "attribute": found.attribute}
+            told |= {"value": found.value, "unit": found.unit}
+            value = f"{found.value:g}" if isinstance(found.value, float) else found.value
+            text = f"{found.obis} attribute {found.attribute} (class {found.interface}): {value} {found.unit}".rstrip()
+    except (KeysError, ValueError) as error:
+        _refuse(str(error))
+    except DeviceError as error:
+        print(f"flexergy read: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    print(json.dumps(told, indent=1) if as_json else text)
+
+
 def device_values(  # noqa: PLR0917 - whom to ask, and when
     settings: Settings,
     site: Site,
@@ -194,12 +256,7 @@ def device_values(  # noqa: PLR0917 - whom to ask, and when
     from ingestion.meters.device import DeviceError, read_device
     from ingestion.meters.dlms_device import read_instant, read_profile
 
-    devices = [d for d in site.devices() if d.id == meter] or [
-        d for d in site.devices() if any(asset.id == asset_id for asset in d.assets)
-    ]
-    if not devices:
-        _refuse(f"{meter}: no device of {site.id} measures it")
-    device = devices[0]
+    device = _device_of(site, meter, asset_id)
     dlms = device.connection.protocol == "dlms"
     if bounds is not None and not dlms:
         _refuse(f"{meter} speaks {device.connection.protocol}, which has no load profile; leave out --now")

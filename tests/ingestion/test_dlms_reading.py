@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -15,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flexergy_pipelines.grid import Site, parse_site, site_to_dict
+from flexergy_pipelines.metering.cosem_time import write_time
 from flexergy_pipelines.metering.keys import Credentials
 from flexergy_pipelines.settings import Settings, publish_endpoints
 from flexergy_pipelines.store import TenantStore
@@ -24,9 +27,11 @@ from flexergy_pipelines.store.readings import read_readings, write_readings
 from flexergy_pipelines.store.sites import save_site
 from ingestion.meters.bulk import BulkRules, read_in_bulk
 from ingestion.meters.cli import app
+from ingestion.meters.dlms_device import ProfileReading, read_profile
 from ingestion.meters.manage import app as meters_app
 from plant_simulator.dlms_server import AUTHENTICATION_KEY, ENCRYPTION_KEY, PASSWORD
 from tests.metering.meter_bench import MeterBench, meter_bench
+from tests.metering.odd_meter import OddMeter, array, column, octets, serving
 
 POINT = ("load-1", "active_power_kw")
 PROFILE = BulkRules(attempts=1, timeout_s=5.0, reports=("profile",))
@@ -136,6 +141,17 @@ def test_the_load_profile_of_a_period_is_read_on_request(
         found = json.loads(answer.stdout)["values"]
         assert [row["quantity"] for row in found] == ["active_power_kw"] * 8
         present = json.loads(CliRunner().invoke(app, ["load-meter", "--now", "--json"]).stdout)["values"]
+        objects = {
+            name: CliRunner().invoke(app, ["load-meter", "--now", "--obis", name, *more])
+            for name, more in {"all": [], "1-0:32.7.0": [], "0.0.1.0.0.255": [], "1-0:9.9.9": [], "x": []}.items()
+        }
+        columns = CliRunner().invoke(app, ["load-meter", "--now", "--obis", "99.1.0", "--attribute", "3", "--json"])
+    assert "class   8  0.0.1.0.0.255" in objects["all"].stdout
+    assert re.fullmatch(r"1\.0\.32\.7\.0\.255 attribute 2 \(class 3\): 2\d\d\.?\d* V\n", objects["1-0:32.7.0"].stdout)
+    assert it.now.astimezone(dlms_site.zone).isoformat(timespec="minutes")[:16] in objects["0.0.1.0.0.255"].stdout
+    assert (objects["1-0:9.9.9"].exit_code, objects["x"].exit_code) == (1, 2)
+    assert "load-meter: 1.0.9.9.9.255 attribute 2: the meter answers 'object undefined'" in objects["1-0:9.9.9"].stderr
+    assert [column[1] for column in json.loads(columns.stdout)["value"]][-1] == "1.0.2.29.0.255"
     by_quantity = {row["quantity"]: row["value"] for row in present}
     phases = [by_quantity[f"active_power_l{n}_kw"] for n in (1, 2, 3)]
     assert sum(phases) == pytest.approx(by_quantity["active_power_kw"])
@@ -168,3 +184,51 @@ def test_jobs_and_statistics_are_set_and_shown_on_the_command_line(
     assert code == 0
     assert text.startswith("dc-1: 0.0% of 1 reads, 0.0% complete; last error: load-meter: no connection to 127.0.0.1:9")
     assert say("job", "delete", "night") == (0, "night: deleted")
+
+
+STATUS, COUNTER = "0.0.96.10.1.255", "1.0.1.8.0.255"
+
+
+def counting(begin: datetime, statuses: list[int], watt_hours: list[int]) -> OddMeter:
+    """A meter whose profile holds a status word and a counter, as many meters of the trade do."""
+    ends = [begin + n * timedelta(minutes=15) for n in range(len(statuses))]
+    rows = [
+        b"\x02\x03" + octets(write_time(end)) + bytes([0x11, status]) + b"\x06" + value.to_bytes(4)
+        for end, status, value in zip(ends, statuses, watt_hours, strict=True)
+    ]
+    return OddMeter({
+        ("0.0.1.0.0.255", 2): octets(write_time(ends[-1])),
+        ("1.0.99.2.0.255", 2): lambda _selection: array(rows),
+        ("1.0.99.2.0.255", 3): array([column(8, "0.0.1.0.0.255"), column(1, STATUS), column(3, COUNTER)]),
+        ("1.0.99.2.0.255", 4): b"\x06" + (900).to_bytes(4),
+        (COUNTER, 3): b"\x02\x02\x0f\x01\x16\x1e",
+    })  # fmt: skip
+
+
+@pytest.mark.requirement("infra.02.6")
+def test_a_profile_of_counters_gives_counters_at_their_time_and_means_between_them(site: Site) -> None:
+    begin = datetime(2026, 3, 29, tzinfo=UTC)
+    device = next(d for d in site.devices() if d.id == "load-meter")
+    names = {"protocol": "dlms", "load_profile": "1.0.99.2.0.255", "profile_status": "idis"}
+    device = dataclasses.replace(device, connection=device.connection.model_copy(update=names))
+    # Summer time and a power failure are told, too; only the fourth entry is not valid. The counter begins anew once.
+    meter = counting(begin, [0x00, 0x08, 0x80, 0x04, 0x00, 0x00], [100, 350, 350, 600, 10, 35])
+
+    async def ask() -> ProfileReading:
+        async with serving(meter) as port:
+            end = begin + timedelta(minutes=75)
+            keys = Credentials(password=PASSWORD)
+            return await read_profile(device, "127.0.0.1", port, 5.0, keys, start=begin, end=end, zone=site.zone)
+
+    found = asyncio.run(ask())
+    quarters = [(row.time - begin) // timedelta(minutes=15) for row in found.rows]
+    assert list(zip(quarters, [(row.value, row.quality) for row in found.rows], strict=True)) == [
+        (0, (10.0, 0)),
+        (1, (0.0, 0)),
+        (2, (10.0, 1)),
+        (4, (1.0, 0)),
+    ]
+    assert [(round(row.value, 9), (row.time - begin) // timedelta(minutes=15)) for row in found.counters] == [
+        (3.5, 1), (3.5, 2), (6.0, 3), (0.1, 4), (0.35, 5)
+    ]  # fmt: skip
+    assert (found.expected, found.received) == (5, 4)
