@@ -37,6 +37,7 @@ class CrossedWire:
     """Two pseudo terminals with everything that goes into one coming out of the other."""
 
     def __init__(self) -> None:
+        self.noise: list[Callable[[bytes], bytes]] = []
         pairs = [os.openpty() for _ in range(2)]
         self._masters = [master for master, _ in pairs]
         self._slaves = [slave for _, slave in pairs]
@@ -47,11 +48,12 @@ class CrossedWire:
         for here, there in (self._masters, self._masters[::-1]):
             loop.add_reader(here, self._carry, here, there)
 
-    @staticmethod
-    def _carry(here: int, there: int) -> None:
+    def _carry(self, here: int, there: int) -> None:
         """What is said to the unit that is not there reaches nobody, so nobody answers for it."""
         said = os.read(here, 4096)
-        if said[0] != ABSENT:
+        if here == self._masters[0] and self.noise:
+            said = self.noise.pop(0)(said)
+        if said and said[0] != ABSENT:
             os.write(there, said)
 
     def close(self) -> None:
@@ -70,11 +72,14 @@ def device(unit: int) -> SimDevice:
     return SimDevice(unit, (list(bits), list(bits), holding, [power, energy]))
 
 
-def on_a_serial_line(talk: Callable[[Callable[[int], ModbusDriver]], Awaitable[None]]) -> None:
-    """A conversation with units 3 and 4 of one line."""
+def on_a_serial_line(
+    talk: Callable[[Callable[[int], ModbusDriver]], Awaitable[None]], *noise: Callable[[bytes], bytes]
+) -> None:
+    """A conversation with units 3 and 4 of one line, whose first answers the noise spoils."""
 
     async def check() -> None:
         wire = CrossedWire()
+        wire.noise += noise
         server = ModbusSerialServer([device(3), device(4)], port=wire.ends[0], baudrate=19200, parity="N")
         await server.serve_forever(background=True)
         bus = SerialBus(SerialLine(device=wire.ends[1], parity="N"))
@@ -129,6 +134,35 @@ def test_a_silent_device_does_not_take_the_line_from_the_others() -> None:
         assert third.health.failures == 0
 
     on_a_serial_line(talk)
+
+
+@pytest.mark.requirement("com.01.3")
+@pytest.mark.parametrize(
+    "noise",
+    [
+        lambda said: said[:-1] + bytes([said[-1] ^ 0x10]),
+        lambda said: b"\x00\x55" + said,
+        lambda said: said[:4],
+        lambda said: bytes([said[0] ^ 0x40]) + said[1:],
+    ],
+    ids=["checksum", "before", "cut", "unit"],
+)
+def test_an_answer_that_noise_has_spoilt_is_asked_for_again(noise: Callable[[bytes], bytes]) -> None:
+    async def talk(driver_of: Callable[[int], ModbusDriver]) -> None:
+        third = driver_of(3)
+        assert (await third.read())["feeder-3", "active_power_kw"] == pytest.approx(3.0)
+        assert (third.health.retries, third.health.failures) == (2, 0)
+
+    on_a_serial_line(talk, noise, noise)
+
+
+def test_a_line_that_only_makes_noise_is_no_link() -> None:
+    async def talk(driver_of: Callable[[int], ModbusDriver]) -> None:
+        third = driver_of(3)
+        with pytest.raises(DriverError, match=r"feeder-3: .*the answers are garbled"):
+            await third.read()
+
+    on_a_serial_line(talk, *[lambda said: said[::-1]] * 9)
 
 
 def test_a_line_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from flexergy_pipelines.grid import TemplateError, TemplatePoint, decode, encode, load_template
+from flexergy_pipelines.grid.connection import Connection
 from flexergy_pipelines.grid.points import REQUIRED_QUANTITIES
 from flexergy_pipelines.grid.templates import decode_unsigned32, encode_unsigned32, template_names
 
@@ -128,3 +132,59 @@ def test_unknown_templates_and_quantities_are_named() -> None:
 def test_epoch_seconds_come_back(value: int, order: str) -> None:
     word_order = "big" if order == "big" else "little"
     assert decode_unsigned32(encode_unsigned32(value, word_order), word_order) == value
+
+
+OWN = """
+description: A meter that counts what is fed in as positive
+word_order: little
+points:
+  - {quantity: active_power_kw, table: holding, address: 10, type: int32, scale: -0.001}
+  - {quantity: frequency_hz, table: input, address: 4, type: float32, word_order: big}
+  - {quantity: running, table: coil, address: 3, type: bit}
+"""
+
+
+def test_a_template_of_the_installation_is_a_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEXERGY_HOME", str(tmp_path))
+    with pytest.raises(TemplateError, match="template acme_meter is unknown, known are generic_esc"):
+        load_template("acme_meter")
+    file = tmp_path / "templates" / "acme_meter.yaml"
+    file.parent.mkdir()
+    file.write_text(OWN)
+    power, frequency, _ = load_template("acme_meter").points
+    assert "acme_meter" in template_names()
+    assert encode(power, -2.5) == [2500, 0]
+    assert decode(power, [0xFFFF, 0xFFFF]) == pytest.approx(0.001)
+    assert frequency.word_order == "big"
+    with pytest.raises(
+        ValueError, match=r"3000000.0 is outside -2.14748e\+06\.\.2.14748e\+06 of int32"
+    ):
+        encode(power, 3e6)
+    for wrong, message in (
+        (OWN.replace("-0.001", "0"), r"template acme_meter: points.0.scale: .*must not be 0"),
+        (OWN.replace("type: bit", "type: uint16"), "type bit and tables coil and discrete go together"),
+        (OWN + "points: [", "acme_meter.yaml: is no YAML"),
+        ("- 1", "template acme_meter: is no mapping"),
+        ("points: [1]", "template acme_meter: "),
+        ("word_order: big", "template acme_meter: points: Field required"),
+    ):
+        file.write_text(wrong)
+        os.utime(file, ns=(1, hash(wrong) % 10**15))
+        with pytest.raises(TemplateError, match=message):
+            load_template("acme_meter")
+    (tmp_path / "templates" / "generic_esc.yaml").write_text(OWN)
+    assert load_template("generic_esc").schedule is not None, "what ships is not replaced"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "unit", "good"),
+    [("modbus_tcp", 255, True), ("modbus_tcp", 0, True), ("modbus_tcp", 256, False), ("iec104", 65_534, True),
+     ("iec61850", 300, False)],
+)  # fmt: skip
+def test_unit_ids_are_those_of_the_protocol(protocol: str, unit: int, good: bool) -> None:
+    told = {"protocol": protocol, "port": 502, "unit_id": unit, "template": "generic_esc"}
+    if good:
+        assert Connection.model_validate(told).unit_id == unit
+    else:
+        with pytest.raises(ValidationError, match=f"unit_id {unit} is outside"):
+            Connection.model_validate(told)

@@ -10,12 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from flexergy_pipelines.grid.base import Model, Slug
+from flexergy_pipelines.grid.templates.files import read_yaml, yaml_files
 
-FOLDER = Path(__file__).parent / "alarm_words"
+FOLDER = "alarm_words"
 Forbidden = Literal["nothing", "charge", "discharge", "all"]
 
 
@@ -44,11 +44,10 @@ class AlarmBit(Model):
 
 
 def alarm_word_names() -> tuple[str, ...]:
-    """Names of all alarm words that ship with the platform."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+    """Names of all alarm words: those that ship with the platform, and those of the installation."""
+    return tuple(sorted(yaml_files(FOLDER)))
 
 
-@lru_cache(maxsize=64)
 def load_alarm_word(name: str) -> tuple[AlarmBit, ...]:
     """Bits of the word `name`.
 
@@ -57,11 +56,19 @@ def load_alarm_word(name: str) -> tuple[AlarmBit, ...]:
     ValueError
         There is no such word, its file does not hold together, or a bit or a name is there twice.
     """
-    if name not in alarm_word_names():
-        raise ValueError(f"alarm word {name} is unknown, known are {', '.join(alarm_word_names())}")
-    raw = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    known = yaml_files(FOLDER)
+    if name not in known:
+        raise ValueError(f"alarm word {name} is unknown, known are {', '.join(sorted(known))}")
+    return _read(known[name], known[name].stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, changed_ns: int) -> tuple[AlarmBit, ...]:
+    """The word in a file as it was when it was last changed."""
+    del changed_ns
+    name = path.stem
     try:
-        bits = TypeAdapter(list[AlarmBit]).validate_python(raw)
+        bits = TypeAdapter(list[AlarmBit]).validate_python(read_yaml(path))
     except ValidationError as error:
         raise ValueError(f"alarm word {name}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
     for what in ("bit", "name"):

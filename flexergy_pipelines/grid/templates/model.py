@@ -1,4 +1,4 @@
-"""Register maps of field devices, one YAML file each."""
+"""Register maps of field devices, one YAML file each: shipped, or in `<home>/templates`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from flexergy_pipelines.grid.base import Many, Model, Positive, Scale
 from flexergy_pipelines.grid.templates.alarm_words import load_alarm_word
+from flexergy_pipelines.grid.templates.files import read_yaml, yaml_files
 from flexergy_pipelines.grid.templates.point import WIDTH, RegisterType, TemplatePoint, WordOrder
 from flexergy_pipelines.grid.templates.sunspec import SunSpecMap, bind, reference_chain
 
@@ -141,11 +141,10 @@ class DeviceTemplate(Model):
 
 
 def template_names() -> tuple[str, ...]:
-    """Names of all templates that ship with the platform."""
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.yaml")))
+    """Names of all templates: those that ship with the platform, and those of the installation."""
+    return tuple(sorted(yaml_files()))
 
 
-@lru_cache(maxsize=64)
 def load_template(name: str) -> DeviceTemplate:
     """Read the register map `name`.
 
@@ -154,21 +153,33 @@ def load_template(name: str) -> DeviceTemplate:
     TemplateError
         There is no such template, or its file does not hold together.
     """
-    if name not in template_names():
-        raise TemplateError(f"template {name} is unknown, known are {', '.join(template_names())}")
-    raw = yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
-    word_order = raw.get("word_order", "big")
-    if "sunspec" in raw:
-        try:
-            raw |= _reference(SunSpecMap.model_validate(raw["sunspec"]))
-        except ValidationError as error:
-            raise TemplateError(f"template {name}: {error.errors()[0]['msg']}") from None
-    for part in [*raw["points"], *([raw["schedule"]] if raw.get("schedule") else [])]:
-        part.setdefault("word_order", word_order)
+    known = yaml_files()
+    if name not in known:
+        raise TemplateError(f"template {name} is unknown, known are {', '.join(sorted(known))}")
+    return _read(known[name], known[name].stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, changed_ns: int) -> DeviceTemplate:
+    """The template in a file as it was when it was last changed."""
+    del changed_ns
+    name = path.stem
     try:
+        raw = read_yaml(path)
+        if not isinstance(raw, dict):
+            raise ValueError("is no mapping of fields")
+        word_order = raw.get("word_order", "big")
+        if "sunspec" in raw:
+            raw |= _reference(SunSpecMap.model_validate(raw["sunspec"]))
+        for part in [*raw.get("points", ()), *([raw["schedule"]] if raw.get("schedule") else [])]:
+            part.setdefault("word_order", word_order)
         return DeviceTemplate.model_validate({"name": name, **raw})
     except ValidationError as error:
-        raise TemplateError(f"template {name}: {error.errors()[0]['msg']}") from None
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise TemplateError(f"template {name}: {where + ': ' if where else ''}{first['msg']}") from None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TemplateError(f"template {name}: {error}") from None
 
 
 def _reference(spec: SunSpecMap) -> dict[str, Any]:
