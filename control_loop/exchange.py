@@ -9,7 +9,7 @@ it goes on from what was really decided, a setpoint that a limit clipped winds n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from math import isclose, isfinite
 
 from control_loop.context import Context
 from control_loop.dead_time import DeadTime
@@ -53,6 +53,7 @@ class ExchangeController:
     def __init__(self, gains: ExchangeGains | None = None) -> None:
         self.gains = gains or ExchangeGains()
         self._dead_times: dict[str, DeadTime] = {}
+        self._before: _Wanted | None = None
 
     @property
     def dead_time_cycles(self) -> int:
@@ -84,7 +85,8 @@ class ExchangeController:
         A band with an open end only holds what leaves it: inside, the plan's setpoints stand.
         """
         self._watch(context)
-        wanted = _wanted(context)
+        before, wanted = self._before, _wanted(context)
+        self._before = wanted
         measured = context.fresh(context.model.pcc_id, "active_power_kw")
         storages = [
             a
@@ -98,8 +100,14 @@ class ExchangeController:
         under_way = sum(context.last_value(a) - self._dead_times[a.asset_id].told_before(unseen) for a in storages)
         known = all(self._dead_times[a.asset_id].measured for a in storages)
         share = self.gains.share if known else self.gains.careful_share * min(1.0, context.model.cycle_s)
+        # What is wanted otherwise than before is known, and needs no feedback: it is moved at once.
+        shift = 0.0 if before is None or before.layer is not wanted.layer else before.least_kw - wanted.least_kw
+        if before is None or not isclose(before.most_kw - wanted.most_kw, shift, abs_tol=1e-6):
+            shift = 0.0
         # The move that brings the exchange to the upper end is the least there may be, to the lower end the most.
-        least, most = (share * (measured - end - under_way) for end in (wanted.most_kw, wanted.least_kw))
+        least, most = (
+            share * (measured - end - shift - under_way) + shift for end in (wanted.most_kw, wanted.least_kw)
+        )
         planned = sum(operating_point_kw(context, a) - context.last_value(a) for a in storages)
         if least <= planned <= most and wanted.least_kw < wanted.most_kw:
             return []

@@ -103,6 +103,7 @@ class ControlService:
         self.started = False
         self.running: dict[str, RunningSite] = {}
         self._gateway_of = gateway_of
+        self._told: dict[str, str] = {}
         self._log = get_logger(__name__)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -163,6 +164,8 @@ class ControlService:
         """Start what is new, restart what changed or died, end what is gone."""
         known = await asyncio.to_thread(list_sites, db)
         wanted = [site_id for site_id in known if not self.only or site_id in self.only]
+        missing = ", ".join(site_id for site_id in self.only if site_id not in known)
+        self._tell("", missing, "waiting for sites that the store does not have", known=known)
         for site_id in [name for name in self.running if name not in wanted]:
             await self._end(site_id)
         for site_id in wanted:
@@ -170,8 +173,9 @@ class ControlService:
             try:
                 site = await asyncio.to_thread(gateway.load_site)
             except (StoreError, ValueError) as error:
-                self._log.error("site cannot be loaded", site=site_id, error=str(error))
+                self._tell(site_id, str(error), "site cannot be loaded; what runs of it goes on as it was")
                 continue
+            self._tell(site_id, "", "")
             running = self.running.get(site_id)
             if running is not None and running.task is not None and running.task.done():
                 problem = None if running.task.cancelled() else running.task.exception()
@@ -185,6 +189,12 @@ class ControlService:
                 running = None
             if running is None:
                 self.running[site_id] = self._start(site, gateway, self._lease_store(db, site_id))
+
+    def _tell(self, site_id: str, problem: str, event: str, **more: object) -> None:
+        """Say what is wrong with a site once, not at each look."""
+        if problem and self._told.get(site_id) != problem:
+            self._log.error(event, problem=problem, **({"site": site_id} if site_id else {}), **more)
+        self._told[site_id] = problem
 
     def _lease_store(self, db: TenantStore, site_id: str) -> LeaseStore:
         name = f"control-{self.settings.tenant}-{site_id}"

@@ -72,8 +72,10 @@ async def running(
         await asyncio.wait_for(asyncio.gather(*tasks), 30)
 
 
-def test_a_site_is_found_when_it_appears_and_started_again_when_it_changes(bench: Bench) -> None:
-    service = ControlService(bench.settings)
+def test_a_site_is_found_when_it_appears_and_started_again_when_it_changes(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service = ControlService(bench.settings, only=("microgrid", "macrogrid"))
 
     async def talk() -> None:
         await bench.until(lambda: service.started)
@@ -90,6 +92,10 @@ def test_a_site_is_found_when_it_appears_and_started_again_when_it_changes(bench
 
     asyncio.run(running([service], talk))
     assert service.running == {}
+    # A name that the store does not have is told of, once and not at each look.
+    told = [line for line in "".join(capfd.readouterr()).splitlines() if "waiting for sites" in line]
+    assert len(told) == 2
+    assert all("macrogrid" in line for line in told)
     assert (bench.settings.spool_dir / "demo-microgrid.sqlite").exists()
 
 
