@@ -66,6 +66,7 @@ def programs_of(  # noqa: PLR0917 - each is a part of the program
     lower levels count.
     """
     days: dict[str, dict[str, int]] = {}
+    start = start.astimezone(UTC)  # in local time, an hour later would be another clock time, not an hour later
     for number, level in enumerate(levels):
         when = (start + number * slot).astimezone(zone)
         controls = days.setdefault(when.date().isoformat(), {})
