@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,7 +36,7 @@ from control_loop.protocols.ocpp_access import ChargingAccess
 from control_loop.protocols.ocpp_journal import Journal
 from control_loop.protocols.ocpp_limits import PROFILE_ID, WAYS, LimitSharing, periods_kw, profile_of
 from control_loop.protocols.ocpp_post import Post
-from control_loop.protocols.ocpp_session import Session, Stranger, time_of
+from control_loop.protocols.ocpp_session import HEARTBEAT_S, Session, Stranger, time_of
 from flexergy_pipelines.grid.clock import Clock, SystemClock
 from flexergy_pipelines.grid.tls import TlsError
 
@@ -47,6 +48,8 @@ LONGEST_IDENTITY = 48
 LONGEST_REASON = 300
 FIRST_WORD_S = 5.0
 """A charge point that has said nothing for so long after dialling takes orders all the same."""
+SILENT_S = 3.0 * HEARTBEAT_S
+"""A connected charge point that has said nothing for so long hangs: three of its heartbeats did not come."""
 STILL_GOES_ON = timedelta(days=2)
 """A transaction that began so long ago, and of which nobody has heard the end, is not taken up again after a start."""
 
@@ -165,9 +168,16 @@ class OcppDriver:
         self._sharing.renew()
 
     def device_faults(self) -> Mapping[str, str]:
-        """See `OwnFaults`: what charge points that are connected say is wrong with them."""
-        posts = [post for post in self.posts.values() if post.session is not None and post.faults]
-        return {post.name: "; ".join(post.faults[connector] for connector in sorted(post.faults)) for post in posts}
+        """See `OwnFaults`: what charge points that are connected say is wrong with them, or that they say nothing."""
+        told: dict[str, str] = {}
+        for post in self.posts.values():
+            if post.session is None:
+                continue
+            if time.monotonic() - post.session.heard_s > SILENT_S:
+                told[post.name] = f"is connected and has said nothing for {SILENT_S / 60:.0f} min"
+            elif post.faults:
+                told[post.name] = "; ".join(post.faults[connector] for connector in sorted(post.faults))
+        return told
 
     async def remote_start(
         self, charge_point: str, id_tag: str, connector: int = 1, limit_kw: float | None = None

@@ -93,6 +93,9 @@ class LimitSharing:
     async def share(self) -> list[str]:
         """Bring every connected charge point to its part; returns who has not taken it."""
         async with self._lock:
+            for post in self._posts.values():
+                if post.session is not None and post.disobeys(time.monotonic()):
+                    post.forget_limit()
             parts = self._parts()
             falling = [p for p in self._due(parts) if p.limit_kw is not None and parts[p.name] < p.limit_kw]
             await self._tell(falling, parts)
@@ -171,7 +174,7 @@ class LimitSharing:
 
     def _confirmed(self, post: Post, limit_kw: float) -> None:
         late = bool(post.refusal)
-        post.limit_kw, post.refusal = limit_kw, ""
+        post.limit_kw, post.refusal, post.confirmed_s = limit_kw, "", time.monotonic()
         post.retry.succeeded()
         if late:  # what was set aside for it is free again
             self.renew()

@@ -21,6 +21,11 @@ MOST_CONNECTORS = 99
 FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 60.0
 SHOWN = 80
 
+OBEYS_AFTER_S = 30.0
+"""Time in which a confirmed limit must show in what a charge point takes."""
+EXCESS_SHARE, LEAST_EXCESS_KW = 0.1, 0.5
+"""What it may take above its limit without being told again: part of the limit, and at least this [kW]."""
+
 
 @dataclass(slots=True)
 class Post:
@@ -38,6 +43,8 @@ class Post:
         Energy counters of the connectors, which stand in for the power of those that never tell it.
     limit_kw : float or None
         Limit it has confirmed; None before the first.
+    confirmed_s : float
+        Monotonic time [s] at which it confirmed that limit.
     refusal : str
         Why it did not take the last limit; empty when it did.
     retry : Backoff
@@ -68,6 +75,7 @@ class Post:
     transactions: dict[int, int] = field(default_factory=dict)
     meters_wh: dict[int, float] = field(default_factory=dict)
     limit_kw: float | None = None
+    confirmed_s: float = 0.0
     refusal: str = ""
     retry: Backoff = field(default_factory=lambda: Backoff(FIRST_RETRY_S, LONGEST_RETRY_S))
     way: int = 0
@@ -105,6 +113,12 @@ class Post:
             return None
         shown_kw = self.power_kw or 0.0
         return max(shown_kw, self.limit_kw or 0.0) if self.transactions else shown_kw
+
+    def disobeys(self, now_s: float) -> bool:
+        """Whether it takes clearly more than it confirmed a while ago, as one does that forgot its limit."""
+        if self.limit_kw is None or self.power_kw is None or now_s - self.confirmed_s < OBEYS_AFTER_S:
+            return False
+        return self.power_kw > self.limit_kw + max(LEAST_EXCESS_KW, EXCESS_SHARE * self.limit_kw)
 
     @property
     def connectors(self) -> int:

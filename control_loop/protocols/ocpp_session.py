@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,8 @@ class Session(Conversation):
     ----------
     spoken : asyncio.Event
         Set once the charge point has said something: before, many take no orders.
+    heard_s : float
+        Monotonic time of its last word [s]; what keeps a connection open answers without it.
     """
 
     def __init__(self, post: Post, connection: ServerConnection, driver: OcppDriver) -> None:
@@ -48,9 +51,11 @@ class Session(Conversation):
         self.post = post
         self.driver = driver
         self.spoken = asyncio.Event()
+        self.heard_s = time.monotonic()
 
     async def route_message(self, raw_msg: str | bytes) -> None:
         """Count what comes, then see to it."""
+        self.heard_s = time.monotonic()
         self.driver.health.bytes_received += len(raw_msg)
         if self.driver.health.tracing:
             self.driver.health.note(f"<- {self.post.name} {raw_msg}")

@@ -22,10 +22,10 @@ from websockets.typing import Subprotocol
 
 from control_loop.protocols.base import DriverError
 from control_loop.protocols.charger_orders import ChargerOrder
-from control_loop.protocols.ocpp16 import LIMIT, POWER, OcppDriver
+from control_loop.protocols.ocpp16 import LIMIT, POWER, SILENT_S, OcppDriver
 from control_loop.protocols.ocpp_access import ChargingAccess
 from control_loop.protocols.ocpp_journal import Journal
-from control_loop.protocols.ocpp_post import Post
+from control_loop.protocols.ocpp_post import OBEYS_AFTER_S, Post
 from control_loop.sharing import Claim, share_limit
 from flexergy_pipelines.grid.certificates import create_authority, issue
 from flexergy_pipelines.grid.connection import TlsFiles
@@ -383,6 +383,38 @@ def test_what_charge_points_did_alone_is_told_once_they_are_back(tmp_path: Path)
         for name, meter_wh in ended.items():
             first = next(t for t in told if t.charge_point == name and t.stopped)
             assert (first.energy_kwh or 0.0) <= meter_wh / 1000.0 + 1e-6
+
+    with_bench(check, tmp_path / "charging.sqlite")
+
+
+def test_a_charge_point_that_takes_more_than_it_confirmed_is_told_again(tmp_path: Path) -> None:
+    async def check(it: Bench) -> None:
+        await it.until(lambda: sum(post.power_kw or 0.0 for post in it.busy) > 15.0)
+        it.plant.faults.set(FaultRequest(target="microgrid/ev-1", kind="ack_without_effect"))
+        await it.driver.write("ev-1", LIMIT, 9.0)
+        await it.until(lambda: sum(post.limit_kw or 0.0 for post in it.busy) <= 9.0)
+        it.plant.faults.clear()
+        await it.driver.write("ev-1", LIMIT, 9.0)  # nothing has changed, and nobody is told anew
+        assert sum(it.power(post.name) for post in it.busy) > 9.0
+        for post in it.busy:
+            post.confirmed_s -= OBEYS_AFTER_S
+        await it.driver.write("ev-1", LIMIT, 9.0)
+        await it.until(lambda: sum(it.power(post.name) for post in it.busy) <= 9.0)
+
+    with_bench(check, tmp_path / "charging.sqlite")
+
+
+def test_a_charge_point_that_hangs_while_it_stays_connected_is_told(tmp_path: Path) -> None:
+    async def check(it: Bench) -> None:
+        await it.until(lambda: it.busy)
+        assert it.driver.device_faults() == {}
+        (name, post) = next((name, post) for name, post in it.driver.posts.items() if post.session)
+        assert post.session is not None
+        post.session.heard_s -= SILENT_S + 1.0
+        it.plant.faults.set(FaultRequest(target="microgrid/ev-1", kind="silent"))
+        assert it.driver.device_faults()[name] == "is connected and has said nothing for 3 min"
+        it.plant.faults.clear()
+        await it.until(lambda: it.driver.device_faults() == {})
 
     with_bench(check, tmp_path / "charging.sqlite")
 
