@@ -63,8 +63,8 @@ class DeviceRegisters:
         """Registers as a client sees them."""
         return self._tables[table][address : address + count]
 
-    def write(self, address: int, values: list[int]) -> list[int] | None:
-        """Take a write to the holding registers.
+    def write(self, address: int, values: list[int], table: str = "holding") -> list[int] | None:
+        """Take a write to the holding registers, or the coils.
 
         Parameters
         ----------
@@ -79,24 +79,29 @@ class DeviceRegisters:
             What the registers then hold; None when a value is refused, and then nothing was taken.
         """
         end = address + len(values)
-        holding = self._tables["holding"]
+        held = self._tables[table]
         if self.signals.has_fault("ack_without_effect"):
-            return holding[address:end]
-        after = list(holding)
+            return held[address:end]
+        after = list(held)
         after[address:end] = values
         orders = [
             (index, decode(signal.point, [after[i] for i in signal.addresses]))
             for index, signal in enumerate(self.signals.signals)
-            if signal.point.writable and _overlap(signal.addresses, address, end)
+            if signal.point.writable and signal.point.table == table and _overlap(signal.addresses, address, end)
         ]
-        if any(value is None for _, value in orders) or not self._schedules_valid(after, address, end):
+        registers = table == "holding"
+        if any(value is None for _, value in orders):
             return None
-        self._tables["holding"] = after
-        self._take_times(after, address, end)
+        if registers and not self._schedules_valid(after, address, end):
+            return None
+        self._tables[table] = after
+        if registers:
+            self._take_times(after, address, end)
         for index, value in orders:
             if value is not None:
                 self.signals.take(index, value)
-        self._take_schedules(after, address, end)
+        if registers:
+            self._take_schedules(after, address, end)
         return values
 
     def _show_all(self) -> None:
@@ -118,7 +123,7 @@ class DeviceRegisters:
             self._tables["holding"][self.template.setpoint_ttl_address] = round(self.signals.ttl_s)
 
     def _table_sizes(self) -> dict[str, int]:
-        highest = {"holding": 0, "input": 0}
+        highest = {"holding": 0, "input": 0, "coil": 0, "discrete": 0}
         for point in (*self.template.points, *(signal.point for signal in self.signals.signals)):
             highest[point.table] = max(highest[point.table], point.address + point.width)
         lone = (self.template.heartbeat_address, self.template.setpoint_ttl_address)

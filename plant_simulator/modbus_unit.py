@@ -6,12 +6,19 @@ from typing import Protocol, cast
 
 from pymodbus.constants import ExcCodes
 from pymodbus.simulator import DataType, SimData, SimDevice
+from pymodbus.simulator.simutils import SimUtils
 
-HOLDING_CODES = (3, 6, 16, 22, 23)
+TABLES = {
+    1: "coil", 5: "coil", 15: "coil", 2: "discrete", 4: "input",
+    3: "holding", 6: "holding", 16: "holding", 22: "holding", 23: "holding",
+}  # fmt: skip
+"""Table of each function code."""
+BITS = frozenset({"coil", "discrete"})
+BITS_A_REGISTER = 16
 
 
 class Registers(Protocol):
-    """What a device's registers hold and do; tables are ``holding`` and ``input``."""
+    """What a device's registers hold and do; tables are ``holding``, ``input``, ``coil`` and ``discrete``."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -19,11 +26,11 @@ class Registers(Protocol):
         ...
 
     def read(self, table: str, address: int, count: int) -> list[int]:
-        """Registers as a client sees them."""
+        """Registers, or bits as 0 and 1, as a client sees them."""
         ...
 
-    def write(self, address: int, values: list[int]) -> list[int] | None:
-        """Take a write to the holding table; returns what the registers then hold, None to refuse the value."""
+    def write(self, address: int, values: list[int], table: str = "holding") -> list[int] | None:
+        """Take a write to the holding registers or coils; returns what they then hold, None to refuse the value."""
         ...
 
 
@@ -73,9 +80,17 @@ class ModbusUnit:
             # One entry with a list: the library's check of an entry with a count takes count * count registers.
             return [SimData(0, values=[0] * max(1, size), datatype=DataType.REGISTERS)]
 
-        bits = [SimData(0, values=[False] * 16, datatype=DataType.BITS)]
+        def bits(size: int) -> list[SimData]:
+            whole = -(-max(1, size) // BITS_A_REGISTER) * BITS_A_REGISTER
+            return [SimData(0, values=[False] * whole, datatype=DataType.BITS)]
+
         sizes = self._registers.sizes
-        tables = (bits, list(bits), block(sizes["holding"]), block(sizes["input"]))
+        tables = (
+            bits(sizes.get("coil", 0)),
+            bits(sizes.get("discrete", 0)),
+            block(sizes["holding"]),
+            block(sizes["input"]),
+        )
         return SimDevice(self.unit_id, simdata=tables, action=self._act)
 
     async def _act(  # noqa: PLR0917 - the library's signature
@@ -89,18 +104,20 @@ class ModbusUnit:
     ) -> ExcCodes | None:
         """Called by the library before it reads or writes its memory: keeps that memory equal to the device."""
         self.requests += 1
-        if function_code == 4:
-            table = "input"
-        elif function_code in HOLDING_CODES:
-            table = "holding"
-        else:
+        table = TABLES.get(function_code)
+        if table is None or (table in BITS and not self._registers.sizes.get(table)):
             return ExcCodes.ILLEGAL_FUNCTION
         if set_values is not None:
-            held = self._registers.write(address, [int(value) for value in set_values])
+            held = self._registers.write(address, [int(value) for value in set_values], table)
             if held is None:
                 return ExcCodes.ILLEGAL_VALUE
             self.writes += 1
-            cast(list[int], set_values)[:] = held
+            cast(list[int], set_values)[:] = [bool(value) for value in held] if table in BITS else held
+            return None
+        if table in BITS:
+            shown = [bool(bit) for bit in self._registers.read(table, 0, self._registers.sizes[table])]
+            packed = SimUtils.bitsToRegisters(shown + [False] * (-len(shown) % BITS_A_REGISTER))
+            current_registers[: len(packed)] = packed
             return None
         offset = address - start_address
         current_registers[offset : offset + count] = self._registers.read(table, address, count)

@@ -105,3 +105,52 @@ def test_the_sunspec_alliances_client_finds_the_models_and_commands_the_battery(
             await front.stop()
 
     asyncio.run(check())
+
+
+BITS = """
+points:
+  - {quantity: active_power_kw, table: input, address: 2, type: float64, scale: -1.0}
+  - {quantity: available, table: discrete, address: 19, type: bit}
+  - {quantity: active_power_setpoint_kw, table: coil, address: 5, type: bit, access: rw}
+"""
+
+
+@pytest.mark.requirement("com.01.1")
+def test_a_device_of_ones_own_template_is_simulated_with_its_bits_and_signs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEXERGY_HOME", str(tmp_path))
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "onoff_esc.yaml").write_text(BITS)
+
+    async def check() -> None:
+        plant, clock = make_plant()
+        found = next(d for d in plant.site.devices() if d.id == "esc-1")
+        link = found.connection.model_copy(update={"template": "onoff_esc", "timeout_s": 5.0})
+        device = dataclasses.replace(found, connection=link)
+        front = ModbusFront(device, plant, 1)
+        await front.start("127.0.0.1")
+        settings = Settings(tmp_path, None, "demo")
+        publish_endpoints(settings, {device.key: front.address})
+        driver = driver_of(plant.site, device, settings, Shared())
+        try:
+            before = await driver.read()
+            assert (before["ess-1", "available"], before["ess-1", SETPOINT]) == (1.0, 0.0)
+            await driver.write("ess-1", SETPOINT, 1.0)
+            run(plant, clock, 5)
+            await front.refresh()
+            after = await driver.read()
+            assert after["ess-1", SETPOINT] == 1.0
+            assert after["ess-1", "active_power_kw"] == pytest.approx(1.0, abs=0.1)
+            assert front.registers.read("input", 2, 1)[0] & 0x8000, "the device counts the other way"
+            if MBPOLL is not None:
+                port = front.address.split(":")[1]
+                assert await mbpoll(port, "1", 19) == [1]
+                assert await mbpoll(port, "0", 5) == [1]
+                await mbpoll(port, "0", 5, 0)
+                assert plant.orders.in_force("ess-1", SETPOINT) == 0.0
+        finally:
+            await driver.close()
+            await front.stop()
+
+    asyncio.run(check())

@@ -156,9 +156,7 @@ def test_a_template_of_the_installation_is_a_template(tmp_path: Path, monkeypatc
     assert encode(power, -2.5) == [2500, 0]
     assert decode(power, [0xFFFF, 0xFFFF]) == pytest.approx(0.001)
     assert frequency.word_order == "big"
-    with pytest.raises(
-        ValueError, match=r"3000000.0 is outside -2.14748e\+06\.\.2.14748e\+06 of int32"
-    ):
+    with pytest.raises(ValueError, match=r"3000000.0 is outside -2.14748e\+06\.\.2.14748e\+06 of int32"):
         encode(power, 3e6)
     for wrong, message in (
         (OWN.replace("-0.001", "0"), r"template acme_meter: points.0.scale: .*must not be 0"),

@@ -46,7 +46,7 @@ class MeterRegisters:
             words[point.address : point.address + point.width] = encode(point, self.values.get(point.quantity))
         return words[address : address + count]
 
-    def write(self, address: int, values: list[int]) -> list[int] | None:  # noqa: ARG002
+    def write(self, address: int, values: list[int], table: str = "holding") -> list[int] | None:  # noqa: ARG002
         return None
 
 
