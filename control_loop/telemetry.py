@@ -12,6 +12,10 @@ ReadingRow = tuple[str, str, datetime, float | None, int]
 """(asset id, quantity, time, value, quality)."""
 
 
+SLACK, LARGEST_SLACK_S = 0.1, 0.4
+"""By how much of its period, and by how many seconds at most, a reading may come early and count as the next one."""
+
+
 @dataclass(frozen=True, slots=True)
 class PointPolicy:
     """When a reading of one point is kept.
@@ -76,7 +80,9 @@ class TelemetryFilter:
     ) -> bool:
         policy = self._policies.get(key) or self._policies.setdefault(key, self._policy_of(*key))
         kept_at, kept_value, kept_quality = kept
-        if quality != kept_quality or monotonic - kept_at >= policy.cyclic_s:
+        # A cycle is some milliseconds early or late: without slack every other period would be a cycle too long.
+        slack_s = min(LARGEST_SLACK_S, SLACK * policy.cyclic_s)
+        if quality != kept_quality or monotonic - kept_at >= policy.cyclic_s - slack_s:
             return True
         band = policy.deadband
         if band is None or value is None or kept_value is None:

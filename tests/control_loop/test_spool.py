@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -329,6 +330,19 @@ def test_readings_are_kept_cyclically_and_when_they_leave_their_band() -> None:
         assert kept.select(image) == []
     assert [row for row in rows if row[1] == "soc"] == [(0, "soc", 0.5), (10, "soc", 0.52), (20, "soc", 0.5)]
     assert [row[0] for row in rows if row[1] == "active_power_kw"] == [0, 30, 60]
+
+
+@pytest.mark.requirement("asset.04.3")
+@pytest.mark.parametrize("period_s", [1.0, 10.0, 60.0])
+def test_a_period_is_kept_although_no_cycle_comes_on_the_dot(period_s: float) -> None:
+    kept = TelemetryFilter(lambda _asset, _quantity: PointPolicy(period_s))
+    image = ProcessImage()
+    jitter = itertools.cycle((0.0, 0.012, -0.011, 0.03, -0.03, 0.001))
+    times = []
+    for second, off in zip(range(301), jitter, strict=False):
+        image.update({("ess-1", "soc"): 0.5}, START + timedelta(seconds=second), second + off)
+        times += [second] * len(kept.select(image))
+    assert times == list(range(0, 301, round(period_s)))
 
 
 def test_a_value_that_goes_missing_is_kept_as_missing_at_once() -> None:
