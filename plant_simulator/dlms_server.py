@@ -1,4 +1,4 @@
-"""A DLMS/COSEM server over TCP: associations without and with keys, reading by block transfer, setting.
+"""A DLMS/COSEM meter's side of an association: without and with keys, reading by block transfer, setting.
 
 Security: no authentication (public objects only), password (LLS), and HLS with GMAC in security suite 0, where every
 message is enciphered with AES-128-GCM and a counter that must grow. Keys and password of simulated meters are the
@@ -6,13 +6,11 @@ well-known ones below; they protect nothing.
 
 References
 ----------
-DLMS UA, "DLMS/COSEM architecture and protocols" (Green Book): TCP wrapper 7.3, association 9.3, security suite 0 9.2.
+DLMS UA, "DLMS/COSEM architecture and protocols" (Green Book): association 9.3, security suite 0 9.2.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import struct
 
@@ -24,7 +22,6 @@ from dlms_cosem.utils import parse_as_dlms_data
 
 from plant_simulator.dlms_meter import PUBLIC, DlmsMeter, NoValueError
 from plant_simulator.dlms_selection import EntryRange, TimeRange, selection_of
-from plant_simulator.ports import free_ports
 
 ENCRYPTION_KEY = bytes(range(16))
 AUTHENTICATION_KEY = bytes(range(0xD0, 0xE0))
@@ -32,7 +29,6 @@ PASSWORD = b"00000001"
 BLOCK_BYTES = 400
 AROUND_BLOCK = 64
 """Heads of a block and, where it is enciphered, of its protection [bytes]."""
-WRAPPER_VERSION = 1
 LARGEST_APDU = 2048
 LEAST_CIPHERED = 1 + 4 + 12
 """Security control, counter and authentication tag [bytes]."""
@@ -304,91 +300,6 @@ class Association:
         if by_service:
             return bytes([apdu[0] + 8]) + length + content
         return bytes([GENERAL_CIPHER, len(title)]) + title + length + content
-
-
-class DlmsServer:
-    """The meter on the network: TCP with the protocol's wrapper, a line that can fail.
-
-    Parameters
-    ----------
-    meter : DlmsMeter
-        The meter.
-    """
-
-    def __init__(self, meter: DlmsMeter) -> None:
-        self.meter = meter
-        self.requests = 0
-        self.host = ""
-        self.port = 0
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
-
-    @property
-    def connections(self) -> int:
-        """Clients connected now."""
-        return len(self._connections)
-
-    async def start(self, host: str, port: int) -> None:
-        """Listen on `port`, or the next free one (0: any).
-
-        Raises
-        ------
-        NoFreePortError
-            If none of the next 500 ports is free.
-        """
-        for candidate in free_ports(host, port):
-            with contextlib.suppress(OSError):
-                self._server = await asyncio.start_server(self._accept, host, candidate)
-                self.host, self.port = self._server.sockets[0].getsockname()[:2]
-                return
-
-    async def stop(self) -> None:
-        """Close the port and every connection."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for connection in list(self._connections):
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    async def obey_line(self) -> None:
-        """Open or close the port as the line's state wants."""
-        if self.meter.signals.down and self._server is not None:
-            await self.stop()
-        elif not self.meter.signals.down and self._server is None and self.port:
-            with contextlib.suppress(OSError):
-                self._server = await asyncio.start_server(self._accept, self.host, self.port)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
-        try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await self._converse(reader, writer)
-        except asyncio.CancelledError:
-            pass  # the line was cut: this task ends here, and its transport with it
-        finally:
-            writer.transport.abort()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        association = Association(self.meter)
-        while True:
-            head = await reader.readexactly(8)
-            version, source, target, length = (int.from_bytes(head[i : i + 2], "big") for i in (0, 2, 4, 6))
-            if version != WRAPPER_VERSION or length == 0:
-                return
-            apdu = await reader.readexactly(length)
-            self.requests += 1
-            if self.meter.signals.silent:
-                continue
-            if self.meter.signals.delay_s > 0:
-                await asyncio.sleep(self.meter.signals.delay_s)
-            reply = association.answer(apdu)
-            parts = (WRAPPER_VERSION, target, source, len(reply))
-            writer.write(b"".join(part.to_bytes(2, "big") for part in parts) + reply)
-            await writer.drain()
 
 
 def _denied(invoke: bytes, reason: enumerations.DataAccessResult) -> bytes:

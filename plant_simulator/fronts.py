@@ -259,7 +259,7 @@ def make_front(  # noqa: PLR0911 - one for each protocol
         case "ocpp16" if device.kind == "ev_charging_manager":
             return OcppFront(device, plant, seed, certificates)
         case "dlms" if device.kind.endswith("_meter"):
-            return DlmsFront(device, plant, seed)
+            return DlmsFront(device, plant, seed, certificates)
         case "talq" if device.kind == "load_controller" or device.kind.endswith("_meter"):
             from plant_simulator.talq_front import TalqFront
 

@@ -130,12 +130,12 @@ class SerialFront:
 class DlmsFront(ListeningFront):
     """A DLMS/COSEM meter."""
 
-    def __init__(self, device: Device, plant: Plant, seed: int) -> None:
+    def __init__(self, device: Device, plant: Plant, seed: int, certificates: Path | None = None) -> None:
         from plant_simulator.dlms_meter import DlmsMeter
-        from plant_simulator.dlms_server import DlmsServer
+        from plant_simulator.dlms_tcp import DlmsServer
 
         self.meter = DlmsMeter(device, plant, seed)
-        self.server = DlmsServer(self.meter)
+        self.server = DlmsServer(self.meter, tls_of(device, certificates))
         super().__init__(self.meter, self.server, device.connection.port)
 
     def statistics(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def bulk_meter_readings(
     context: dg.AssetExecutionContext, config: BulkConfig, store: StoreResource
 ) -> dg.MaterializeResult:
     from assets_defs.ami_facts import bulk_facts
-    from flexergy_pipelines.metering.keys import credentials_of
+    from flexergy_pipelines.metering.keys import access_of
     from flexergy_pipelines.settings import read_endpoints
     from flexergy_pipelines.store.sites import load_site
     from ingestion.meters.bulk import read_in_bulk
@@ -77,7 +77,7 @@ def bulk_meter_readings(
         reports = {
             job.name: read_in_bulk(
                 db, site, store.now(), addresses, meters=list(job.meters) or None, rules=rules_of(job), job=job.name,
-                credentials=lambda key: credentials_of(settings, key),
+                credentials=lambda device: access_of(settings, device),
             )
             for job in wanted
         }  # fmt: skip

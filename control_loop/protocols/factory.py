@@ -21,14 +21,12 @@ from control_loop.protocols.sunspec import SunSpecDriver
 from control_loop.protocols.talq import TalqDriver
 from flexergy_pipelines.grid import Device, EvChargingManager, Site, load_template, points_of
 from flexergy_pipelines.grid.ratings import rated_power_kw
-from flexergy_pipelines.grid.tls import client_context, server_context
+from flexergy_pipelines.grid.tls import CERTIFICATES, client_context, server_context
 from flexergy_pipelines.logs import get_logger
-from flexergy_pipelines.metering.keys import credentials_of
+from flexergy_pipelines.metering.keys import access_of
 from flexergy_pipelines.settings import Settings, read_endpoints
 
 LEAST_METER_TIMEOUT_S = 2.0
-CERTIFICATES = "certificates"
-"""Folder under the platform's home that TLS file names are relative to."""
 
 
 def drivers_of(site: Site, settings: Settings) -> list[Driver]:
@@ -153,7 +151,7 @@ def _dlms(device: Device, settings: Settings) -> Driver:
         load_template(device.connection.template),
         [asset.id for asset in device.assets],
         _quantities(device),
-        credentials=lambda: credentials_of(settings, device.key),
+        credentials=lambda: access_of(settings, device),
         timeout_s=max(LEAST_METER_TIMEOUT_S, device.connection.timeout_s),
     )
 

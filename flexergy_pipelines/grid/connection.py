@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from flexergy_pipelines.grid.base import Many, Model, Scale, Slug, known_zone
 
 NetworkType = Literal["GPRS", "UMTS", "LTE", "IoT", "NB-IoT", "RF", "PLC", "serial", "ethernet"]
-TLS_PROTOCOLS = frozenset({"modbus_tcp", "iec104", "iec61850", "ocpp16", "talq"})
+TLS_PROTOCOLS = frozenset({"modbus_tcp", "iec104", "iec61850", "ocpp16", "dlms", "talq"})
 OBJECT_PROTOCOLS = frozenset({"iec104", "iec61850"})
 UNITS = {"modbus_tcp": (0, 255), "modbus_rtu": (1, 247), "iec104": (0, 65_534)}
 """Lowest and highest unit id; 255 is what a Modbus TCP device without units behind it is called by."""

@@ -16,6 +16,10 @@ CIPHERS = "ECDHE+AESGCM:!aNULL"
 """TLS 1.2: only suites with forward secrecy and AES-GCM of 128 bits or more; TLS 1.3 has no others of note."""
 
 
+CERTIFICATES = "certificates"
+"""Folder of certificates and keys in the home folder; a site's `tls` names files in it."""
+
+
 class TlsError(ValueError):
     """Files of a TLS link that are missing, out of date or don't belong together; one clear line."""
 

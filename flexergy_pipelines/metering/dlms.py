@@ -92,7 +92,7 @@ class DlmsClient:
 
     async def _next_counter(self) -> int:
         """Anybody may read the last counter that the meter took; the next one must be larger."""
-        public = self._linked(Credentials(client_address=PUBLIC_CLIENT), 0)
+        public = self._linked(Credentials(client_address=PUBLIC_CLIENT, tls=self.credentials.tls), 0)
         async with public.opened():
             last = await public.get(DATA, COUNTER_OBIS, _VALUE)
         if isinstance(last, bool) or not isinstance(last, int) or last < 0:

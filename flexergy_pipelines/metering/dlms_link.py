@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import ssl
 import struct
 import sys
 from collections.abc import AsyncIterator
@@ -109,16 +110,26 @@ class MeterLink:
         MeterError
             Nobody answers, or the meter refuses.
         """
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
-        except (OSError, TimeoutError) as error:
-            raise MeterError(f"no connection to {self._place}") from error
+        await self._connect()
         try:
             await self._associate()
         except BaseException:
             self._abort()
             raise
+
+    async def _connect(self) -> None:
+        from flexergy_pipelines.grid.tls import TlsError, explain
+
+        tls = self._credentials.tls
+        try:
+            more = {} if tls is None else {"ssl": tls.context(), "server_hostname": tls.server_name}
+            async with asyncio.timeout(self._timeout_s):
+                self._reader, self._writer = await asyncio.open_connection(self._host, self._port, **more)
+        except TlsError as error:
+            raise MeterError(str(error)) from error
+        except (OSError, TimeoutError) as error:
+            why = f": {explain(error, tls.server_name)}" if tls is not None and isinstance(error, ssl.SSLError) else ""
+            raise MeterError(f"no connection to {self._place}{why}") from error
 
     async def _associate(self) -> None:
         from dlms_cosem import enumerations, state

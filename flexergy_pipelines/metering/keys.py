@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 if TYPE_CHECKING:
+    import ssl
+
+    from flexergy_pipelines.grid import Device
     from flexergy_pipelines.settings import Settings
 
 FILE_NAME = "meter_keys.yaml"
@@ -16,6 +20,22 @@ _FIELDS = ("password", "encryption_key", "authentication_key", "client_address",
 
 class KeysError(ValueError):
     """The file of keys cannot be used; the message names entry, field and what is allowed, never a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsAccess:
+    """The outer of two layers: TLS around a meter's own, enciphered messages.
+
+    Attributes
+    ----------
+    context : callable
+        Makes the context anew at each connect, so that renewed certificates are taken up.
+    server_name : str
+        Name or address that the meter's certificate must carry.
+    """
+
+    context: Callable[[], ssl.SSLContext]
+    server_name: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,6 +50,8 @@ class Credentials:
         Global keys of 16 bytes each; both or neither.
     client_address, logical_device : int
         Addresses in the TCP wrapper (1: management client, 1: management logical device).
+    tls : TlsAccess or None
+        Transport security of the connection; None where it has none of its own.
     """
 
     password: bytes | None = None
@@ -37,11 +59,31 @@ class Credentials:
     authentication_key: bytes | None = None
     client_address: int = 1
     logical_device: int = 1
+    tls: TlsAccess | None = None
 
     @property
     def ciphered(self) -> bool:
         """Whether every message is enciphered."""
         return self.encryption_key is not None
+
+
+def access_of(settings: Settings, device: Device) -> Credentials:
+    """Credentials of a device, and the transport security that its site gives its connection.
+
+    Raises
+    ------
+    KeysError
+        See `credentials_of`.
+    """
+    from flexergy_pipelines.grid.tls import CERTIFICATES, client_context
+
+    credentials, connection = credentials_of(settings, device.key), device.connection
+    files = connection.tls
+    if files is None:
+        return credentials
+    folder = settings.home / CERTIFICATES
+    name = files.server_name or connection.host
+    return replace(credentials, tls=TlsAccess(lambda: client_context(files, folder), name))
 
 
 def credentials_of(settings: Settings, device_key: str) -> Credentials:

@@ -183,7 +183,7 @@ def read_in_bulk(
     meters: Sequence[str] | None = None,
     rules: BulkRules | None = None,
     job: str = "on request",
-    credentials: Callable[[str], Credentials] | None = None,
+    credentials: Callable[[Device], Credentials] | None = None,
     progress: Callable[[MeterOutcome, int, int], None] | None = None,
 ) -> BulkReport:
     """Read meters of a site themselves and store what they say, and how it went.
@@ -205,7 +205,7 @@ def read_in_bulk(
     job : str
         Name under which the statistics are kept, and by which the load profile goes on where it ended.
     credentials : callable, optional
-        Gives the credentials of a device key; none when left out.
+        Gives the credentials of a device; none when left out.
     progress : callable, optional
         Told each outcome, how many are done and how many there are.
 
@@ -230,7 +230,7 @@ def read_in_bulk(
             devices[name],
             known[name].concentrator,
             *address_of(devices[name], addresses),
-            credentials(devices[name].key) if credentials is not None else Credentials(),
+            credentials(devices[name]) if credentials is not None else Credentials(),
             done.get(name, now - timedelta(days=rules.first_days)) - PROFILE_OVERLAP,
             now,
             devices[name].connection.zone(site.zone),

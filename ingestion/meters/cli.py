@@ -250,7 +250,7 @@ def device_values(  # noqa: PLR0917 - whom to ask, and when
 
     import polars as pl
 
-    from flexergy_pipelines.metering.keys import KeysError, credentials_of
+    from flexergy_pipelines.metering.keys import KeysError, access_of
     from flexergy_pipelines.settings import read_endpoints
     from ingestion.meters.bulk import address_of
     from ingestion.meters.device import DeviceError, read_device
@@ -265,7 +265,7 @@ def device_values(  # noqa: PLR0917 - whom to ask, and when
     rows: list[tuple[str, datetime, float | None, int]]
     try:
         if bounds is not None:
-            keys = credentials_of(settings, device.key)
+            keys = access_of(settings, device)
             zone = device.connection.zone(site.zone)
             profile = asyncio.run(
                 read_profile(device, host, port, patience_s, keys, start=bounds[0], end=bounds[1], zone=zone)
@@ -273,7 +273,7 @@ def device_values(  # noqa: PLR0917 - whom to ask, and when
             rows = [(row.quantity, row.time, row.value, row.quality) for row in (*profile.rows, *profile.counters)]
         else:
             asked = (
-                read_instant(device, host, port, patience_s, credentials_of(settings, device.key))
+                read_instant(device, host, port, patience_s, access_of(settings, device))
                 if dlms
                 else read_device(device, host, port, patience_s)
             )

@@ -124,7 +124,7 @@ def configure_in_bulk(
     meters: Sequence[str] | None = None,
     dry_run: bool = False,
     rules: BulkRules | None = None,
-    credentials: Callable[[str], Credentials] | None = None,
+    credentials: Callable[[Device], Credentials] | None = None,
     progress: Callable[[ConfigureOutcome, int, int], None] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> tuple[ConfigureOutcome, ...]:
@@ -149,7 +149,7 @@ def configure_in_bulk(
     rules : BulkRules, optional
         Tries, pauses, time limit and how many at once.
     credentials : callable, optional
-        Gives the credentials of a device key; none when left out.
+        Gives the credentials of a device; none when left out.
     progress : callable, optional
         Told each outcome, how many are done and how many there are.
     now : callable
@@ -192,7 +192,7 @@ def configure_in_bulk(
         _Task(
             device,
             *address_of(device, addresses),
-            credentials(device.key) if credentials is not None else Credentials(),
+            credentials(device) if credentials is not None else Credentials(),
             device.connection.zone(site.zone),
         )
         for device in devices

@@ -71,7 +71,7 @@ def collect(  # noqa: PLR0917 - options of a command
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read meters themselves, many at once, store their values and show how well it went."""
-    from flexergy_pipelines.metering.keys import KeysError, credentials_of
+    from flexergy_pipelines.metering.keys import KeysError, access_of
     from flexergy_pipelines.settings import load_settings, read_endpoints
     from flexergy_pipelines.store import StoreError, open_store
     from flexergy_pipelines.store.sites import load_site
@@ -96,7 +96,7 @@ def collect(  # noqa: PLR0917 - options of a command
                 rules, name, meter = rules_of(found), found.name, list(found.meters) or None
             report = read_in_bulk(
                 db, load_site(db, site), datetime.now(UTC), read_endpoints(settings), meters=meter, rules=rules,
-                job=name, credentials=lambda key: credentials_of(settings, key), progress=show,
+                job=name, credentials=lambda device: access_of(settings, device), progress=show,
             )  # fmt: skip
     except (StoreError, KeysError, ValueError) as error:
         _fail(str(error))
@@ -127,7 +127,7 @@ def configure(  # noqa: PLR0917 - options of a command
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Send settings to many meters at once, read each back, and log what became of each."""
-    from flexergy_pipelines.metering.keys import KeysError, credentials_of
+    from flexergy_pipelines.metering.keys import KeysError, access_of
     from flexergy_pipelines.settings import load_settings, read_endpoints
     from flexergy_pipelines.store import StoreError, open_store
     from flexergy_pipelines.store.sites import load_site
@@ -150,7 +150,7 @@ def configure(  # noqa: PLR0917 - options of a command
                 db, load_site(db, site), read_endpoints(settings), WantedSettings(capture_period, set_clock),
                 actor=getpass.getuser(), meters=names if meter is not None else None, dry_run=dry_run,
                 rules=BulkRules(attempts=attempts, timeout_s=timeout_s),
-                credentials=lambda key: credentials_of(settings, key), progress=show,
+                credentials=lambda device: access_of(settings, device), progress=show,
             )  # fmt: skip
     except (StoreError, KeysError, ValueError) as error:
         _fail(str(error))

@@ -1,4 +1,4 @@
-"""TLS on the wire: mutual, with names and validity checked, over Modbus, IEC 60870-5-104 and IEC 61850."""
+"""TLS on the wire: mutual, with names and validity checked, over Modbus, IEC 60870-5-104, IEC 61850 and DLMS."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ import pytest
 from control_loop.protocols import iec104, iec61850
 from control_loop.protocols.addressing import by_name
 from control_loop.protocols.base import Driver, DriverError
-from control_loop.protocols.factory import CERTIFICATES, Shared, driver_of
+from control_loop.protocols.factory import Shared, driver_of
 from control_loop.protocols.objects import ObjectDriver, ObjectHub
 from control_loop.protocols.tunnel import TlsTunnel
 from flexergy_pipelines.grid.certificates import create_authority, issue
 from flexergy_pipelines.grid.connection import ObjectPoint, TlsFiles
-from flexergy_pipelines.grid.tls import TlsError, client_context, server_context
+from flexergy_pipelines.grid.tls import CERTIFICATES, TlsError, client_context, server_context
 from flexergy_pipelines.settings import Settings, publish_endpoints
+from plant_simulator.dlms_server import AUTHENTICATION_KEY, ENCRYPTION_KEY
 from plant_simulator.fronts import make_front
 from tests.control_loop.wire_bench import Bench, commanded, on_the_wire, serving, shown
 from tests.plant_simulator.fakes import make_plant
@@ -88,6 +89,53 @@ def test_modbus_security_carries_values_and_setpoints(home: Path) -> None:
         assert (await driver.read())["ess-1", SETPOINT] == pytest.approx(20.0)
 
     over_modbus(home, MUTUAL, talk)
+
+
+def over_dlms(home: Path, tls: TlsFiles | None, keys: str, talk: Callable[[Driver], Awaitable[None]]) -> None:
+    """A conversation with a simulated meter that wants TLS, a client certificate, and keys of its own within."""
+    (home / "meter_keys.yaml").write_text(f"'*': {{{keys}}}\n")
+    (home / "meter_keys.yaml").chmod(0o600)
+
+    async def check() -> None:
+        plant, _ = make_plant()
+        meter = next(d for d in plant.site.devices() if d.id == "load-meter")
+        spoken = meter.connection.model_copy(update={"protocol": "dlms", "tls": MUTUAL, "timeout_s": 5.0})
+        front = make_front(dataclasses.replace(meter, connection=spoken), plant, 1, home / CERTIFICATES)
+        await front.start("127.0.0.1")
+        settings = Settings(home, None, "demo")
+        publish_endpoints(settings, {meter.key: front.address})
+        link = spoken.model_copy(update={"tls": tls})
+        driver = driver_of(plant.site, dataclasses.replace(meter, connection=link), settings, Shared())
+        try:
+            await talk(driver)
+        finally:
+            await driver.close()
+            await front.stop()
+
+    asyncio.run(check())
+
+
+def of_meter(encryption_key: bytes) -> str:
+    return f"encryption_key: '{encryption_key.hex()}', authentication_key: '{AUTHENTICATION_KEY.hex()}'"
+
+
+@pytest.mark.requirement("syssecurity.01.1", "com.01.2")
+def test_a_meter_is_read_through_two_layers_each_with_secrets_of_its_own(home: Path) -> None:
+    async def reads(driver: Driver) -> None:
+        assert (await driver.read())["load-1", "active_power_kw"] is not None
+
+    def refused(words: str) -> Callable[[Driver], Awaitable[None]]:
+        async def talk(driver: Driver) -> None:
+            with pytest.raises(DriverError, match=words):
+                await driver.read()
+
+        return talk
+
+    stranger = TlsFiles(ca="other/ca.pem", certificate="manager.pem", key="manager.key")
+    over_dlms(home, MUTUAL, of_meter(ENCRYPTION_KEY), reads)
+    over_dlms(home, MUTUAL, of_meter(bytes(16)), refused("association|keys"))
+    over_dlms(home, stranger, of_meter(ENCRYPTION_KEY), refused("does not come from the authority"))
+    over_dlms(home, None, of_meter(ENCRYPTION_KEY), refused("load-meter: "))
 
 
 @contextlib.asynccontextmanager

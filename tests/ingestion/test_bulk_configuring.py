@@ -112,7 +112,7 @@ def test_settings_reach_every_meter_that_takes_them_and_each_outcome_is_kept(db:
         def send(*, dry_run: bool = False, meters: list[str] | None = None) -> list[ConfigureOutcome]:
             outcomes = configure_in_bulk(
                 db, dlms_site, it.addresses, wanted, actor="ann", meters=meters, dry_run=dry_run, rules=QUICK,
-                credentials=BY_DEVICE.__getitem__, progress=progress, now=it.now,
+                credentials=lambda device: BY_DEVICE[device.key], progress=progress, now=it.now,
             )  # fmt: skip
             return list(outcomes)
 

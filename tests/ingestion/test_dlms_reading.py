@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from flexergy_pipelines.grid import Site, parse_site, site_to_dict
+from flexergy_pipelines.grid import Device, Site, parse_site, site_to_dict
 from flexergy_pipelines.metering.cosem_time import write_time
 from flexergy_pipelines.metering.keys import Credentials
 from flexergy_pipelines.settings import Settings, publish_endpoints
@@ -37,7 +37,7 @@ POINT = ("load-1", "active_power_kw")
 PROFILE = BulkRules(attempts=1, timeout_s=5.0, reports=("profile",))
 
 
-def keys(_device: str) -> Credentials:
+def keys(_device: Device) -> Credentials:
     return Credentials(encryption_key=ENCRYPTION_KEY, authentication_key=AUTHENTICATION_KEY)
 
 
