@@ -203,7 +203,7 @@ def _show_object(
     """Print any object of a DLMS meter, or the list of them; exits with code 1 when the meter does not give it."""
     import asyncio
 
-    from flexergy_pipelines.metering.keys import KeysError, credentials_of
+    from flexergy_pipelines.metering.keys import KeysError, access_of
     from flexergy_pipelines.settings import read_endpoints
     from ingestion.meters.bulk import address_of
     from ingestion.meters.device import DeviceError
@@ -215,7 +215,7 @@ def _show_object(
     obis, interface, attribute = wanted
     try:
         where = *address_of(device, read_endpoints(settings)), max(1.0, device.connection.timeout_s)
-        keys = credentials_of(settings, device.key)
+        keys = access_of(settings, device)
         if obis == "all":
             listed = asyncio.run(list_objects(device, *where, keys))
             told: Any = [{"class": kind, "obis": name} for kind, name in listed]
