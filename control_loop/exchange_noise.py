@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from statistics import median
 
 from control_loop.context import Context
@@ -27,13 +28,13 @@ class ExchangeNoise:
     """
 
     def __init__(self) -> None:
-        self.deviation_kw = 0.0
+        self.deviation_kw = inf
         self._last: deque[float] = deque(maxlen=TREND)
         self._before: float | None = None
         self._changes: deque[float] = deque(maxlen=MEMORY)
 
     def update(self, context: Context) -> float:
-        """Look at one cycle; returns the deviation, 0 until enough was seen."""
+        """Look at one cycle; returns the deviation, infinite (the widest margin) until enough was seen."""
         measured = context.fresh(context.model.pcc_id, "active_power_kw")
         steered = [context.power_at_meter(a.asset_id) for a in context.model.actuators if a.steered]
         if measured is None or None in steered:
