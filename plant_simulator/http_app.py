@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,6 +22,16 @@ STALE_BY = timedelta(hours=36)
 
 def _refused(reason: str, status: int) -> Response:
     return JSONResponse({"error": True, "reason": reason}, status_code=status)
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    """What is wrong with a request: field, value and what is allowed."""
+    said = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return said if problem["type"] == "value_error" else f"body: {said}"
+    value = problem["input"]
+    shown = f"{value}: " if isinstance(value, str | int | float) else ""
+    return f"{'.'.join(map(str, problem['loc']))}: {shown}{said}"
 
 
 def build_app(field: Field) -> Starlette:
@@ -71,8 +82,7 @@ def build_app(field: Field) -> Starlette:
         try:
             fault = field.fail(FaultRequest.model_validate_json(await request.body()))
         except ValidationError as error:
-            problems = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors()]
-            return _refused("; ".join(problems), 422)
+            return _refused("; ".join(map(_in_words, error.errors())), 422)
         except UnknownTargetError as error:
             return _refused(str(error), 422)
         return JSONResponse(fault_row(fault, field.clock.monotonic()), status_code=201)

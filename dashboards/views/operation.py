@@ -139,6 +139,9 @@ def _value(quantity: str, value: float) -> str:
     return f"{number(value)} {'kvar' if quantity.endswith('_kvar') else 'kW'}"
 
 
+ORDER = "/charge_point/"
+"""What stands between the asset and the charge point where a command is an order for one."""
+
 EVENT_WORDS = {
     "command_given": "command given",
     "command_answered": "command answered",
@@ -154,7 +157,7 @@ def event_table(events: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
             "when": f"{row['at'].astimezone(zone):%Y-%m-%d %H:%M:%S}",
             "who": row["actor"],
             "did": EVENT_WORDS.get(row["kind"], row["kind"].replace("_", " ")),
-            "to": row["subject"] or "",
+            "to": _subject(row["subject"] or ""),
             "reason": row["reason"] or "",
             "detail": _detail(row["detail"], row["subject"] or "", zone),
         }
@@ -162,6 +165,20 @@ def event_table(events: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
     ]
     names: list[str] = ["when", "who", "did", "to", "reason", "detail"]
     return pl.DataFrame(rows, schema=[(name, pl.String) for name in names])
+
+
+def _subject(subject: str) -> str:
+    """What an event is about; an order for one charge point as it is given on the command line."""
+    asset_id, order, rest = subject.partition(ORDER)
+    if not order:
+        return subject
+    charge_point, _, asked = rest.partition("/")
+    action, _, arguments = asked.partition("/")
+    try:
+        words = [str(word) for word in json.loads(arguments)]
+    except (ValueError, TypeError):
+        words = [arguments]
+    return " ".join([f"{asset_id}/{charge_point}", action, *words])
 
 
 def _detail(detail: str | None, subject: str, zone: ZoneInfo) -> str:
@@ -172,9 +189,9 @@ def _detail(detail: str | None, subject: str, zone: ZoneInfo) -> str:
     quantity = subject.rpartition("/")[2]
     if "command_id" in known and "status" in known:
         return f"command {known['command_id']} {STATUS_WORDS.get(known['status'], known['status'])}"
-    if "command_id" in known and quantity in QUANTITY_WORDS:
+    if "command_id" in known and (quantity in QUANTITY_WORDS or ORDER in subject):
         value, until, number_of = known.get("value"), known.get("until"), known["command_id"]
-        words = ["handed back" if value is None else _value(quantity, value)]
+        words = [] if ORDER in subject else ["handed back" if value is None else _value(quantity, value)]
         if until is not None and value is not None:
             words.append(f"until {local_time(datetime.fromisoformat(until), zone)}")
         return ", ".join([*words, f"command {number_of}"])

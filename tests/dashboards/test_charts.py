@@ -21,6 +21,7 @@ from dashboards.views.history import by_unit, measured_points, step_for
 from dashboards.views.kpi import kpi_table
 from dashboards.views.live import Control, Node, in_control, live_image, nodes, totals
 from dashboards.views.live import controls as controls_of
+from dashboards.views.operation import event_table
 from dashboards.views.overview_html import CSS, control_html, live_html
 from dashboards.views.plan import cost_frame, next_hour, saving
 from dashboards.views.quality import completeness, day_bounds, flag_counts
@@ -177,6 +178,19 @@ def test_a_lapsed_setpoint_no_longer_holds_control() -> None:
     rows = controls_of(frame)
     assert in_control(rows, microgrid(), NOON - timedelta(seconds=1)) == ("Operator's command", "test")
     assert in_control(rows, microgrid(), NOON + timedelta(seconds=31)) is None
+
+
+def test_an_order_for_a_charge_point_is_logged_as_it_is_given() -> None:
+    events = pl.DataFrame(
+        {
+            "at": [NOON], "actor": ["olga"], "kind": ["command_given"], "reason": ["cable damaged"],
+            "subject": ['ev-1/charge_point/cp-01/availability/["inoperative"]'],
+            "detail": ['{"value": 1.0, "until": "2026-07-01T10:00:20+00:00", "command_id": 7}'],
+        }
+    )  # fmt: skip
+    row = event_table(events, ZoneInfo("Europe/Amsterdam")).row(0, named=True)
+    assert row["to"] == "ev-1/cp-01 availability inoperative"
+    assert row["detail"] == "until Wed 01 Jul 12:00, command 7"
 
 
 def test_the_storage_tells_who_is_in_control_whatever_it_is_called() -> None:

@@ -199,7 +199,8 @@ def test_faults_are_set_listed_and_cleared(field: Field) -> None:
         ({"target": "microgrid/esc-9", "kind": "down"}, "target 'microgrid/esc-9' is not simulated"),
         ({"target": "microgrid/esc-1", "kind": "http_500"}, "microgrid/esc-1 cannot have 'http_500'"),
         ({"target": "microgrid/esc-1", "kind": "meltdown"}, "kind:"),
-        ({"target": "weather", "kind": "slow", "delay_s": -1.0}, "delay_s:"),
+        ({"target": "weather", "kind": "slow", "delay_s": -1.0}, "delay_s: -1.0: Input should be greater"),
+        ({"target": "microgrid/pcc", "kind": "voltage"}, "voltage needs a value"),
         ({"kind": "down"}, "target: Field required"),
     ],
 )
