@@ -87,8 +87,7 @@ def test_a_site_is_found_when_it_appears_and_started_again_when_it_changes(
         await asyncio.to_thread(save_site, bench.db, changed)
         await bench.until(lambda: service.running.get("microgrid", first) is not first and bench.commanding(service))
         assert service.running["microgrid"].site.operation.control_cycle_s == 0.4
-        assert first.task is not None
-        assert first.task.done()
+        assert first.ended
 
     asyncio.run(running([service], talk))
     assert service.running == {}
