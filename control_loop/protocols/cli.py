@@ -15,6 +15,8 @@ from flexergy_pipelines.store.terminal import refuse, tenant_opened
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 SiteId = Annotated[str, typer.Argument(metavar="SITE", help="Id of a site.", show_default=False)]
+NAMED = 50
+"""Devices of a file that a message lists."""
 ORDER_S = 20.0
 """How long an order for a charge point may wait to be taken and answered."""
 DeviceId = Annotated[str, typer.Argument(metavar="DEVICE", help="Id of a device of the site.", show_default=False)]
@@ -82,17 +84,19 @@ def import_scl(  # noqa: PLR0917 - each is an option of the command
     """Print the connection of an IEC 61850 device, as YAML for the site's file, from its SCL file."""
     import yaml
 
-    from control_loop.protocols.scl import SclError, read_scl
+    from control_loop.protocols.scl import SclError, ied_names, read_scl
 
     try:
-        found = read_scl(file)
+        names = ied_names(file) if ied is None else []
+        chosen = ied if ied is not None else names[0] if len(names) == 1 else None
+        found = read_scl(file, chosen) if chosen is not None else []
+        if len(found) != 1:
+            names = names or ied_names(file)
+            known = ", ".join(names[:NAMED]) + (f", ... {len(names) - NAMED} more" if len(names) > NAMED else "")
+            refuse(f"{file}: {'name one of its devices by --ied' if ied is None else f'has no device {ied}'}: {known}")
+        (device,) = found
     except SclError as error:
         refuse(str(error))
-    names = ", ".join(item.name for item in found)
-    chosen = [item for item in found if ied is None or item.name == ied]
-    if len(chosen) != 1:
-        refuse(f"{file}: {'name one of its devices by --ied' if ied is None else f'has no device {ied}'}: {names}")
-    (device,) = chosen
     if show_all:
         for point in device.points:
             takes = "takes orders" if point.commanded else ""

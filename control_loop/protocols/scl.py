@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
+NAMESPACE = "{http://www.iec.ch/61850/2003/SCL}"
 LARGEST_FILE = 100_000_000
 DEEPEST = 5
 """Data objects within data objects; more is no model but a circle."""
@@ -139,37 +140,61 @@ def quantity_of(name: str, power_of_ten: int = 0) -> tuple[str | None, float]:
     return quantity, float(f"{scale * 10.0**power_of_ten:.12g}")
 
 
-def read_scl(path: Path) -> list[SclIed]:
-    """Devices of an SCL file.
+def ied_names(path: Path) -> list[str]:
+    """Names of the devices of an SCL file.
+
+    Raises
+    ------
+    SclError
+        See `read_scl`.
+    """
+    return [element.get("name", "") for element in _parsed(path, "").findall("{*}IED")]
+
+
+def read_scl(path: Path, only: str | None = None) -> list[SclIed]:
+    """Devices of an SCL file, all of them or those of one name.
 
     Raises
     ------
     SclError
         The file cannot be read, is no SCL, or tries to pull in other files.
     """
+    root = _parsed(path, only)
+    types, hosts = _Types(root), _hosts(root)
+    wanted = [element for element in root.findall("{*}IED") if only is None or element.get("name") == only]
+    return [_ied(element, types, hosts.get(element.get("name", ""))) for element in wanted]
+
+
+def _parsed(path: Path, only: str | None) -> Element:
+    """The document, with what is in the devices of other names thrown away as it is read."""
     from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import ParseError, parse
+    from defusedxml.ElementTree import ParseError, iterparse
 
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise SclError(f"{path}: is larger than {LARGEST_FILE // 1_000_000} MB")
-        root = parse(path).getroot()
+        ied_tags = {"IED", f"{NAMESPACE}IED"}
+        elements: Any = iterparse(path, events=("end",))
+        for _, element in elements:
+            # Some tools write the namespace of another edition, or none.
+            if only is not None and element.tag in ied_tags and element.get("name") != only:
+                name = element.get("name", "")
+                element.clear()
+                element.set("name", name)
+        root: Element = elements.root
     except OSError as error:
         raise SclError(f"{path}: {error.strerror}") from None
+    except SclError:
+        raise
+    except DefusedXmlException as error:
+        raise SclError(f"{path}: holds what SCL needs not: {type(error).__name__}") from None
     except (ParseError, ValueError, LookupError) as error:
-        if isinstance(error, SclError):
-            raise
-        if isinstance(error, DefusedXmlException):
-            raise SclError(f"{path}: holds what SCL needs not: {type(error).__name__}") from None
         raise SclError(f"{path}: is no XML: {error}") from None
-    # Some tools write the namespace of another edition, or none.
-    if root is None or root.tag.rpartition("}")[2] != "SCL":
-        raise SclError(f"{path}: is no SCL file (its first element is {'' if root is None else root.tag})")
-    types, hosts = _Types(root), _hosts(root)
-    found = [_ied(element, types, hosts.get(element.get("name", ""))) for element in root.findall("{*}IED")]
-    if not found:
+    if root.tag.rpartition("}")[2] != "SCL":
+        raise SclError(f"{path}: is no SCL file (its first element is {root.tag})")
+    if root.find("{*}IED") is None:
         raise SclError(f"{path}: names no IED")
-    return found
+    return root
 
 
 def _hosts(root: Element) -> dict[str, str]:
@@ -194,12 +219,17 @@ class _Types:
             for kind in ("LNodeType", "DOType", "DAType")
         )
         self._nodes, self._objects, self._attributes = found
+        self._found: dict[str, list[tuple[str, Element]]] = {}
 
-    def data_objects(self, node_type: str) -> Iterator[tuple[str, Element]]:
+    def data_objects(self, node_type: str) -> list[tuple[str, Element]]:
         """Name and type of each data object of a logical node, and of those within it (``PhV.phsA``)."""
-        node = self._nodes.get(node_type)
-        for item in () if node is None else node.findall("{*}DO"):
-            yield from self._within(item.get("name", ""), item.get("type", ""), 0)
+        if node_type not in self._found:
+            node = self._nodes.get(node_type)
+            items = [] if node is None else node.findall("{*}DO")
+            self._found[node_type] = [
+                found for item in items for found in self._within(item.get("name", ""), item.get("type", ""), 0)
+            ]
+        return self._found[node_type]
 
     def _within(self, name: str, type_id: str, depth: int) -> Iterator[tuple[str, Element]]:
         found = self._objects.get(type_id)
