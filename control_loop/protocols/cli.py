@@ -6,11 +6,14 @@ import getpass
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flexergy_pipelines.store.terminal import refuse, tenant_opened
+
+if TYPE_CHECKING:
+    from flexergy_pipelines.store import TenantStore
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -151,7 +154,9 @@ def id_tag(
         else:
             status = "blocked" if block else "accepted"
             save_id_tag(db, tag, actor=_actor(), holder=holder, status=status, valid_until=end)
-    typer.echo(f"{tag.strip().upper()}: {'forgotten' if delete else 'blocked' if block else 'may charge'}")
+    over = end is not None and end <= datetime.now(UTC)
+    good = f"has expired on {until:%Y-%m-%d}" if over else "may charge"
+    typer.echo(f"{tag.strip().upper()}: {'forgotten' if delete else 'blocked' if block else good}")
 
 
 @app.command("charger-key")
@@ -163,6 +168,7 @@ def charger_key(
     from flexergy_pipelines.store.charging_access import new_charge_point_key
 
     with tenant_opened() as db:
+        _manager_of(db, site, charge_point)
         key = new_charge_point_key(db, site, charge_point, actor=_actor())
     typer.echo(key)
 
@@ -175,13 +181,19 @@ def charger(
     arguments: Annotated[list[str] | None, typer.Argument(metavar="[ARGUMENT]...", show_default=False)] = None,
     reason: Annotated[str, typer.Option(help="Why; kept in the event log.")] = "by command line",
 ) -> None:
-    """Ask something of a charge point: start TAG, stop, unlock, reset, trigger MESSAGE, availability, configuration,
-    configure KEY VALUE, schedule, clear, firmware URL, diagnostics URL.
+    """Ask something of a charge point.
+
+    Charging: start TAG [CONNECTOR [LIMIT_KW]], stop [TRANSACTION], unlock [CONNECTOR], reserve TAG MINUTES [CONNECTOR],
+    cancel RESERVATION, availability operative|inoperative [CONNECTOR], schedule [SECONDS], clear.
+
+    Settings: configuration [KEY]..., configure KEY VALUE, local-list [show|send|clear], cache, data VENDOR [MESSAGE
+    [DATA]].
+
+    Service: trigger MESSAGE [CONNECTOR], reset [soft|hard], firmware URL, diagnostics URL, log security|diagnostics
+    URL.
     """
     from control_loop.protocols.charger_orders import ChargerOrder, check
-    from flexergy_pipelines.grid import EvChargingManager
     from flexergy_pipelines.store.commands import IN_FORCE, OPEN, command_answer, write_command
-    from flexergy_pipelines.store.sites import load_site
 
     order = ChargerOrder(charge_point, action, tuple(arguments or ()))
     try:
@@ -189,12 +201,8 @@ def charger(
     except ValueError as error:
         refuse(str(error), 2)
     with tenant_opened() as db:
-        managers = [c for c in load_site(db, site).controllers if isinstance(c, EvChargingManager)]
-        known = {p.identity or p.id: manager.id for manager in managers for p in manager.charge_points}
-        if charge_point not in known:
-            refuse(f"{site}: no charge point {charge_point}, there are {', '.join(known) or 'none'}", 2)
+        asset_id = _manager_of(db, site, charge_point)
         until = datetime.now(UTC) + timedelta(seconds=ORDER_S)
-        asset_id = known[charge_point]
         number = write_command(db, site, asset_id, order.quantity, None, reason, _actor(), until)
         deadline = time.monotonic() + ORDER_S
         while (answer := command_answer(db, number))[0] in {OPEN, IN_FORCE} and time.monotonic() < deadline:
@@ -206,6 +214,18 @@ def charger(
     if answer[0] != "done":
         refuse(answer[1], 1)
     typer.echo(answer[1])
+
+
+def _manager_of(db: TenantStore, site: str, charge_point: str) -> str:
+    """The charging manager of a charge point; where the site has none of that name, the command ends here."""
+    from flexergy_pipelines.grid import EvChargingManager
+    from flexergy_pipelines.store.sites import load_site
+
+    managers = [c for c in load_site(db, site).controllers if isinstance(c, EvChargingManager)]
+    known = {p.identity or p.id: manager.id for manager in managers for p in manager.charge_points}
+    if charge_point not in known:
+        refuse(f"{site}: no charge point {charge_point}, there are {', '.join(known) or 'none'}", 2)
+    return known[charge_point]
 
 
 def _actor() -> str:

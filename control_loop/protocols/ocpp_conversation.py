@@ -50,7 +50,8 @@ class _Complaints:
         """A message was wrong, or could not be seen to."""
         error = sys.exception()
         if isinstance(error, OCPPError):
-            self.wrong(_line(message, details))
+            reason = (error.details or {}).get("cause") or error.description
+            self.wrong(f"{_line(message, details)}: {reason}"[: 3 * SHOWN])
         else:
             self._log.error(_line(message, details), exc_info=error)
 
@@ -125,11 +126,17 @@ class Conversation(OcppChargePoint):
             self._answers.awaited.discard(number)
 
     async def _handle_call(self, msg: Any) -> Any:
-        """Read what is asked as it was meant, and see to it; the library calls it by this name."""
+        """See to what is asked, where it must be as it was meant; the library calls it by this name."""
         if not isinstance(msg.action, str):
             raise ProtocolError(details={"cause": "the action is no word"})
-        msg.payload = readable(msg.action, msg.payload)
-        return await super()._handle_call(msg)
+        try:
+            return await super()._handle_call(msg)
+        except OCPPError:
+            read = readable(msg.action, msg.payload)
+            if read == msg.payload:
+                raise
+            msg.payload = read
+            return await super()._handle_call(msg)
 
     async def _send(self, message: str) -> None:
         """Send, and hang up on who does not take it; the library calls it by this name."""

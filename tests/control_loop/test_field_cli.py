@@ -91,6 +91,7 @@ def test_certificates_are_made_once_and_fit_each_other(home: Path) -> None:
 
 def test_tags_and_keys_are_given_and_taken(db: TenantStore, home: Path) -> None:
     run = CliRunner().invoke
+    save_site(db, sample_site("microgrid"))
     assert run(app, ["id-tag", "abc", "--holder", "Bo", "--until", "2030-01-31"]).output == "ABC: may charge\n"
     (tag,) = list_id_tags(db)
     assert (tag.holder, tag.valid_until) == ("Bo", datetime(2030, 2, 1, tzinfo=UTC))
@@ -101,3 +102,5 @@ def test_tags_and_keys_are_given_and_taken(db: TenantStore, home: Path) -> None:
     key = run(app, ["charger-key", "microgrid", "cp-01"]).output.strip()
     assert charge_point_keys(db, "microgrid") == {"cp-01": key_hash(key)}
     assert run(app, ["charger-key", "nowhere", "cp-01"]).exit_code == 2
+    assert "no charge point cp-10, there are cp-01," in run(app, ["charger-key", "microgrid", "cp-10"]).output
+    assert run(app, ["id-tag", "old", "--until", "2020-01-31"]).output == "OLD: has expired on 2020-01-31\n"
