@@ -38,6 +38,7 @@ AARQ, RLRQ, GET, SET, ACTION, GENERAL_CIPHER = 0x60, 0x62, 192, 193, 195, 219
 GET_RESPONSE, ACTION_RESPONSE, EXCEPTION_RESPONSE = 196, 199, 216
 SERVICE_CIPHERS = {0xC8: 0xC0, 0xC9: 0xC1, 0xCB: 0xC3}
 """Requests enciphered under a tag of their own, and the tag of what is in them."""
+DECIPHERING_ERROR, COUNTER_ERROR = 5, 6
 NORMAL, WITH_BLOCK = 1, 2
 ACCEPTED = enumerations.AssociationResult.ACCEPTED
 REJECTED = enumerations.AssociationResult.REJECTED_PERMANENT
@@ -50,6 +51,14 @@ UNREADABLE = (
     ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, NotImplementedError,
     RecursionError, struct.error, exceptions.DecryptionError, exceptions.CipheringError,
 )  # fmt: skip
+
+
+class CounterError(ValueError):
+    """A message was sent again, or its counter is not above the last one that was taken."""
+
+    def __init__(self, taken: int) -> None:
+        super().__init__(f"the invocation counter is not above {taken}")
+        self.taken = taken
 
 
 class Association:
@@ -76,15 +85,22 @@ class Association:
     def answer(self, apdu: bytes) -> bytes:
         """Answer one request; what cannot be understood or decrypted is answered by an exception response."""
         try:
-            if apdu[0] == AARQ:
-                return self._associate(acse.ApplicationAssociationRequest.from_bytes(apdu))
-            if apdu[0] == RLRQ:
-                return self._release()
-            if not self._open:
-                return _exception(service_not_allowed=True)
-            return self._answer_ciphered(apdu) if self._ciphered else self._serve(apdu)
+            return self._answer(apdu)
+        except CounterError as error:
+            return bytes([EXCEPTION_RESPONSE, 1, COUNTER_ERROR]) + error.taken.to_bytes(4, "big")
+        except exceptions.DecryptionError:
+            return bytes([EXCEPTION_RESPONSE, 1, DECIPHERING_ERROR])
         except UNREADABLE:
             return _exception(service_not_allowed=False)
+
+    def _answer(self, apdu: bytes) -> bytes:
+        if apdu[0] == AARQ:
+            return self._associate(acse.ApplicationAssociationRequest.from_bytes(apdu))
+        if apdu[0] == RLRQ:
+            return self._release()
+        if not self._open:
+            return _exception(service_not_allowed=True)
+        return self._answer_ciphered(apdu) if self._ciphered else self._serve(apdu)
 
     def _answer_ciphered(self, apdu: bytes) -> bytes:
         if apdu[0] == GENERAL_CIPHER and self.meter.general_protection:  # some clients use it without asking
@@ -270,7 +286,7 @@ class Association:
     def _open_text(self, control: SecurityControlField, counter: int, sealed: bytes) -> bytes:
         """Decrypt a message and remember its counter; one that does not grow is a message sent again."""
         if counter <= self.meter.client_counter:
-            raise ValueError(f"invocation counter {counter} is not above {self.meter.client_counter}")
+            raise CounterError(self.meter.client_counter)
         plain = decrypt(control, self._client_title, counter, ENCRYPTION_KEY, sealed, AUTHENTICATION_KEY)
         self.meter.client_counter = counter
         return plain

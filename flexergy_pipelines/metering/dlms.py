@@ -24,6 +24,8 @@ COUNTER_OBIS: Final = "0.0.43.1.0.255"
 PROFILE_OBIS: Final = "1.0.99.1.0.255"
 ASSOCIATION_OBIS: Final = "0.0.40.0.0.255"
 PUBLIC_CLIENT: Final = 16
+AHEAD_OF_OTHERS: Final = 100
+"""Messages that somebody else may send by the same key while an association is opened."""
 UNITS: Final = {
     27: ("kW", 1e-3), 28: ("kVA", 1e-3), 29: ("kvar", 1e-3), 30: ("kWh", 1e-3), 31: ("kVAh", 1e-3),
     32: ("kvarh", 1e-3), 33: ("A", 1.0), 35: ("V", 1.0), 44: ("Hz", 1.0),
@@ -77,10 +79,22 @@ class DlmsClient:
 
     async def __aenter__(self) -> DlmsClient:
         counter = await self._next_counter() if self.credentials.ciphered else 0
+        try:
+            self._link = await self._opened(counter)
+        except MeterError:
+            if not self.credentials.ciphered:
+                raise
+            # Only one who has the key moves the counter: somebody else talks to the meter by it meanwhile.
+            moved = await self._next_counter()
+            if moved <= counter:
+                raise
+            self._link = await self._opened(moved + AHEAD_OF_OTHERS)
+        return self
+
+    async def _opened(self, counter: int) -> MeterLink:
         link = self._linked(self.credentials, counter)
         await link.open()
-        self._link = link
-        return self
+        return link
 
     async def __aexit__(self, *_error: object) -> None:
         if self._link is not None:

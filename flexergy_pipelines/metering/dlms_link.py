@@ -297,11 +297,23 @@ class MeterLink:
             associating = awaits in {state.AWAITING_ASSOCIATION_RESPONSE, state.AWAITING_HLS_CLIENT_CHALLENGE_RESULT}
             self._protocol.state.current_state = state.NO_ASSOCIATION if associating else state.READY
             reading = xdlms.ExceptionResponse if kind == _EXCEPTION else xdlms.ConfirmedServiceError
-            return reading.from_bytes(answer)
+            told: Any = reading.from_bytes(answer)
+            if self._credentials.ciphered and not associating and _not_deciphered(told):
+                # Another one may use the same key, with larger counters: only a new association mends that.
+                raise MeterError(f"{self._place}: the meter answers {_words(told)}")
+            return told
         if self._credentials.ciphered and kind not in {_ASSOCIATED, _RELEASED} and not is_enciphered(answer):
             raise MeterError(f"{self._place} answers in plain what was asked enciphered")
         self._protocol.receive_data(to_general(answer, self._protocol.meter_system_title or b""))
         return self._protocol.next_event()
+
+
+def _not_deciphered(answer: Any) -> bool:
+    """Whether a meter says that it could not make anything of an enciphered message, or of its counter."""
+    from dlms_cosem.enumerations import ServiceException as Reason
+
+    unreadable = {Reason.DECIPHERING_ERROR, Reason.INVOCATION_COUNTER_ERROR, Reason.OTHER_REASON}
+    return getattr(answer, "service_error", None) in unreadable
 
 
 def _attribute(interface: int, obis: str, attribute: int) -> Any:

@@ -216,6 +216,49 @@ def test_an_answer_sent_again_is_not_taken_for_a_new_one() -> None:
         talk(meter, ask, BY_KEYS)
 
 
+@pytest.mark.parametrize("key", [ENCRYPTION_KEY, bytes(16)], ids=["right key", "wrong key"])
+def test_a_meter_that_others_read_by_the_same_key_meanwhile_is_read_all_the_same(key: bytes) -> None:
+    meter = OddMeter({(COUNTER, 2): b"\x06\0\0\0\1"})
+    tries: list[int] = []
+
+    def counter(_selection: Any) -> bytes:
+        told = meter.client_counter
+        if key == ENCRYPTION_KEY:
+            meter.client_counter += 20  # of the other one
+        return b"\x06" + told.to_bytes(4)
+
+    def watch(answer: bytes) -> bytes:
+        if answer[8] in {0x61, 0xD8}:
+            tries.append(answer[8])
+        return answer
+
+    meter.objects["0.0.43.1.0.255", 2] = counter
+    meter.mangle = watch
+    credentials = Credentials(encryption_key=key, authentication_key=AUTHENTICATION_KEY)
+    if key == ENCRYPTION_KEY:
+        assert talk(meter, lambda client: client.get(3, COUNTER), credentials) == 1
+        assert tries == [0x61, 0xD8, 0x61, 0x61]
+    else:
+        with pytest.raises(MeterError, match="the keys may not be those of this meter"):
+            talk(meter, lambda client: client.get(3, COUNTER), credentials)
+        assert tries.count(0xD8) == 1  # some meters lock who tries wrong keys again and again
+
+
+def test_an_association_ends_when_the_meter_no_longer_understands_it() -> None:
+    meter = OddMeter({("0.0.43.1.0.255", 2): b"\x06\0\0\0\1", (COUNTER, 2): b"\x06\0\0\0\1"})
+
+    async def ask(client: DlmsClient) -> None:
+        await client.get(3, COUNTER)
+        meter.client_counter += 100  # somebody else was here
+        with pytest.raises(MeterError, match="'exception: service not allowed, invocation counter error'") as told:
+            await client.get(3, COUNTER)
+        assert not isinstance(told.value, MeterRefusal)  # which would count as a missing value, and go on for ever
+        with pytest.raises(MeterError, match="the connection is closed"):
+            await client.get(3, COUNTER)
+
+    talk(meter, ask, BY_KEYS)
+
+
 def test_a_refusal_is_told_by_its_name_and_the_association_goes_on() -> None:
     meter = OddMeter({(COUNTER, 2): b"\x06\0\0\0\1"})
     meter.mangle = lambda a: a if a[8] != 0xC5 else a[:6] + b"\0\x03" + b"\xd8\x01\x02"  # to a set: an exception
