@@ -16,6 +16,7 @@ AT_ONCE = 64
 INVERTERS = {101, 102, 103, 111, 112, 113, 701}
 LIMITS = {123, 704}
 STORAGE = {713, 802}
+METERS = {201, 202, 203, 204, 211, 212, 213, 214}
 DER_CONTROLS = {701, 702, 704, 713}
 
 
@@ -26,7 +27,7 @@ def template_for(models: Sequence[int]) -> str | None:
         return "sunspec_storage"
     if has & INVERTERS and has & LIMITS and not has & STORAGE:
         return "sunspec_inverter"
-    return None
+    return "sunspec_meter" if has & METERS and not has & (INVERTERS | STORAGE) else None
 
 
 async def probe(host: str, port: int, unit: int, timeout_s: float) -> Found | None:

@@ -19,7 +19,8 @@ ADDRESS = re.compile(r"^(?P<host>.+):(?P<port>\d+) unit (?P<unit>\d+)$")
 STORAGE = {"soc_min": 0.1, "soc_max": 0.9, "charge_efficiency": 0.95, "discharge_efficiency": 0.95}
 """What is assumed of a storage system until somebody knows better."""
 CHARGE_POINT_KW = 22.0
-METER, GENSET = "generic_meter", "generic_genset_controller"
+GENSET = "generic_genset_controller"
+METERS = frozenset({"generic_meter", "sunspec_meter"})
 SOURCES = frozenset({"sunspec_inverter", "generic_res_controller", "generic_pv_controller"})
 STORAGES = frozenset({"sunspec_storage", "generic_esc"})
 
@@ -111,7 +112,7 @@ def with_device(
     connection = _connection(proposal)
     rated_kw = proposal.identity.get("rated_kw")
     rated = (lambda *names: dict.fromkeys(names, rated_kw)) if rated_kw is not None else (lambda *_: {})
-    if proposal.protocol == "dlms" or proposal.template == METER:
+    if proposal.protocol == "dlms" or proposal.template in METERS:
         meter = {"id": device_id, "role": "sub", "connection": connection}
         serial = proposal.identity.get("serial")
         raw["meters"] = [*raw["meters"], meter | ({"serial_number": serial} if serial else {}) | values]

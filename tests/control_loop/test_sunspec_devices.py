@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from control_loop.discovery.sunspec import template_for
 from control_loop.protocols.backoff import Backoff
 from control_loop.protocols.base import DriverError
 from control_loop.protocols.sunspec import SunSpecDriver
@@ -132,3 +133,22 @@ def test_a_device_that_does_not_fit_gives_no_values_however_often_it_is_asked() 
             assert not driver.health.connected
 
     talking_to(memory, "sunspec_inverter", talk)
+
+
+@pytest.mark.requirement("com.01.1", "infra.01.2")
+@pytest.mark.parametrize("model", [203, 213])
+def test_a_meter_is_found_and_read(model: int) -> None:
+    memory = Memory(1, model)
+    values = {"W": -250, "Hz": 5001, "PhVphA": 2301, "TotWhImp": 12_345}
+    factors = {"W_SF": 1, "Hz_SF": -2, "V_SF": -1, "TotWh_SF": 2} if model == 203 else {}
+    scales = {"W": 10.0, "Hz": 0.01, "PhVphA": 0.1, "TotWhImp": 100.0}
+    shown = values | factors if factors else {name: value * scales[name] for name, value in values.items()}
+    memory.set(**{f"m{model}_{name}": value for name, value in shown.items()})
+
+    async def talk(driver: SunSpecDriver) -> None:
+        read_values = await read(driver)
+        wished = {"active_power_kw": -2.5, "frequency_hz": 50.01, "voltage_l1_v": 230.1, "import_energy_kwh": 1234.5}
+        assert {quantity: read_values[quantity] for quantity in wished} == pytest.approx(wished)
+        assert template_for([place.model for place in memory.chain]) == "sunspec_meter"
+
+    talking_to(memory, "sunspec_meter", talk)

@@ -41,7 +41,7 @@ def test_a_value_comes_back_within_its_resolution(kind: str, order: str, scale: 
     assert all(0 <= word <= 0xFFFF for word in registers)
     back = decode(register, registers)
     assert back is not None
-    resolution = abs(value) * 1e-6 + 1e-30 if kind == "float32" else scale / 2 * (1 + 1e-9)
+    resolution = abs(value) * 1e-6 + 1e-30 if kind == "float32" else scale / 2 * (1 + 1e-9) + math.ulp(value)
     assert abs(back - value) <= resolution
 
 
