@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -17,6 +17,7 @@ from control_loop.engine import Controller, Outcome, ask, decide
 from control_loop.exchange import ExchangeController
 from control_loop.exchange_noise import ExchangeNoise
 from control_loop.field_reader import FieldReader
+from control_loop.field_writer import FieldWriter
 from control_loop.following import FollowWatch
 from control_loop.frequency import FrequencyService
 from control_loop.frozen import FrozenWatch
@@ -29,7 +30,7 @@ from control_loop.plan_view import PlanView
 from control_loop.plausibility import MeterWatch
 from control_loop.protocols.base import Driver
 from control_loop.reactive import ReactiveControl
-from control_loop.schedule import HourSchedule, next_hour, quarter_start
+from control_loop.schedule import HourSchedule
 from control_loop.supervision import PlanSupervisor
 from control_loop.voting import Round
 from flexergy_pipelines.grid.clock import Clock
@@ -147,7 +148,6 @@ class ControlCycle:
         self.vote = vote
         self._decide = decide
         self.cycle = 0
-        self.write_errors: dict[str, str] = {}
         self.plan: PlanView | None = None
         self.next_plan: PlanView | None = None
         self.commands: Sequence[ManualCommand] = ()
@@ -156,11 +156,15 @@ class ControlCycle:
         self._grid_setpoints = GridSetpoints()
         self.mode: Mode | None = None
         self._clock = clock
-        self._may_command = may_command
         self._drivers = {driver.device: driver for driver in drivers}
-        self._device_of = {asset: driver.device for driver in drivers for asset in driver.assets}
-        self._write_deadline_s = write_deadline_s if write_deadline_s is not None else WRITE_SHARE * model.cycle_s
-        self._writes: dict[str, asyncio.Task[None]] = {}
+        self.writer = FieldWriter(
+            model,
+            self._drivers,
+            clock,
+            deadline_s=WRITE_SHARE * model.cycle_s if write_deadline_s is None else write_deadline_s,
+            may_command=may_command,
+            dispatcher_of=self.dispatcher_of,
+        )
         self._last_fresh: dict[str, float] = {}
         self._loads: dict[str, LoadState] = {}
         self._frozen = FrozenWatch(model)
@@ -170,8 +174,6 @@ class ControlCycle:
         self._meter_lag = MeterLag(model.cycle_s)
         self._last_monotonic: float | None = None
         self._began = clock.monotonic()
-        self._scheduled: dict[str, tuple[Hashable, HourSchedule, int]] = {}
-        self._hour: tuple[Hashable, list[HourSchedule]] | None = None
 
     @property
     def drivers(self) -> Mapping[str, Driver]:
@@ -232,8 +234,9 @@ class ControlCycle:
         due = self.dispatcher.due(decisions, self._clock.monotonic())
         if self.reactive is not None:
             due += self.reactive.dispatcher.due(reactive, self._clock.monotonic())
-        sent = await self._write(due)
-        schedules = await self._push_schedules(now)
+        sent = await self.writer.write(due, self.cycle)
+        plans = [plan for plan in (self.plan, self.next_plan) if plan is not None]
+        schedules = await self.writer.push_schedules(now, plans)
         undelivered = {
             a.asset_id: max(dispatcher.failures(a.asset_id) for dispatcher in self._dispatchers)
             for a in self.model.actuators
@@ -285,10 +288,7 @@ class ControlCycle:
     async def close(self) -> None:
         """Stop what is under way and end all links."""
         await self.reader.stop()
-        pending = list(self._writes.values())
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await self.writer.stop()
         if self.vote is not None:
             await self.vote.close()
         for driver in self._drivers.values():
@@ -342,82 +342,3 @@ class ControlCycle:
     def actuators(self) -> tuple[Actuator, ...]:
         """Everything the loop commands, of active and of reactive power."""
         return tuple(actuator for dispatcher in self._dispatchers for actuator in dispatcher.model.actuators)
-
-    async def _write(self, due: Sequence[Setpoint]) -> list[Setpoint]:
-        by_device: dict[str, list[Setpoint]] = {}
-        for setpoint in due:
-            device = self._device_of.get(setpoint.actuator.asset_id)
-            if device is not None and device not in self._writes:
-                by_device.setdefault(device, []).append(setpoint)
-        for device, setpoints in by_device.items():
-            self._writes[device] = asyncio.create_task(
-                self._write_device(self._drivers[device], setpoints), name=f"write {device}"
-            )
-        await self._settle_writes()
-        return [setpoint for setpoints in by_device.values() for setpoint in setpoints]
-
-    async def _write_device(self, driver: Driver, setpoints: Sequence[Setpoint]) -> None:
-        for setpoint in setpoints:
-            dispatcher = self.dispatcher_of(setpoint.actuator)
-            if not (self._may_command() and dispatcher.may_send(setpoint, self._clock.monotonic())):
-                continue
-            try:
-                await driver.write(setpoint.actuator.asset_id, setpoint.actuator.quantity, setpoint.value)
-            except Exception as error:
-                self.write_errors[driver.device] = str(error) or type(error).__name__
-                dispatcher.told(setpoint, False, self.cycle)
-            else:
-                self.write_errors.pop(driver.device, None)
-                dispatcher.told(setpoint, True, self.cycle)
-
-    async def _push_schedules(self, now: datetime) -> list[HourSchedule]:
-        plan = self.plan
-        version = (plan.plan_id, plan.version) if plan is not None and plan.covers(now) else None
-        taken: list[HourSchedule] = []
-        by_device: dict[str, list[HourSchedule]] = {}
-        for schedule in self._next_hour(now):
-            device = self._device_of.get(schedule.asset_id)
-            if device is None or device in self._writes:
-                continue
-            # A device that was away may have forgotten its schedule.
-            if self._scheduled.get(schedule.asset_id) == (version, schedule, self._drivers[device].health.reconnects):
-                continue
-            if self._drivers[device].takes_schedule(schedule.asset_id):
-                by_device.setdefault(device, []).append(schedule)
-        for device, schedules in by_device.items():
-            self._writes[device] = asyncio.create_task(
-                self._schedule_device(self._drivers[device], schedules, version, taken), name=f"schedule {device}"
-            )
-        await self._settle_writes()
-        return taken
-
-    def _next_hour(self, now: datetime) -> list[HourSchedule]:
-        """The schedules of this quarter, made once for each plan."""
-        plans = [plan for plan in (self.plan, self.next_plan) if plan is not None]
-        key = (*((plan.plan_id, plan.version) for plan in plans), quarter_start(now))
-        if self._hour is None or self._hour[0] != key:
-            self._hour = key, next_hour(self.model, plans, now)
-        return self._hour[1]
-
-    async def _schedule_device(
-        self, driver: Driver, schedules: Sequence[HourSchedule], version: Hashable, taken: list[HourSchedule]
-    ) -> None:
-        reconnects = driver.health.reconnects
-        for schedule in schedules:
-            if not self._may_command():
-                return
-            try:
-                await driver.write_schedule(schedule.asset_id, schedule.start, schedule.values)
-            except Exception as error:
-                self.write_errors[driver.device] = str(error) or type(error).__name__
-                return
-            self._scheduled[schedule.asset_id] = version, schedule, reconnects
-            taken.append(schedule)
-
-    async def _settle_writes(self) -> None:
-        if self._writes:
-            await asyncio.wait(self._writes.values(), timeout=self._write_deadline_s)
-        for device, task in list(self._writes.items()):
-            if task.done():
-                del self._writes[device]
-                task.result()
