@@ -20,7 +20,6 @@ __all__ = ["DlmsClient", "Measured", "MeterError", "MeterRefusal"]
 
 DATA, REGISTER, EXTENDED_REGISTER, DEMAND_REGISTER, PROFILE, CLOCK, ASSOCIATION = 1, 3, 4, 5, 7, 8, 15
 CLOCK_OBIS: Final = "0.0.1.0.0.255"
-COUNTER_OBIS: Final = "0.0.43.1.0.255"
 PROFILE_OBIS: Final = "1.0.99.1.0.255"
 ASSOCIATION_OBIS: Final = "0.0.40.0.0.255"
 PUBLIC_CLIENT: Final = 16
@@ -107,10 +106,11 @@ class DlmsClient:
     async def _next_counter(self) -> int:
         """Anybody may read the last counter that the meter took; the next one must be larger."""
         public = self._linked(Credentials(client_address=PUBLIC_CLIENT, tls=self.credentials.tls), 0)
+        name = self.credentials.counter_object
         async with public.opened():
-            last = await public.get(DATA, COUNTER_OBIS, _VALUE)
+            last = await public.get(DATA, name, _VALUE)
         if isinstance(last, bool) or not isinstance(last, int) or last < 0:
-            raise MeterError(f"{self.host}:{self.port}: {COUNTER_OBIS} holds no invocation counter")
+            raise MeterError(f"{self.host}:{self.port}: {name} holds no invocation counter")
         return last + 1
 
     @property

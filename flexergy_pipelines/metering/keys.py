@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from flexergy_pipelines.settings import Settings
 
 FILE_NAME = "meter_keys.yaml"
-_FIELDS = ("password", "encryption_key", "authentication_key", "client_address", "logical_device")
+_FIELDS = ("password", "encryption_key", "authentication_key", "client_address", "logical_device", "counter_object")
+COUNTER_OBJECT = "0.0.43.1.0.255"
+"""Where meters show the last invocation counter that they took of the management client."""
+_LOGICAL_NAME = re.compile(r"^\d{1,3}(\.\d{1,3}){5}$")
 
 
 class KeysError(ValueError):
@@ -50,6 +54,8 @@ class Credentials:
         Global keys of 16 bytes each; both or neither.
     client_address, logical_device : int
         Addresses in the TCP wrapper (1: management client, 1: management logical device).
+    counter_object : str
+        Logical name of the object that shows the last invocation counter which the meter took of this client.
     tls : TlsAccess or None
         Transport security of the connection; None where it has none of its own.
     """
@@ -59,6 +65,7 @@ class Credentials:
     authentication_key: bytes | None = None
     client_address: int = 1
     logical_device: int = 1
+    counter_object: str = COUNTER_OBJECT
     tls: TlsAccess | None = None
 
     @property
@@ -125,7 +132,7 @@ def _credentials(entry: Any, where: str) -> Credentials:
         raise KeysError(f"{where}: encryption_key and authentication_key go together")
     if keys and "password" in entry:
         raise KeysError(f"{where}: give either a password or keys")
-    addresses = {name: _address(entry[name], f"{where}: {name}") for name in _FIELDS[3:] if name in entry}
+    addresses = {name: _address(entry[name], f"{where}: {name}") for name in _FIELDS[3:5] if name in entry}
     password = entry.get("password")
     if password is not None and not isinstance(password, str):
         raise KeysError(f"{where}: password is no text; put it in quotes")
@@ -135,7 +142,14 @@ def _credentials(entry: Any, where: str) -> Credentials:
         keys.get("authentication_key"),
         addresses.get("client_address", 1),
         addresses.get("logical_device", 1),
+        _logical_name(entry.get("counter_object", COUNTER_OBJECT), f"{where}: counter_object"),
     )
+
+
+def _logical_name(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not _LOGICAL_NAME.match(value) or any(int(g) > 0xFF for g in value.split(".")):
+        raise KeysError(f"{where} {value!r} is no logical name, such as {COUNTER_OBJECT}")
+    return value
 
 
 def _key(text: Any, where: str) -> bytes:

@@ -173,6 +173,7 @@ def test_keys_are_looked_up_by_device_then_for_all(tmp_path: Path) -> None:
         (f"'*': {{encryption_key: '{'ab' * 16}'}}", 0o600, "go together"),
         ("'*': {passwort: 'topsecret'}", 0o600, "unknown field passwort; allowed: password"),
         ("'*': {password: 'topsecret', client_address: true}", 0o600, "client_address True is outside 1 to 65535"),
+        ("'*': {counter_object: 43.1}", 0o600, r"counter_object 43\.1 is no logical name, such as 0\.0\.43\.1\.0\.255"),
         ("- topsecret", 0o600, "is no mapping of devices"),
         ("'*': [", 0o600, "is no YAML"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import struct
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ from flexergy_pipelines.metering.cosem_time import read_time, write_time
 from flexergy_pipelines.metering.dlms import PROFILE_OBIS, DlmsClient, MeterError, MeterRefusal
 from flexergy_pipelines.metering.keys import Credentials
 from flexergy_pipelines.metering.load_profile import Profile, read_profile
+from plant_simulator import dlms_server
 from plant_simulator.dlms_selection import EntryRange, TimeRange
 from plant_simulator.dlms_server import AUTHENTICATION_KEY, ENCRYPTION_KEY, PASSWORD
 from tests.metering.odd_meter import OddMeter, array, column, octets, serving
@@ -242,6 +244,15 @@ def test_a_meter_that_others_read_by_the_same_key_meanwhile_is_read_all_the_same
         with pytest.raises(MeterError, match="the keys may not be those of this meter"):
             talk(meter, lambda client: client.get(3, COUNTER), credentials)
         assert tries.count(0xD8) == 1  # some meters lock who tries wrong keys again and again
+
+
+def test_the_counter_is_where_the_file_of_keys_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dlms_server, "PUBLIC", {"0.0.43.1.1.255"})
+    meter = OddMeter({("0.0.43.1.1.255", 2): b"\x06\0\0\0\x09", (COUNTER, 2): b"\x06\0\0\0\1"}, client_counter=9)
+    elsewhere = dataclasses.replace(BY_KEYS, counter_object="0.0.43.1.1.255")
+    assert talk(meter, lambda client: client.get(3, COUNTER), elsewhere) == 1
+    with pytest.raises(MeterError, match=r"0\.0\.43\.1\.0\.255 attribute 2: the meter answers 'read write denied'"):
+        talk(meter, lambda client: client.get(3, COUNTER), BY_KEYS)
 
 
 def test_an_association_ends_when_the_meter_no_longer_understands_it() -> None:
