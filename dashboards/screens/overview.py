@@ -13,6 +13,7 @@ from dashboards.guard import guarded
 from dashboards.roles import may_command
 from dashboards.session import PageContext, page_context
 from dashboards.views.live import Control, controls, in_control, live_image
+from dashboards.views.operation import actuators
 from dashboards.views.operation_plan import mode_name
 from dashboards.views.overview_html import CSS, control_html, live_html
 from dashboards.widgets import alarm_list, empty
@@ -27,7 +28,7 @@ def page() -> None:
     st.html(CSS)
     head, button = st.columns([4, 1], vertical_alignment="center")
     head.subheader(context.site.name, anchor=False)
-    if may_command(context.user.role):
+    if may_command(context.user.role) and actuators(context.site):
         with button:
             _emergency_button(context)
     _live()
@@ -69,6 +70,9 @@ def _live() -> None:
 
 
 def _control_table(rows: list[Control], context: PageContext) -> None:
+    if not actuators(context.site):
+        st.html('<div style="opacity:.8">Nothing at this site can be commanded.</div>')
+        return
     if not rows:
         st.html('<div style="opacity:.8">No setpoint has been sent yet: the first follows the first plan.</div>')
         return

@@ -61,6 +61,8 @@ def actuators(site: Site) -> list[Actuator]:
         for p in site.points()
         if p.writable
     ]  # fmt: skip
+    if not found:
+        return []  # nothing by which the exchange could be held
     found.sort(key=lambda a: (order.index(k) if (k := kinds[a.asset_id]) in order else 99, a.asset_id))
     pcc = site.grid_connection
     hint = "exchange to hold: + import, − export, 0 is zero flow"

@@ -153,7 +153,7 @@ def grid_tile(site: Site, sums: Totals) -> str:
             '<div class="fx-mark" style="left:50%"></div></div>'
         )
         verb = "import" if value >= 0 else "export"
-        sub = f"{verb}, {used:.0%} of {power(limit)} allowed"
+        sub = f"{verb}, {used:.0%} of {power(limit)} allowed" if limit > 0 else f"{verb}, none is allowed"
     return tile("Grid connection", power(value), sub, body, "live-pcc")
 
 
@@ -170,7 +170,9 @@ def live_html(
     tiles = [
         soc_tile(site, sums),
         grid_tile(site, sums),
-        tile("Renewables", power(sums.renewables_kw), share or f"{green} plants", testid="live-renewables"),
+        tile("Renewables", power(sums.renewables_kw), share or f"{green} plants", testid="live-renewables")
+        if green
+        else "",
         tile("Demand", power(sums.demand_kw), "loads and EV charging", testid="live-demand"),
     ]
     drawn = nodes(site, image)

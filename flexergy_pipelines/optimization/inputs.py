@@ -101,6 +101,13 @@ def _power(
             past = read_readings(db, site_id, start - shift, end - shift, points, step=f"{horizon.step_minutes}m")
         values, more = _fill(values, on_grid(past, "value", horizon, shift), label)
         from_where += more
+    step = timedelta(minutes=horizon.step_minutes)
+    if np.isnan(values[0]) and start <= now < start + step:
+        # Forecasts begin with the next step; of a site that is new, only the present tells about the running one.
+        present = read_readings(db, site_id, now - step, now, points, step=None)["value"].drop_nulls()
+        if present.len():
+            values[0] = float(np.mean(present.to_numpy()))
+            from_where["measured"] += 1
     if np.isnan(values).any():
         missing = int(np.isnan(values).sum())
         raise PlanInputError(

@@ -21,7 +21,7 @@ from dashboards.views.history import by_unit, measured_points, step_for
 from dashboards.views.kpi import kpi_table
 from dashboards.views.live import Control, Node, in_control, live_image, nodes, totals
 from dashboards.views.live import controls as controls_of
-from dashboards.views.operation import event_table
+from dashboards.views.operation import actuators, event_table
 from dashboards.views.overview_html import CSS, control_html, live_html
 from dashboards.views.plan import cost_frame, next_hour, saving
 from dashboards.views.quality import completeness, day_bounds, flag_counts
@@ -178,6 +178,18 @@ def test_a_lapsed_setpoint_no_longer_holds_control() -> None:
     rows = controls_of(frame)
     assert in_control(rows, microgrid(), NOON - timedelta(seconds=1)) == ("Operator's command", "test")
     assert in_control(rows, microgrid(), NOON + timedelta(seconds=31)) is None
+
+
+def test_a_site_of_meters_alone_shows_nothing_that_it_does_not_have() -> None:
+    content = microgrid().model_dump(mode="json")
+    content |= {"controllers": [], "replay": None, "forecasts": {}, "history": {}}
+    content["grid_connection"] |= {"import_limit_kw": 0.0, "export_limit_kw": 0.0}
+    site = Site.model_validate(content)
+    html = live_html(site, live_image(live_frame(site, NOON)), None, NOON)
+    assert "live-renewables" not in html
+    assert "live-soc" not in html
+    assert ", none is allowed" in html
+    assert actuators(site) == []
 
 
 def test_an_order_for_a_charge_point_is_logged_as_it_is_given() -> None:

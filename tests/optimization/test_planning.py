@@ -17,6 +17,7 @@ from flexergy_pipelines.store.forecasts import ForecastRun, write_forecast
 from flexergy_pipelines.store.live import write_live
 from flexergy_pipelines.store.plans import read_active_plan
 from flexergy_pipelines.store.prices import write_prices
+from flexergy_pipelines.store.readings import write_readings
 from flexergy_pipelines.store.sites import save_site
 
 NOW = datetime(2026, 6, 10, 9, 7, tzinfo=UTC)
@@ -27,10 +28,10 @@ def sample(name: str) -> Site:
     return load_site_file(examples_dir() / "sites" / f"{name}.yaml")
 
 
-def give_inputs(db: TenantStore, site: Site, *, price_hours: int = 48) -> None:
-    """Forecasts for two days, day-ahead prices for `price_hours` and a live SoC."""
+def give_inputs(db: TenantStore, site: Site, *, price_hours: int = 48, since: datetime = FROM) -> None:
+    """Forecasts for two days from `since` on, day-ahead prices for `price_hours` and a live SoC."""
     save_site(db, site)
-    times = [FROM + timedelta(minutes=15 * k) for k in range(4 * 56)]
+    times = [since + timedelta(minutes=15 * k) for k in range(4 * 56)]
     day = np.arange(len(times)) / 96 * 2 * np.pi
     shapes = {"pv": np.maximum(-np.cos(day), 0), "wind": 0.3 + 0.1 * np.sin(day), "load": 0.5 - 0.2 * np.cos(day)}
     for asset in [*site.sources(), *site.loads, *site.controllable_loads(), *site.ev_blocks()]:
@@ -85,6 +86,23 @@ def test_intraday_plan_is_stored_with_its_next_hour(db: TenantStore, name: str):
         assert (wide[f"{ess.id}.active_power_setpoint_kw"] == wide[f"{ess.id}.active_power_kw"]).all()
         assert wide[f"{ess.id}.marginal_value_eur_per_kwh"].null_count() == 0
     assert wide["market.import_price_eur_per_kwh"].null_count() == 0
+
+
+def test_a_new_site_plans_the_running_step_by_what_it_measures_now(db: TenantStore):
+    site = sample("microgrid")
+    give_inputs(db, site, since=datetime(2026, 6, 10, 9, 15, tzinfo=UTC))  # as forecasts of a first run begin
+    with pytest.raises(PlanningError, match="no power for 1 of 96 steps"):
+        plan_site(db, site.id, "intraday", NOW)
+    assets = [*site.sources(), *site.loads, *site.controllable_loads(), *site.ev_blocks()]
+    rows = [(a.id, "active_power_kw", NOW - timedelta(minutes=m), 10.0 * m, 0) for a in assets for m in (1, 2, 3)]
+    schema = ["asset_id", "quantity", "time", "value", "quality"]
+    write_readings(db, site.id, pl.DataFrame(rows, schema=schema, orient="row"), "control")
+    record = plan_site(db, site.id, "intraday", NOW)
+    assert record.inputs["load-1"]["steps"] == {"forecast": 95, "measured": 1}
+    active = read_active_plan(db, site.id, NOW)
+    assert active is not None
+    first = active.values.filter((pl.col("asset_id") == "load-1") & (pl.col("quantity") == "active_power_kw"))
+    assert first.sort("time")["value"][0] == pytest.approx(20.0)
 
 
 def test_day_ahead_plan_starts_from_the_soc_that_the_active_plan_expects(db: TenantStore):
