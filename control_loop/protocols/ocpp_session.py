@@ -59,8 +59,8 @@ class Session(Conversation):
         self.driver.health.bytes_received += len(raw_msg)
         if self.driver.health.tracing:
             self.driver.health.note(f"<- {self.post.name} {raw_msg}")
+        self.spoken.set()  # whoever waits for it comes after the answer, for nothing before that lets others go on
         await super().route_message(raw_msg)
-        self.spoken.set()
 
     async def _send(self, message: str) -> None:
         """Count what goes; the library calls it by this name."""
