@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from flexergy_pipelines.grid import SimulatedClock, Site
+from flexergy_pipelines.grid.ratings import rated_power_kw
+from flexergy_pipelines.grid.replay import ReplayedSite, ReplayRule
 from flexergy_pipelines.grid.samples import sample_site
 from plant_simulator.dlms_meter import DlmsMeter
 from plant_simulator.plant import Plant
+from plant_simulator.usual_series import with_usual_series
 from tests.plant_simulator.fakes import START, PlainSeries, run
 
 SETPOINT = "active_power_setpoint_kw"
@@ -107,3 +111,33 @@ def test_reactive_power_reaches_as_far_as_the_nameplate_says() -> None:
     run(plant, clock, 10)
     active_kw = plant.measure("pv-1", "active_power_kw")
     assert plant.measure("pv-1", "reactive_power_kvar") == pytest.approx(math.sqrt(600.0**2 - active_kw**2), rel=0.02)
+
+
+def test_a_site_that_names_no_series_gets_usual_ones_by_kind_and_rating() -> None:
+    sample = sample_site("microgrid")
+    site, added = with_usual_series(sample.model_copy(update={"replay": None}))
+    assert set(added) == {"pv-1", "wind-1", "cold-store", "ev-1", "load-1"}
+    replayed = ReplayedSite(site, ReplayRule.for_now(START, site.zone))
+    end = START + timedelta(days=7)
+    for asset_id in added:
+        week = replayed.series(asset_id, START, end)["value"]
+        rated_kw = rated_power_kw(site.asset(asset_id))
+        assert week.null_count() == 0
+        assert 0.0 <= week.min() <= week.max() <= rated_kw + 1e-6  # pyright: ignore[reportOperatorIssue]
+        assert week.max() > 0.2 * rated_kw  # pyright: ignore[reportOperatorIssue]
+
+
+def test_series_that_the_site_names_stay_and_only_the_missing_are_added() -> None:
+    sample = sample_site("microgrid")
+    assert with_usual_series(sample) == (sample, ())
+    assert sample.replay is not None
+    kept = tuple(series for series in sample.replay.series if series.asset != "load-1")
+    site, added = with_usual_series(
+        sample.model_copy(update={"replay": sample.replay.model_copy(update={"series": kept})})
+    )
+    assert added == ("load-1",)
+    assert site.replay is not None
+    assert site.replay.series[:-1] == kept
+    alone = sample.model_copy(update={"replay": None, "controllers": (), "loads": ()})
+    with pytest.raises(ValueError, match="site microgrid has nothing that produces or consumes by itself"):
+        with_usual_series(alone)
