@@ -61,6 +61,10 @@ class LinkHealth:
     def answered(self, latency_s: float) -> None:
         """Count a request that was answered."""
         self.requests += 1
+        self.took(latency_s)
+
+    def took(self, latency_s: float) -> None:
+        """Note how long an answer, or a round trip of the connection, took."""
         self.worst_latency_s = max(self.worst_latency_s, latency_s)
         self.latency_s = latency_s if self.latency_s == 0.0 else 0.9 * self.latency_s + 0.1 * latency_s
 

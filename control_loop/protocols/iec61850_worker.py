@@ -8,9 +8,11 @@ input; values, states and answers on standard output.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import queue
+import socket
 import sys
 import threading
 import time
@@ -24,12 +26,15 @@ from control_loop.protocols.iec61850_control import Controls
 from control_loop.protocols.iec61850_library import Values
 from control_loop.protocols.iec61850_reports import State, Subscription, scaled
 from control_loop.protocols.iec61850_shapes import LinkLostError, Shape, Shapes
+from control_loop.protocols.traffic import TrafficReport
 from control_loop.protocols.tunnel import TlsTunnel
 from flexergy_pipelines.grid.connection import TlsFiles
 from flexergy_pipelines.grid.tls import TlsError, client_context
 
 POLL_S = 0.5
 BEAT_S = 0.25
+TRAFFIC_BEATS = 8
+"""What went over the links is told so many beats apart."""
 TIMEOUT_MS = 1000
 """Least time for an association and for each answer."""
 LOOK_AGAIN_S = 30.0
@@ -62,6 +67,7 @@ class Link(threading.Thread):
         self.commands: queue.Queue[dict[str, Any]] = queue.Queue()
         self.open = False
         self.tracing = False
+        self.peer: tuple[str, int] | None = None
         self._lib = lib
         self._values = Values(lib)
         self._host, self._port = spec["host"], spec["port"]
@@ -127,6 +133,7 @@ class Link(threading.Thread):
             self._tell_trouble(str(error))
             return False
         self._note("")
+        self.peer = _resolved(host, port)
         connection, error = self._lib.IedConnection_create(), c_int(0)
         self._lib.IedConnection_setConnectTimeout(connection, self._timeout_ms)
         self._lib.IedConnection_setRequestTimeout(connection, self._timeout_ms)
@@ -275,6 +282,13 @@ class Link(threading.Thread):
             say({"key": self.key, "frame": frame})
 
 
+def _resolved(host: str, port: int) -> tuple[str, int] | None:
+    """Numeric address of a device; None where it has none, which the library will find out as well."""
+    with contextlib.suppress(OSError):
+        return socket.gethostbyname(host), port
+    return None
+
+
 def main() -> None:
     """Serve the links that the first line describes, until standard input ends."""
     lib = library.load_library()
@@ -283,9 +297,12 @@ def main() -> None:
         link.start()
 
     def beat() -> None:
-        pause = threading.Event()
+        pause, traffic, beats = threading.Event(), TrafficReport(say), 0
         while not pause.wait(BEAT_S):
+            beats += 1
             say({"open": [link.key for link in links.values() if link.open]})
+            if beats % TRAFFIC_BEATS == 0:
+                traffic.tell({link.key: link.peer for link in links.values() if link.open and link.peer is not None})
 
     threading.Thread(target=beat, daemon=True).start()
     for line in sys.stdin:

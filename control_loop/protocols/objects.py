@@ -18,6 +18,8 @@ ANSWER_S = 3.0
 """Longest wait for the worker's answer, beside twice the link's own time: a command may be selected first."""
 TRIES = 3
 READBACK_S = 0.3
+USUAL_BYTES = 16
+"""Of one value or command, where the worker does not count what goes over the link."""
 UNHEARD_S = 10.0
 """An object of which nothing was heard for so long after connecting is one that the device does not have."""
 
@@ -52,6 +54,11 @@ class ObjectHub:
             driver = self._drivers.get(message["key"])
             if driver is not None:
                 driver.take_trouble(message["trouble"])
+        elif "moved" in message:
+            driver = self._drivers.get(message["key"])
+            if driver is not None:
+                sent, received = message["moved"]
+                driver.take_traffic(sent, received, message["rtt_s"])
         elif "note" in message:
             driver = self._drivers.get(message["key"])
             if driver is not None:
@@ -116,6 +123,7 @@ class ObjectDriver:
         self._trouble = "no connection"
         self._refusal = ""
         self._note = ""
+        self._moved: tuple[int, int] | None = None
         self._values: dict[str, float | None] = {}
         self._stamps: dict[str, float] = {}
         self._read_stamps: dict[PointKey, datetime] = {}
@@ -147,8 +155,20 @@ class ObjectDriver:
             self._values[name] = value if good else None
             if stamp is not None:
                 self._stamps[name] = stamp
-        self.health.bytes_received += 16 * len(values)
+        if self._moved is None:
+            self.health.bytes_received += USUAL_BYTES * len(values)
         self._arrived.set()
+
+    def take_traffic(self, sent: int, received: int, rtt_s: float) -> None:
+        """Octets that went over the link since its worker began, and the connection's round trip [s]."""
+        if self._moved is None:
+            self.health.bytes_sent = self.health.bytes_received = 0
+            self._moved = 0, 0
+        before = self._moved if sent >= self._moved[0] and received >= self._moved[1] else (0, 0)
+        self.health.bytes_sent += sent - before[0]
+        self.health.bytes_received += received - before[1]
+        self._moved = sent, received
+        self.health.took(rtt_s)
 
     def take_state(self, is_open: bool) -> None:
         """What the worker says about the connection; after a loss everything must be heard anew."""
@@ -273,7 +293,7 @@ class ObjectDriver:
         raw = value / order.scale
         answer: Answer | None = None
         for attempt in range(TRIES):
-            self.health.bytes_sent += 16
+            self.health.bytes_sent += USUAL_BYTES if self._moved is None else 0
             self.health.retries += min(attempt, 1)
             command = {"key": self.device, "object": order.name, "value": raw}
             began = time.monotonic()

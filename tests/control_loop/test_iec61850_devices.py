@@ -69,6 +69,14 @@ def test_values_and_orders_go_by_the_names_of_attributes_and_not_by_their_places
             for quantity, value in orders.items():
                 await commanded(driver, quantity, value)
             await shown(driver, SHOWN | orders)
+            # What really goes over the link: far more than its values.
+            async with asyncio.timeout(60):
+                while driver.health.bytes_received < 5000:
+                    with contextlib.suppress(DriverError):
+                        await driver.read()
+                    await asyncio.sleep(0.05)
+            assert driver.health.bytes_sent > 1000
+            assert 0 < driver.health.latency_s < 10
             with pytest.raises(DriverError, match=r"not confirmed: 3000000000 is outside -2147483648\.\.2147483647"):
                 await driver.write("ess-1", "step", 3e9)  # more than 32 bits
 
