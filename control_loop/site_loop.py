@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from control_loop import exchange
 from control_loop.alarms import FIRST_ANSWER_S, Alarm, AlarmKey, own_clock_alarm
 from control_loop.arbitration import Decision
-from control_loop.context import GridOperatorLimit, GridOperatorSetpoint, ManualCommand
+from control_loop.command_desk import CommandDesk, monotonic_of
+from control_loop.context import GridOperatorLimit, GridOperatorSetpoint
 from control_loop.cycle import ControlCycle, CycleReport
 from control_loop.dispatch import Setpoint
 from control_loop.frequency import ANSWER, FrequencyOrder
 from control_loop.image import PointKey
 from control_loop.model import Actuator
-from control_loop.news import News, StoredCommand, StoredGridOrder
+from control_loop.news import News, StoredGridOrder
 from control_loop.outbox import READINGS, SETPOINTS, Outbox, live_rows
-from control_loop.protocols.base import DriverError, Obeying
 from control_loop.requests import Layer
 from control_loop.telemetry import ReadingRow, TelemetryFilter
 from flexergy_pipelines.grid.clock import Clock
@@ -28,8 +27,6 @@ from flexergy_pipelines.logs import get_logger
 
 SETPOINT_LOG_S = 45.0
 """Standing setpoints are logged anew at least so often, and well before the last row of theirs ends."""
-ORDER_PREFIX = "charge_point/"
-"""What the quantity of a command begins with that is an order for one charge point, not a setpoint."""
 FIRST_NEWS_S = 1.0
 """How long the first cycle waits for plan and commands; a store that is away must not keep the loop from being safe."""
 STATISTICS_S = 60.0
@@ -97,9 +94,7 @@ class SiteLoop:
         self._own_off_s = own_off_s
         self._began = clock.monotonic()
         self._informed = asyncio.Event()
-        self._answered: set[int] = set()
-        self._taken: set[int] = set()
-        self._orders: set[asyncio.Task[None]] = set()
+        self._desk = CommandDesk(cycle, outbox, clock)
         self._unlogged: dict[PointKey, tuple[datetime, Setpoint]] = {}
         self._logged_at: float | None = None
         self._told: dict[PointKey, tuple[str, str, str]] = {}
@@ -122,39 +117,13 @@ class SiteLoop:
         if news.mode != self.cycle.mode:
             self._log.info("operation mode", mode=None if news.mode is None else news.mode.text)
             self.cycle.mode = news.mode
-        newest: dict[tuple[str | None, str], StoredCommand] = {}
-        for command in sorted(news.commands, key=lambda c: c.command_id):
-            if command.quantity.startswith(ORDER_PREFIX):
-                self._take_order(command)
-                continue
-            older = newest.get((command.asset_id, command.quantity))
-            if older is not None:
-                self._answer(older, "superseded", f"by command {command.command_id} of {command.user}")
-            newest[command.asset_id, command.quantity] = command
-        commands: list[ManualCommand] = []
-        for command in newest.values():
-            problem = self._problem(command)
-            if problem is not None:
-                self._answer(command, "refused", problem)
-            elif command.value is None or (command.quantity == "emergency_stop" and command.value == 0):
-                self._answer(command, "done", "handed back")
-            else:
-                self._take(command)
-                commands.append(self._manual(command, command.value))
-        self.cycle.commands = commands
-
-    def _take(self, command: StoredCommand) -> None:
-        """Tell the operator that a command is in force."""
-        if command.command_id not in self._taken:
-            self._taken.add(command.command_id)
-            if not command.taken:
-                self.outbox.acknowledge(command.command_id, "in_force", "")
+        self.cycle.commands = self._desk.take(news.commands)
 
     def _take_grid_orders(self, orders: Sequence[StoredGridOrder]) -> None:
         limits, setpoints = list(self._standing_limits), []
         for order in orders:
-            begins = self._monotonic_of(order.starts_at)
-            ends = None if order.ends_at is None else self._monotonic_of(order.ends_at)
+            begins = monotonic_of(self._clock, order.starts_at)
+            ends = None if order.ends_at is None else monotonic_of(self._clock, order.ends_at)
             name, why = order.asset_id, order.reason
             if order.setpoint is not None:
                 setpoint = GridOperatorSetpoint(
@@ -174,39 +143,6 @@ class SiteLoop:
                 self._log.info("order of the grid operator ended", asset=order.asset_id, order=order.reason)
         self._grid_orders = tuple(orders)
         self.cycle.grid_limits, self.cycle.grid_setpoints = limits, setpoints
-
-    def _monotonic_of(self, moment: datetime) -> float:
-        return self._clock.monotonic() + (moment - self._clock.now()).total_seconds()
-
-    def _take_order(self, command: StoredCommand) -> None:
-        """Have a driver do, once, what is no setpoint."""
-        if command.command_id in self._taken:
-            return
-        if command.taken:
-            message = "the control loop that took it ended before it told what became of it; look, and ask again"
-            self._answer(command, "refused", message)
-            return
-        self._take(command)
-        task = asyncio.get_running_loop().create_task(self._obey(command))
-        self._orders.add(task)
-        task.add_done_callback(self._orders.discard)
-
-    async def _obey(self, command: StoredCommand) -> None:
-        drivers = [d for d in self.cycle.drivers.values() if command.asset_id in d.assets and isinstance(d, Obeying)]
-        try:
-            if not drivers:
-                raise ValueError(f"{command.asset_id}: no device of it takes {command.quantity}")
-            message = await drivers[0].obey(command.quantity)
-        except (DriverError, ValueError) as error:
-            self._answer(command, "refused", str(error))
-        else:
-            self._answer(command, "done", message)
-
-    def _answer(self, command: StoredCommand, status: str, message: str) -> None:
-        if command.command_id not in self._answered:
-            self._answered.add(command.command_id)
-            self.outbox.acknowledge(command.command_id, status, message)
-            self._log.info("command answered", command=command.command_id, status=status, message=message)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run cycles until `stop` is set, one each period; a cycle that overruns makes the next one wait its turn."""
@@ -237,9 +173,7 @@ class SiteLoop:
                 except TimeoutError:
                     continue
         finally:
-            for task in self._orders:
-                task.cancel()
-            await asyncio.gather(*self._orders, return_exceptions=True)
+            await self._desk.close()
             await self.cycle.close()
 
     async def _first_look(self, stop: asyncio.Event) -> None:
@@ -357,41 +291,6 @@ class SiteLoop:
             plan.plan_id if planned and plan is not None else None,
             when + timedelta(seconds=self.cycle.model.setpoint_ttl_s),
             dispatcher.status(asset_id),
-        )
-
-    def _problem(self, command: StoredCommand) -> str | None:
-        reactive = {a.asset_id: a for a in self.cycle.actuators if a.quantity == command.quantity}
-        actuators = {a.asset_id: a for a in self.cycle.model.actuators} | reactive
-        if command.asset_id is None:
-            return None if command.quantity == "emergency_stop" else f"{command.quantity}: no asset named"
-        actuator = actuators.get(command.asset_id)
-        if command.asset_id == self.cycle.model.pcc_id:
-            return self._exchange_problem(command)
-        if actuator is None:
-            return f"{command.asset_id} cannot be commanded; it must be one of {', '.join(actuators)}"
-        if command.quantity not in {actuator.quantity, "emergency_stop"}:
-            return f"{command.asset_id}: {command.quantity} cannot be commanded; it takes {actuator.quantity}"
-        low, high = actuator.minimum_kw, actuator.maximum_kw
-        if command.quantity == actuator.quantity and command.value is not None and not low <= command.value <= high:
-            unit = actuator.unit
-            return f"{command.asset_id}: {command.value:g} {unit} is outside {low:g}..{high:g} {unit}"
-        return None
-
-    def _exchange_problem(self, command: StoredCommand) -> str | None:
-        model = self.cycle.model
-        if command.quantity != exchange.SETPOINT:
-            return f"{command.asset_id}: {command.quantity} cannot be commanded; it takes {exchange.SETPOINT}"
-        low, high = -model.export_limit_kw, model.import_limit_kw
-        if command.value is not None and not low <= command.value <= high:
-            return f"{command.asset_id}: {command.value:g} kW is outside {low:g}..{high:g} kW"
-        return None
-
-    def _manual(self, command: StoredCommand, value: float) -> ManualCommand:
-        expires = None
-        if command.valid_until is not None:
-            expires = self._monotonic_of(command.valid_until)
-        return ManualCommand(
-            command.command_id, command.asset_id, command.quantity, value, expires, command.reason, command.user
         )
 
     def _report(self) -> None:
