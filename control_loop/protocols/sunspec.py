@@ -27,6 +27,7 @@ from flexergy_pipelines.grid.templates.sunspec import (
     implemented,
     locate,
 )
+from flexergy_pipelines.logs import get_logger
 
 MOST_MODELS = 100
 ALONG = ""
@@ -190,9 +191,14 @@ class SunSpecDriver(ModbusDriver):
         return super()._values(raw) | lost
 
     async def _greet(self) -> None:
-        """Tell the device when to leave our orders by itself."""
+        """Tell the device when to leave our orders by itself, where it has that: the points are optional."""
         for point in self._reverts:
-            await self._write_registers(point.address, encode(point, float(round(self._ttl_s))))
+            try:
+                await self._write_registers(point.address, encode(point, float(round(self._ttl_s))))
+            except RefusedError as refusal:
+                get_logger(__name__).warning(
+                    "the device takes no revert time", device=self.device, point=point.quantity, error=str(refusal)
+                )
 
     async def _rating_kw(self, device: SunSpecDevice) -> float | None:
         """The device's own rated power, which its percentages are of; the site's where it gives none."""

@@ -19,8 +19,8 @@ class Odd:
 
     Attributes
     ----------
-    holes : set of int
-        Registers that it does not have.
+    holes, locked : set of int
+        Registers that it does not have, and that it lets nobody write.
     refusals : list of int
         Exception codes of its next answers.
     answer : callable, optional
@@ -28,6 +28,7 @@ class Odd:
     """
 
     holes: set[int] = field(default_factory=set)
+    locked: set[int] = field(default_factory=set)
     refusals: list[int] = field(default_factory=list)
     answer: Answer | None = None
     unknown_codes: frozenset[int] = frozenset()
@@ -43,6 +44,8 @@ class Odd:
         if code == 3 and not refusal:
             hole = bool(self.holes & set(range(address, address + second)))
             refusal = 3 if second > self.largest else 2 if hole else 0
+        if code in {5, 6, 16} and address in self.locked and not refusal:
+            refusal = 3
         if refusal:
             return bytes([code | 0x80, refusal])
         if code == 3:

@@ -152,3 +152,18 @@ def test_a_meter_is_found_and_read(model: int) -> None:
         assert template_for([place.model for place in memory.chain]) == "sunspec_meter"
 
     talking_to(memory, "sunspec_meter", talk)
+
+
+def test_a_device_without_the_optional_revert_time_takes_orders() -> None:
+    memory = Memory(1, 103, 120, 123)
+    memory.set(m120_WRtg=10_000)
+    found = locate("123.WMaxLimPct_RvrtTms", memory.chain)
+    assert found is not None
+    memory.device.locked = {found[0]}
+
+    async def talk(driver: SunSpecDriver) -> None:
+        await driver.write("a", "active_power_limit_kw", 2.0)
+        wanted = {name: locate(name, memory.chain) for name in ("123.WMaxLimPct", "123.WMaxLim_Ena")}
+        assert [memory.device.written[place[0]] for place in wanted.values() if place is not None] == [20, 1]
+
+    talking_to(memory, "sunspec_inverter", talk)
