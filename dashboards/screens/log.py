@@ -11,7 +11,7 @@ from dashboards.session import page_context
 from dashboards.views.operation import event_table
 from dashboards.widgets import empty, heading, text_table
 
-SHOWN = 300
+SHOWN = 100
 REACH_DAYS = {1: "last day", 7: "last week", 31: "last month", 366: "last year"}
 
 
