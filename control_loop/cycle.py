@@ -22,7 +22,7 @@ from control_loop.following import FollowWatch
 from control_loop.frequency import FrequencyService
 from control_loop.frozen import FrozenWatch
 from control_loop.grid_orders import GridSetpoints, limits_in_force
-from control_loop.load_rules import next_load_states
+from control_loop.load_rules import next_load_states, recalled
 from control_loop.meter_lag import MeterLag
 from control_loop.mode import Mode
 from control_loop.model import REACTIVE_SETPOINT, Actuator, SiteModel
@@ -181,8 +181,8 @@ class ControlCycle:
         return self._drivers
 
     def remember(self, loads: Mapping[str, LoadState]) -> None:
-        """Take over what is known of loads from before; what this loop has seen itself stands."""
-        self._loads = dict(loads) | self._loads
+        """Take over what is known of loads from before this loop, be it after some cycles of its own."""
+        self._loads |= {name: recalled(state, self._loads.get(name)) for name, state in loads.items()}
 
     async def run_once(self, now: datetime) -> CycleReport:
         """Run one cycle.

@@ -57,6 +57,18 @@ def next_load_state(state: LoadState, demand: float | None, limit: float, monoto
     return state
 
 
+def recalled(before: LoadState, own: LoadState | None) -> LoadState:
+    """State of a load from what was known before a loop began, and what it has seen itself since.
+
+    A loop that finds a load curtailed takes what is left of its demand for all of it.
+    """
+    if own is None or (before.curtailed_since is not None and own.ended is None):
+        return before
+    if own.ended is not None:
+        return own
+    return LoadState(own.baseline_kw, own.curtailed_since, before.ended)
+
+
 def load_capability(context: Context) -> list[Request]:
     """A load cannot be curtailed below its lowest step."""
     requests: list[Request] = []

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from control_loop.ballots import BallotBox, MasterVote, Voter
-from control_loop.context import LoadState
 from control_loop.cycle import READ_SHARE, ControlCycle
 from control_loop.field_reader import FieldReader
 from control_loop.frequency import frequency_orders
 from control_loop.gateway import Gateway, StoreGateway
 from control_loop.lease import CounterLease, FileLeaseStore, LeaseStore
 from control_loop.load_memory import remembered_loads
-from control_loop.model import SiteModel
 from control_loop.news import News
 from control_loop.outbox import READINGS, Outbox
 from control_loop.protocols.clerk import FieldClerk
@@ -38,6 +36,8 @@ from flexergy_pipelines.store.leases import StoreLease
 
 REMEMBER_S = 0.5
 """How long a starting loop waits to hear of curtailments before it."""
+RECALL_S = 2.0
+"""How long before a store that was away is asked for them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,8 @@ class SiteService:
             renewing = asyncio.create_task(self._renew(lease))
             keeping = asyncio.create_task(self._keep_records(cycle))
             self.outbox = outbox
-            cycle.remember(await self._loads(model, clock))
+            recalling = asyncio.create_task(self._recall(cycle, clock))
+            await asyncio.wait({recalling}, timeout=REMEMBER_S)  # what comes later is taken over then
             outbox.start()
             self._log.info(
                 "control loop started",
@@ -170,24 +171,29 @@ class SiteService:
                 self.outbox = None
                 renewing.cancel()
                 keeping.cancel()
-                await asyncio.gather(renewing, keeping, return_exceptions=True)
+                recalling.cancel()
+                await asyncio.gather(renewing, keeping, recalling, return_exceptions=True)
                 await asyncio.to_thread(outbox.stop)
                 with contextlib.suppress(OSError, StoreError):
                     # Not given back is only later taken over.
                     await asyncio.to_thread(lease.release)
 
-    async def _loads(self, model: SiteModel, clock: Clock) -> Mapping[str, LoadState]:
-        """What was known of curtailed loads before; a store that does not tell at once must not delay a takeover."""
+    async def _recall(self, cycle: ControlCycle, clock: Clock) -> None:
+        """Tell the cycle what was known of curtailed loads before it, as soon as the store tells."""
         gateway = self._gateway
         if not isinstance(gateway, StoreGateway):
-            return {}
-        now, monotonic = clock.now(), clock.monotonic()
-        asking = asyncio.to_thread(remembered_loads, gateway.db, gateway.site_id, model, now, monotonic)
-        try:
-            return await asyncio.wait_for(asking, REMEMBER_S)
-        except (StoreError, TimeoutError) as error:
-            self._log.warning("curtailments of before are not known", error=str(error) or "late")
-            return {}
+            return
+        while not self.stop.is_set():
+            now, monotonic = clock.now(), clock.monotonic()
+            try:
+                loads = await asyncio.to_thread(
+                    remembered_loads, gateway.db, gateway.site_id, cycle.model, now, monotonic
+                )
+            except StoreError:
+                await pause(self.stop, RECALL_S)
+            else:
+                cycle.remember(loads)
+                return
 
     async def _keep_records(self, cycle: ControlCycle) -> None:
         """Statistics of links, found charge points, access and sessions; only where there is a store to keep them."""

@@ -11,6 +11,7 @@ import pytest
 from control_loop.context import LoadState
 from control_loop.cycle import ControlCycle
 from control_loop.load_memory import Limit, replayed
+from control_loop.load_rules import recalled
 from control_loop.model import CurtailmentRules, SiteModel
 from control_loop.protocols.base import MemoryDriver
 from flexergy_pipelines.grid.clock import SimulatedClock
@@ -142,6 +143,15 @@ def test_a_loop_that_takes_over_goes_on_with_the_curtailment_of_the_one_before(s
     assert powers.count(10.0) * MODEL.cycle_s - left <= 300.0 + 3 * MODEL.cycle_s  # one new one at most, after a rest
     first_free = next(n for n, power in enumerate(powers) if power == DEMAND_KW)
     assert first_free * MODEL.cycle_s <= left + 2 * MODEL.cycle_s
+
+
+def test_what_is_recalled_late_counts_unless_the_loop_has_seen_an_end_itself() -> None:
+    running, ended = LoadState(20.0, 100.0, None), LoadState(20.0, None, 90.0)
+    own_running, own_ended, fresh = LoadState(10.0, 130.0, None), LoadState(10.0, None, 140.0), LoadState(10.0)
+    assert recalled(running, None) == recalled(running, own_running) == recalled(running, fresh) == running
+    assert recalled(running, own_ended) == recalled(ended, own_ended) == own_ended
+    assert recalled(ended, own_running) == LoadState(10.0, 130.0, 90.0)
+    assert recalled(ended, fresh) == LoadState(10.0, None, 90.0)
 
 
 def test_a_curtailment_that_nobody_renewed_has_ended() -> None:
