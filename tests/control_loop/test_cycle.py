@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -74,6 +75,15 @@ def test_an_unchanged_setpoint_is_renewed_before_its_time_to_live_ends() -> None
     assert all(s.valid_until - s.created == MODEL.setpoint_ttl_s for r in reports for s in r.sent)
 
 
+def test_the_last_bit_down_to_zero_is_sent_however_small() -> None:
+    bench = Bench()
+    bench.cycle.plan = plan_of({ESS_SETPOINT: 0.015})
+    bench.run(2)
+    bench.cycle.plan = None
+    bench.run(2)
+    assert bench.sent_to_ess() == [0.015, 0.0]
+
+
 @pytest.mark.requirement("energy.12.1")
 def test_the_next_hour_goes_out_on_each_plan_and_each_quarter() -> None:
     bench = Bench(esc=MemoryDriver("esc-1", {}, frozenset({"ess-1"})))
@@ -112,6 +122,18 @@ def test_the_plan_that_follows_is_known_before_and_a_device_that_was_away_is_tol
     assert [r.decisions["ess-1"].value for r in reports] == [20.0, 15.0]
     assert reports[1].decisions["ess-1"].reason == "plan 4"
     assert not any(("no_plan", None) in r.alarms for r in reports)
+    bench.clock.advance(1800.0)
+    last = bench.run(1)[0]
+    assert ("no_plan", None) in last.alarms
+    assert (last.decisions["ess-1"].value, last.decisions["ess-1"].layer) == (0.0, Layer.IDLE)
+
+
+def test_a_schedule_holds_nothing_that_the_device_cannot_do() -> None:
+    bench = Bench(esc=MemoryDriver("esc-1", {}, frozenset({"ess-1"})))
+    bench.cycle.plan = plan_of({ESS_SETPOINT: 500.0, "pv-1.active_power_limit_kw": math.nan})
+    bench.run(1)
+    assert bench.esc.schedules["ess-1"][1] == (100.0,) * 4
+    assert bench.rest.schedules["pv-1"][1] == (120.0,) * 4
 
 
 class BrokenController:
@@ -171,14 +193,14 @@ def test_a_device_that_comes_back_goes_on_from_the_value_it_holds() -> None:
     def fault(number: int) -> None:
         device.down = 2 <= number < 30
         if number == 20:
-            device.values[point(ESS_SETPOINT)] = 0.0  # its own revert timer ran out
+            device.values[point(ESS_SETPOINT)] = 10.0  # its own revert timer ran out
 
     reports = bench.run(34, fault)
     assert not reports[0].alarms.keys() - {("no_plan", None)}
     assert ("telemetry_stale", "ess-1") in reports[10].alarms
     assert ("setpoint_not_delivered", "ess-1") in reports[20].alarms
     assert reports[12].decisions["ess-1"].layer is Layer.FAIL_SAFE
-    assert bench.sent_to_ess() == [25.0, 50.0, 25.0, 50.0, 75.0, 80.0]
+    assert bench.sent_to_ess() == [25.0, 50.0, 35.0, 60.0, 80.0]
     assert not {"telemetry_stale", "setpoint_not_delivered"} & {code for code, _ in reports[-1].alarms}
 
 

@@ -136,6 +136,26 @@ def test_what_may_stand_still_does() -> None:
     assert all(alarms(report) == {("no_plan", None)} for report in plant.run(400))
 
 
+def test_a_full_battery_that_takes_its_own_losses_and_a_meter_of_power_alone_may_stand_still() -> None:
+    full = Plant()
+    full.soc, full.cycle.plan = 1.0, None
+    full.run(2)
+    full.held = {"ess-1.soc": 1.0, "ess-1.active_power_kw": -10.0}
+    assert not any(code == "telemetry_frozen" for report in full.run(1200) for code, _ in alarms(report))
+    plain = Plant()
+    plain.cycle.plan = None
+    plain.held = {"pcc.active_power_kw": 5.0, "pcc.frequency_hz": math.nan, "pcc.voltage_l1_v": math.nan}
+    assert all(alarms(report) == {("no_plan", None)} for report in plain.run(60))
+
+
+def test_a_meter_that_is_silent_is_lost_not_frozen() -> None:
+    plant = Plant()
+    plant.run(20)
+    plant._show = lambda: None
+    plant.devices["pcc"].values.clear()
+    assert alarms(plant.run(60)[-1]) & {("meter_lost", "pcc"), ("telemetry_frozen", "pcc")} == {("meter_lost", "pcc")}
+
+
 def test_a_source_that_repeats_itself_is_noticed_unless_its_limit_holds_it() -> None:
     plant = Plant()
     plant.run(5)
@@ -156,6 +176,12 @@ def test_a_battery_that_takes_a_setpoint_and_does_nothing_raises_an_alarm() -> N
     assert reports[-1].alarms["setpoint_not_followed", "ess-1"].message == ("ess-1: told -50 kW, shows 0 kW for 23 s")
     plant.stuck = False
     assert alarms(plant.run(4)[-1]) == set()
+
+
+def test_a_battery_that_its_own_management_holds_back_near_full_is_excused() -> None:
+    plant = Plant()
+    plant.stuck, plant.power, plant.soc = True, -10.0, 0.885
+    assert ("setpoint_not_followed", "ess-1") not in plant.run(25)[-1].alarms
 
 
 @pytest.mark.parametrize("answers_from", [3, 10_000])

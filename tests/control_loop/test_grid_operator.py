@@ -141,17 +141,17 @@ def test_the_connections_limit_is_kept_by_others_where_the_grid_operator_command
     assert decided["ev-1"].value == pytest.approx(58.5, abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("orders", "value"),
-    [
-        ([], 30.0),  # what to fall back on without an order
-        ([GridOperatorLimit("pv-1", maximum=90.0, order_id=1)], 90.0),
-        ([GridOperatorLimit("pv-1", maximum=90.0, order_id=1, begins=MONOTONIC + 60)], 30.0),
-        ([GridOperatorLimit("pv-1", maximum=90.0, order_id=1, expires=MONOTONIC)], 30.0),
-        ([GridOperatorLimit("ess-1", maximum=0.0, order_id=1)], 30.0),
-        ([GridOperatorLimit("pv-1", maximum=90.0), GridOperatorLimit("pv-1", maximum=60.0)], 30.0),
-    ],
-)
+FALLBACKS = [
+    ([], 30.0),  # what to fall back on without an order
+    ([GridOperatorLimit("pv-1", maximum=90.0, order_id=1)], 90.0),
+    ([GridOperatorLimit("pv-1", maximum=90.0, order_id=1, begins=MONOTONIC + 60)], 30.0),
+    ([GridOperatorLimit("pv-1", maximum=90.0, order_id=1, expires=MONOTONIC)], 30.0),
+    ([GridOperatorLimit("ess-1", maximum=0.0, order_id=1)], 30.0),
+    ([GridOperatorLimit("pv-1", maximum=90.0), GridOperatorLimit("pv-1", maximum=60.0)], 30.0),
+]
+
+
+@pytest.mark.parametrize(("orders", "value"), FALLBACKS)
 def test_a_standing_limit_to_fall_back_on_gives_way_to_an_order(orders: list[GridOperatorLimit], value: float) -> None:
     fallback = GridOperatorLimit("pv-1", maximum=30.0, unless_ordered=True)
     context = situation(grid_limits=limits_in_force([fallback, *orders], [], MONOTONIC))

@@ -166,6 +166,15 @@ def test_reactive_power(rule: ReactiveRule | None, given: dict[str, Any], value:
     assert decision.layer is layer
 
 
+def test_a_voltage_that_flickers_within_the_hysteresis_moves_nothing() -> None:
+    control = ReactiveControl(REACTIVE, [Q_U.model_copy(update={"hysteresis_pu": 0.01})], nominal_v=400.0)
+    told = []
+    for share in (0.96, 0.965, 0.957, 0.949, 0.955, 0.9601):
+        context = situation(volts(share))
+        told.append(control.decide(context, decisions(context))["ess-1"].value)
+    assert told == pytest.approx([30.0, 30.0, 30.0, 46.5, 46.5, 29.85])
+
+
 def test_reactive_power_goes_to_the_device_and_is_checked_there() -> None:
     clock = SimulatedClock(NOW)
     zeros = {f"ess-1.{REACTIVE_SETPOINT}": 0.0, "ess-1.reactive_power_kvar": 0.0}

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from control_loop.context import LoadState
+from control_loop.context import LoadState, ManualCommand
 from control_loop.cycle import ControlCycle
 from control_loop.load_memory import Limit, replayed
 from control_loop.load_rules import recalled
@@ -160,3 +160,11 @@ def test_a_curtailment_that_nobody_renewed_has_ended() -> None:
     state = replayed(COLD, limits, [(began - timedelta(seconds=5), 20.0)], NOW, 5000.0)
     assert state == LoadState(None, None, 5000.0 - 29 * 60.0)
     assert replayed(COLD, [], [], NOW, 5000.0) is None
+
+
+def test_a_stop_knows_no_steps() -> None:
+    bench = Bench()
+    bench.run(20)
+    bench.cycle.commands = [ManualCommand(1, None, "emergency_stop", 1.0, None)]
+    bench.run(20)
+    assert bench.device.values["cold", LIMIT] == 0.0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from control_loop import pcc
 from control_loop.context import Context, GridOperatorLimit, ManualCommand
 from control_loop.engine import RULES, decide
 from control_loop.requests import Layer, Request
@@ -89,6 +90,9 @@ CASES = [
           "plan": {f"genset-1.{SETPOINT}": 0}}),
     Case("one that just stopped rests", {"genset-1": 0}, {"genset-1": Layer.PROTECTION},
          {"since": {"genset-1": MONOTONIC - 60}, "plan": {f"genset-1.{SETPOINT}": 60}}),
+    Case("a genset moves by its own ramp", {"genset-1": 42}, {"genset-1": Layer.RAMP},
+         {"plan": {f"genset-1.{SETPOINT}": 60}, "last": {"genset-1": 40}, "measured": {"genset-1.active_power_kw": 40},
+          "model": replace(MODEL, actuators=tuple(replace(a, ramp_kw_per_s=2.0) for a in MODEL.actuators))}),
     Case("cars keep their least limit", {"ev-1": 5}, {}, {"plan": {f"ev-1.{LIMIT}": 0}, "last": {"ev-1": 6}}),
 ]  # fmt: skip
 
@@ -170,3 +174,12 @@ def test_a_planner_that_fails_takes_nothing_with_it() -> None:
 def test_every_actuator_is_decided_in_every_case() -> None:
     for case in [*CASES, *PCC_CASES]:
         assert set(decisions(situation(**case.given))) == {a.asset_id for a in MODEL.actuators}
+
+
+def test_an_exchange_rule_that_fails_leaves_nothing_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> list[Request]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pcc, "pcc_requests", broken)
+    outcome = decide(situation(ages={"ess-1": 6}, last={"ess-1": 12.0}))
+    assert (outcome.decisions["ess-1"].value, outcome.decisions["ess-1"].reason) == (0.0, "rule pcc failed")

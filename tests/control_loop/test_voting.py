@@ -21,7 +21,7 @@ from control_loop.cli import app
 from control_loop.context import Context
 from control_loop.cycle import ControlCycle, CycleReport
 from control_loop.engine import Outcome, decide
-from control_loop.model import REACTIVE_SETPOINT, Actuator, SiteModel
+from control_loop.model import REACTIVE_SETPOINT, Actuator, CurtailmentRules, SiteModel
 from control_loop.protocols.base import MemoryDriver
 from control_loop.reactive import ReactiveControl
 from control_loop.service import ControlService
@@ -36,6 +36,7 @@ from tests.control_loop.harness import (
     ESS,
     GENSET,
     LIMIT,
+    LOAD,
     MEASURED,
     MODEL,
     NOW,
@@ -117,6 +118,7 @@ def test_what_is_sent_was_held_by_a_majority_whatever_the_ballots_and_their_orde
     assert count(shuffled, voters) == result
 
 
+STEPPED = replace(LOAD, safe_kw=5.0, curtailment=CurtailmentRules((0.5,)))  # between its steps it has no value
 WAYS = [
     (ESS, 60.0, (-100.0, 100.0), 35.0, 60.0),
     (ESS, -10.0, (-100.0, 100.0), 0.0, -10.0),
@@ -127,6 +129,7 @@ WAYS = [
     (PV, 70.0, (0.0, 120.0), 60.0, 70.0),
     (GENSET, 40.0, (0.0, 80.0), 0.0, 40.0),  # between rest and its least power it cannot run
     (GENSET, 40.0, (0.0, 10.0), 0.0, 0.0),
+    (STEPPED, 40.0, (0.0, 40.0), 5.0, 40.0),
 ]
 
 
