@@ -8,7 +8,6 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,6 +26,7 @@ from flexergy_pipelines.grid.clock import Clock
 from plant_simulator.charging import ChargePoint
 from plant_simulator.faults import Fault
 from plant_simulator.ocpp_drivers import LocalList, Reservation
+from plant_simulator.ocpp_notes import Note, Running
 from plant_simulator.ocpp_profiles import ProfileStack, Transaction
 from plant_simulator.ocpp_settings import Settings
 from plant_simulator.signals import SPIKE_FACTOR, SPIKE_PROBABILITY
@@ -37,37 +37,6 @@ Sample = tuple[str, str, float]
 OFFLINE_LIMIT = 10_000
 """Messages of transactions kept while the central system is away; the oldest meter values go first beyond it."""
 RETRY_AUTHORIZATION_S = 30.0
-
-
-@dataclass(slots=True)
-class Running:
-    """The transaction at the connector."""
-
-    session: int
-    id_tag: str
-    started: datetime
-    meter_start_wh: int
-    transaction_id: int | None = None
-
-
-@dataclass(slots=True)
-class Note:
-    """A message for the central system.
-
-    Attributes
-    ----------
-    build : callable
-        Makes the payload when it is sent, because only then a transaction's id is known.
-    heard : callable
-        Takes the answer.
-    keep : bool
-        Whether it waits for the central system to come back (everything about transactions does).
-    """
-
-    build: Callable[[], Any]
-    heard: Callable[[Any], None]
-    keep: bool
-    is_sample: bool = False
 
 
 class Charger:

@@ -44,8 +44,9 @@ from websockets.typing import Subprotocol
 from flexergy_pipelines.logs import get_logger
 from plant_simulator.charging import PHASE_VOLTAGE_V
 from plant_simulator.modbus_unit import Line
-from plant_simulator.ocpp_charger import Charger, Note, registered, until_set
+from plant_simulator.ocpp_charger import Charger, registered, until_set
 from plant_simulator.ocpp_drivers import Reservation
+from plant_simulator.ocpp_notes import Note
 from plant_simulator.ocpp_profiles import MAX_PERIODS, TX_PURPOSE, instant
 
 log = get_logger(__name__)

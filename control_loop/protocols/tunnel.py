@@ -16,7 +16,8 @@ from pathlib import Path
 from flexergy_pipelines.grid.tls import explain
 
 CHUNK = 65_536
-CONNECT_S = 2.0
+CONNECT_S = 10.0
+"""Longest wait for the connection, and for each step of the handshake: mobile networks take seconds."""
 
 
 class TlsTunnel:
