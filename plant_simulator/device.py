@@ -113,6 +113,10 @@ class DeviceRegisters:
             registers = encode(point, value)
         except ValueError:  # what does not fit the register is shown as "no value", as real devices do
             registers = encode(point, None)
+        if point.bit is not None:  # the other bits stay
+            lone = encode(point, 1.0)
+            held = self.read(point.table, point.address, point.width)
+            registers = [old & ~mask | new for old, mask, new in zip(held, lone, registers, strict=True)]
         self._tables[point.table][point.address : point.address + point.width] = registers
 
     def _clear(self) -> None:

@@ -111,6 +111,8 @@ BITS = """
 points:
   - {quantity: active_power_kw, table: input, address: 2, type: float64, scale: -1.0}
   - {quantity: available, table: discrete, address: 19, type: bit}
+  - {quantity: temperature_c, table: holding, address: 9, type: uint16, bit: 3}
+  - {quantity: max_charge_kw, table: holding, address: 9, type: uint16, bit: 5}
   - {quantity: active_power_setpoint_kw, table: coil, address: 5, type: bit, access: rw}
 """
 
@@ -136,6 +138,7 @@ def test_a_device_of_ones_own_template_is_simulated_with_its_bits_and_signs(
         try:
             before = await driver.read()
             assert (before["ess-1", "available"], before["ess-1", SETPOINT]) == (1.0, 0.0)
+            assert (before["ess-1", "temperature_c"], before["ess-1", "max_charge_kw"]) == (1.0, 1.0)  # above one half
             await driver.write("ess-1", SETPOINT, 1.0)
             run(plant, clock, 5)
             await front.refresh()

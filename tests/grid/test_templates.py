@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from flexergy_pipelines.grid import TemplateError, TemplatePoint, decode, encode, load_template
 from flexergy_pipelines.grid.connection import Connection
 from flexergy_pipelines.grid.points import REQUIRED_QUANTITIES
-from flexergy_pipelines.grid.templates import decode_unsigned32, encode_unsigned32, template_names
+from flexergy_pipelines.grid.templates import DeviceTemplate, decode_unsigned32, encode_unsigned32, template_names
 
 TYPES = ["int16", "uint16", "int32", "uint32", "float32"]
 LIMITS = {"int16": 2**15 - 1, "uint16": 2**16 - 2, "int32": 2**31 - 1, "uint32": 2**32 - 2, "float32": 10**6}
@@ -172,6 +172,25 @@ def test_a_template_of_the_installation_is_a_template(tmp_path: Path, monkeypatc
             load_template("acme_meter")
     (tmp_path / "templates" / "generic_esc.yaml").write_text(OWN)
     assert load_template("generic_esc").schedule is not None, "what ships is not replaced"
+
+
+def test_bits_of_one_register_are_points_of_their_own() -> None:
+    bits = [
+        {"quantity": q, "table": "input", "address": 7, "type": "uint32", "bit": b} for q, b in (("a", 0), ("b", 17))
+    ]
+    template = DeviceTemplate.model_validate({"name": "bits", "points": bits})
+    first, second = template.points
+    assert [decode(first, [2, 1]), decode(second, [2, 1])] == [1.0, 1.0]
+    assert decode(first, [0xFFFF, 0xFFFF]) == 1.0, "all bits set is no missing value"
+    assert (encode(second, 1.0), encode(second, 0.0)) == ([2, 0], [0, 0])
+    for wrong, message in (
+        ({"bit": 0}, "register 7 holds both a and b"),
+        ({"bit": 32}, "b: bit 32 is none of type uint32"),
+        ({"type": "float32"}, "b: bit 17 is none of type float32"),
+        ({"access": "rw", "table": "holding"}, "b: a bit of a register is only read"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            DeviceTemplate.model_validate({"name": "bits", "points": [bits[0], bits[1] | wrong]})
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ def encode(point: TemplatePoint, value: float | None) -> list[int]:
         The value does not fit the register type, or is not finite.
     """
     width = WIDTH[point.type]
+    if point.bit is not None:  # a bit always has a value
+        return _words(int(value is not None and value >= 0.5) << point.bit, width, point.word_order)
     if value is None:
         raw = _bits_of(math.nan, point.type) if point.type in _FLOATS else _SENTINEL[point.type]
         return _words(raw, width, point.word_order)
@@ -94,6 +96,8 @@ def decode(point: TemplatePoint, registers: Sequence[int]) -> float | None:
     if len(registers) != width:
         raise ValueError(f"{point.quantity}: got {len(registers)} registers, expected {width}")
     raw = registers[0] if width == 1 else _integer(registers, point.word_order)
+    if point.bit is not None:
+        return float(raw >> point.bit & 1)
     if point.type in _FLOATS:
         number, bits = _FLOATS[point.type]
         value = struct.unpack(number, struct.pack(bits, raw))[0]

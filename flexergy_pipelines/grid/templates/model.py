@@ -99,16 +99,18 @@ class DeviceTemplate(Model):
 
     @model_validator(mode="after")
     def _no_overlap(self) -> DeviceTemplate:
-        taken: dict[tuple[str, int], str] = {}
+        taken: dict[tuple[str, int], TemplatePoint] = {}
         seen: set[str] = set()
         for point in self.points:
             if point.quantity in seen:
                 raise ValueError(f"quantity {point.quantity} is given twice")
             seen.add(point.quantity)
             for register in range(point.address, point.address + point.width):
-                other = taken.setdefault((point.table, register), point.quantity)
-                if other != point.quantity:
-                    raise ValueError(f"{point.table} register {register} holds both {other} and {point.quantity}")
+                other = taken.setdefault((point.table, register), point)
+                if other is not point and (other.bit is None or other.bit == point.bit or point.bit is None):
+                    raise ValueError(
+                        f"{point.table} register {register} holds both {other.quantity} and {point.quantity}"
+                    )
                 if self.asset_stride and register >= self.asset_stride:
                     raise ValueError(
                         f"{point.quantity}: register {register} is outside asset_stride {self.asset_stride}"

@@ -13,6 +13,7 @@ WordOrder = Literal["big", "little"]
 WIDTH: dict[str, int] = {
     "bit": 1, "int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "int64": 4, "uint64": 4, "float64": 4,
 }  # fmt: skip
+INTEGERS = frozenset({"int16", "uint16", "int32", "uint32", "int64", "uint64"})
 BIT_TABLES = frozenset({"coil", "discrete"})
 
 
@@ -31,6 +32,9 @@ class TemplatePoint(Model):
         ``holding`` or ``input`` registers; ``coil`` or ``discrete`` inputs hold type ``bit`` only.
     word_order : str
         The template's unless the point has one of its own; "big" puts the high word first.
+    bit : int or None
+        The value is this bit of the integer, 0 the least significant: yes or no; only read. Several points may be bits
+        of one register.
     share_of_rating : bool
         The value is a share of the asset's rated power: kW = raw x scale x rated power.
     """
@@ -43,6 +47,7 @@ class TemplatePoint(Model):
     access: Literal["r", "w", "rw"] = "r"
     word_order: WordOrder = "big"
     share_of_rating: bool = False
+    bit: int | None = Field(default=None, ge=0, le=63)
 
     def for_rating(self, rated_kw: float) -> TemplatePoint:
         """The same point with a scale that leads to kW at an asset of this rated power."""
@@ -63,6 +68,10 @@ class TemplatePoint(Model):
     def _writable_is_holding(self) -> TemplatePoint:
         if self.writable and self.table not in {"holding", "coil"}:
             raise ValueError(f"{self.quantity}: access {self.access} needs table holding or coil, not {self.table}")
+        if self.bit is not None and self.writable:
+            raise ValueError(f"{self.quantity}: a bit of a register is only read, access {self.access} is not allowed")
+        if self.bit is not None and (self.type not in INTEGERS or self.bit >= 16 * self.width):
+            raise ValueError(f"{self.quantity}: bit {self.bit} is none of type {self.type}")
         if (self.table in BIT_TABLES) != (self.type == "bit"):
             raise ValueError(f"{self.quantity}: type bit and tables coil and discrete go together, not {self.type}")
         return self
