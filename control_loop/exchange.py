@@ -14,6 +14,7 @@ from math import isclose, isfinite
 from control_loop.context import Context
 from control_loop.dead_time import DeadTime
 from control_loop.frequency import operating_point_kw
+from control_loop.limits import ramp_band
 from control_loop.model import Actuator
 from control_loop.requests import Layer, Request
 
@@ -135,7 +136,10 @@ class ExchangeController:
 
     def _bounded(self, context: Context, actuator: Actuator, move_kw: float, error_kw: float) -> float:
         """The last setpoint and its move, but not further from what the device gives than the error explains."""
-        wanted = context.last_value(actuator) + move_kw
+        last = context.last_value(actuator)
+        # The grid operator ranks above the ramp, which bounds everybody else's wishes.
+        low, high = ramp_band(actuator, last, context.model.ramp_kw_per_s * context.dt)
+        wanted = min(max(last + move_kw, low), high)
         gives = context.power_at_meter(actuator.asset_id)
         if gives is None:
             return wanted

@@ -137,6 +137,7 @@ MUTANTS = (
     Mutant(pcc, "if decision.source < Layer.PCC:", "if False:"),
     Mutant(pcc, "shown_kw = context.power_at_meter(actuator.asset_id)", 'shown_kw = context.fresh(actuator.asset_id, "active_power_kw")'),
     Mutant(pcc, "least = measured + min(context.exchange_trend_kw, 0.0)", "least = measured"),
+    Mutant(exchange, "wanted = min(max(last + move_kw, low), high)", "wanted = last + move_kw"),
     Mutant(exchange, "unseen = max(delay - 1 + context.meter_age_cycles, 0)", "unseen = delay - 1"),
     Mutant(exchange_noise, "self.deviation_kw = inf", "self.deviation_kw = 0.0"),
     Mutant(meter_lag, "self.cycles = best.lag", "pass"),

@@ -11,7 +11,7 @@ import math
 import random
 from dataclasses import dataclass, field, replace
 
-from control_loop.context import GridOperatorLimit, ManualCommand
+from control_loop.context import GridOperatorLimit, GridOperatorSetpoint, ManualCommand
 from control_loop.cycle import ControlCycle, CycleReport
 from control_loop.droop import Curve
 from control_loop.frequency import FrequencyOrder
@@ -54,8 +54,10 @@ class Storm:
         # What came later draws from a generator of its own, so that a seed that once found a fault goes on doing so.
         self.more = random.Random(self.seed + 1)  # noqa: S311
         self.later = random.Random(self.seed + 2)  # noqa: S311
+        self.latest = random.Random(self.seed + 3)  # noqa: S311
         self.alarms = frozenset[int]()
         self.clock = SimulatedClock(NOW)
+        self.answers = False
         self.frequency_hz = 50.0
         self.soc = 0.5
         self.base_kw = 20.0
@@ -83,6 +85,7 @@ class Storm:
             self._happen()
             self._measure()
             before = dict(self.told)
+            self.answers = bool(self.cycle.frequency.orders) or bool(self.cycle.frequency.answers)
             report = await self.cycle.run_once(self.clock.now())
             for actuator in MODEL.actuators:
                 value = self.devices[actuator.asset_id].values.get((actuator.asset_id, actuator.quantity))
@@ -115,6 +118,7 @@ class Storm:
         self._replan()
         self._command()
         self._order()
+        self._want()
         self._fail()
 
     def _order(self) -> None:
@@ -130,6 +134,16 @@ class Storm:
             self.alarms = frozenset(self.later.sample([1, 2, 3, 9, 11], self.later.choice([1, 1, 2])))
         elif self.later.random() < 0.15:
             self.alarms = frozenset()
+
+    def _want(self) -> None:
+        """The grid operator's setpoints."""
+        rng, now = self.latest, self.clock.monotonic()
+        if rng.random() < 0.03:
+            name, low, high = rng.choice([("ess-1", -120.0, 120.0), ("pcc", -90.0, 160.0), ("genset-1", 0.0, 90.0)])
+            setpoint = GridOperatorSetpoint(
+                7, name, rng.uniform(low, high), rng.choice([None, 2.0, 10.0]), expires=now + rng.choice([3.0, 30.0])
+            )
+            self.cycle.grid_setpoints = [setpoint]
 
     def _fail(self) -> None:
         rng = self.rng
@@ -268,7 +282,9 @@ class Storm:
         resting = self.cycle.mode is not None and self.cycle.mode.rests
         if resting and decision.source is Layer.PLAN:
             self._note(f"{asset} follows the plan in mode {self.cycle.mode}")
-        if not first and step > allowed and not (forced or startup or ordered):
+        # An answer to the frequency knows no ramp; a setpoint of the grid operator has its own, at most the site's.
+        at_once = ordered and asset == "ess-1" and self.answers
+        if not first and step > allowed and not (forced or startup or at_once):
             self._note(f"{asset} {before} -> {value} faster than the ramp by {decision.layer.label}")
         if decision.source is Layer.OPERATOR and not any(
             c.expires is not None and c.expires > self.clock.monotonic() for c in self.commands
