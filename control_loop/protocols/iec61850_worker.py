@@ -272,9 +272,7 @@ class Link(threading.Thread):
     def _operate(self, command: dict[str, Any]) -> None:
         name, value = command["object"], command["value"]
         refusal = self._controls.operate(name, value) if self._controls is not None else "no association"
-        if refusal is not None:
-            self._tell_trouble(refusal)
-        say({"answer": command["id"], "done": refusal is None})
+        say({"answer": command["id"], "done": refusal is None, "reason": refusal or ""})
         self._trace(f"operate {name} = {value:g}: {refusal or 'done'}")
 
     def _trace(self, frame: str) -> None:

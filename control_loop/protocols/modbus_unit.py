@@ -110,7 +110,8 @@ class ModbusUnit:
                 if self._client is not None:
                     self._drop()
                     self._backoff.failed(time.monotonic())
-                    self.health.last_error = str(error)
+                    if isinstance(error, DriverError):
+                        self.health.last_error = str(error)
                 raise
             self.health.connected = True
             self.health.reconnects += 1

@@ -121,7 +121,6 @@ class ObjectDriver:
         self._opened = float("inf")
         self._unheard: frozenset[str] = frozenset()
         self._trouble = "no connection"
-        self._refusal = ""
         self._note = ""
         self._moved: tuple[int, int] | None = None
         self._values: dict[str, float | None] = {}
@@ -184,8 +183,8 @@ class ObjectDriver:
         self.health.connected = is_open
 
     def take_trouble(self, reason: str) -> None:
-        """Why there is no connection, or why an order was not done."""
-        self._trouble = self._refusal = reason
+        """Why there is no connection."""
+        self._trouble = reason
 
     def take_note(self, note: str) -> None:
         """What is less than wanted though the link works; it is said when the link is up."""
@@ -297,7 +296,6 @@ class ObjectDriver:
             self.health.retries += min(attempt, 1)
             command = {"key": self.device, "object": order.name, "value": raw}
             began = time.monotonic()
-            self._refusal = ""
             answer = await self._hub.worker.ask(command, ANSWER_S + 2 * self._timeout_s)
             if answer:
                 self.health.answered(time.monotonic() - began)
@@ -306,8 +304,7 @@ class ObjectDriver:
                 break  # it says why, and would say so again
             if in_force is not None and await self._shows(in_force, value):
                 return
-        reason = (answer.reason if answer is not None else "") or self._refusal
-        why = f": {reason}" if reason else ""
+        why = f": {answer.reason}" if answer is not None and answer.reason else ""
         self.health.failed(f"{self.device}: command {raw:g} to object {order.name} was not confirmed{why}")
         raise DriverError(self.health.last_error)
 
