@@ -17,6 +17,7 @@ class FollowWatch:
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
+        self._ran: set[str] = set()
 
     def update(self, context: Context) -> dict[str, str]:
         """Look at one cycle.
@@ -35,15 +36,27 @@ class FollowWatch:
         for actuator in context.model.actuators:
             asset_id = actuator.asset_id
             state, measured = context.last.get(asset_id), context.fresh(asset_id, "active_power_kw")
+            patience_s = self._patience_s(context, actuator, 0.0 if state is None else state.value)
             if state is None or measured is None or not self._off(context, actuator, state.value, measured):
                 self._since.pop(asset_id, None)
                 continue
             lasted = context.monotonic - self._since.setdefault(asset_id, context.monotonic)
-            if lasted >= (GENSET_FOLLOW_S if actuator.kind == "genset" else FOLLOW_S):
+            if lasted >= patience_s:
                 verb = "told" if actuator.steered else "limited to"
                 found[asset_id] = f"{asset_id}: {verb} {state.value:g} kW, shows {measured:g} kW for {lasted:.0f} s"
         self._exchange(context, found)
         return found
+
+    def _patience_s(self, context: Context, actuator: Actuator, told: float) -> float:
+        """How long an actuator may be off: a genset has time to start, and none when it ran and stopped by itself."""
+        if actuator.kind != "genset":
+            return FOLLOW_S
+        running = context.fresh(actuator.asset_id, "running")
+        if told <= 0.0:
+            self._ran.discard(actuator.asset_id)
+        elif running == 1.0:
+            self._ran.add(actuator.asset_id)
+        return FOLLOW_S if running == 0.0 and actuator.asset_id in self._ran else GENSET_FOLLOW_S
 
     def _exchange(self, context: Context, found: dict[str, str]) -> None:
         """The exchange that the grid operator wants, where it is not met."""
