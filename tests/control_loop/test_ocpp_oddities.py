@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
@@ -273,6 +275,25 @@ def test_transactions_belong_to_their_charge_point_and_end_once(tmp_path: Path) 
             assert driver.journal.untold(10) == []
 
     asyncio.run(check())
+
+
+def test_transactions_of_an_older_release_are_kept_and_told(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "j.sqlite")) as old, old:
+        old.execute(
+            "CREATE TABLE charging (id INTEGER PRIMARY KEY AUTOINCREMENT, charge_point TEXT NOT NULL, "
+            "connector INTEGER NOT NULL, id_tag TEXT NOT NULL, started TEXT NOT NULL, meter_start_wh INTEGER NOT NULL, "
+            "stopped TEXT, meter_stop_wh INTEGER, reason TEXT, "
+            "UNIQUE (charge_point, connector, id_tag, started, meter_start_wh))"
+        )
+        old.execute(
+            "INSERT INTO charging VALUES (7, 'cp-1', 1, 'T', '2026-03-10T12:00:00Z', 0, '2026-03-10T13:00:00Z', 5000, '')"
+        )
+    for untold in (1, 0):
+        with contextlib.closing(Journal(tmp_path / "j.sqlite")) as journal:
+            assert [t.transaction_id for t in journal.transactions()] == [7]
+            assert [t.energy_kwh for t in journal.untold(10)] == [5.0] * untold
+            journal.told([7])
+            assert journal.start("cp-1", 1, "T", "2026-03-10T12:00:00Z", 0) == 7
 
 
 @pytest.mark.requirement("com.01.3")
