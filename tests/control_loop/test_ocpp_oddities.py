@@ -286,7 +286,8 @@ def test_transactions_of_an_older_release_are_kept_and_told(tmp_path: Path) -> N
             "UNIQUE (charge_point, connector, id_tag, started, meter_start_wh))"
         )
         old.execute(
-            "INSERT INTO charging VALUES (7, 'cp-1', 1, 'T', '2026-03-10T12:00:00Z', 0, '2026-03-10T13:00:00Z', 5000, '')"
+            "INSERT INTO charging VALUES (7, 'cp-1', 1, 'T', '2026-03-10T12:00:00Z', 0, '2026-03-10T13:00:00Z', 5000, "
+            "NULL)"
         )
     for untold in (1, 0):
         with contextlib.closing(Journal(tmp_path / "j.sqlite")) as journal:
