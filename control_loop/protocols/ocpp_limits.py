@@ -102,6 +102,9 @@ class LimitSharing:
             parts = self._parts()
             await self._tell(self._due(parts), parts)
             heard = [p for p in self._posts.values() if p.session is not None and p.session.spoken.is_set()]
+            for post in heard:
+                if post.refusal and post.limit_kw == parts[post.name] and not self._is_told(post):
+                    self._confirmed(post, parts[post.name])  # it holds already what it should
             wanting = [p for p in heard if p.limit_kw != parts[p.name]]
         return [p.refusal or f"{p.name} has not been told yet" for p in wanting]
 
@@ -134,14 +137,18 @@ class LimitSharing:
     def _parts(self) -> dict[str, float]:
         """Part of the limit of each charge point: those that charge share it, the others may begin with their least."""
         beyond = {p.name: kw for p in self._posts.values() if (kw := p.beyond_reach_kw) is not None}
-        left = (self.limit_kw or 0.0) - sum(beyond.values())
-        busy = [p for p in self._posts.values() if p.name not in beyond and p.transactions]
-        idle = [p for p in self._posts.values() if p.name not in beyond and not p.transactions]
-        parts = share_limit(left, [p.claim for p in busy])
-        parts |= share_limit(max(0.0, left - sum(parts.values())), [p.claim for p in idle])
-        # Who does not obey is asked for no more than what is set aside for it.
-        parts |= {p.name: min(p.max_kw, beyond[p.name]) for p in self._posts.values() if p.name in beyond}
-        return {name: round(kw, 3) for name, kw in parts.items()}
+        away = {p.name: beyond[p.name] for p in self._posts.values() if p.session is None}
+        # Who does not obey is asked for what it would get if it did, and no more than what is set aside for it.
+        asked = {name: min(beyond.get(name, kw), kw) for name, kw in self._fair(away).items()}
+        return {name: round(kw, 3) for name, kw in (asked | self._fair(beyond) | away).items()}
+
+    def _fair(self, aside: Mapping[str, float]) -> dict[str, float]:
+        """Parts of all but those for whom something is set aside [kW]."""
+        left = (self.limit_kw or 0.0) - sum(aside.values())
+        told = [p for p in self._posts.values() if p.name not in aside]
+        parts = share_limit(left, [p.claim for p in told if p.transactions])
+        rest = max(0.0, left - sum(parts.values()))
+        return parts | share_limit(rest, [p.claim for p in told if not p.transactions])
 
     async def _tell(self, posts: list[Post], parts: Mapping[str, float]) -> None:
         tasks = [asyncio.create_task(self._send(post, parts[post.name])) for post in posts]
