@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from flexergy_pipelines.access import create_user, open_session
+from flexergy_pipelines.operation.grid_orders import orders_between
 from flexergy_pipelines.operation.modes import list_modes
 from flexergy_pipelines.operation.outages import outages_between
 from flexergy_pipelines.store import InvalidDataError, NotFoundError, Store, StoreError, TenantStore
@@ -153,6 +154,8 @@ def _fill_operation(db: TenantStore, value: float) -> None:
             "planning_settings (site_id, settings, changed_at, changed_by) VALUES (%s, '{}', %s, '')",
             "asset_outages (site_id, starts_at, asset_id, ends_at, reason, created_by) "
             "VALUES (%s, %s, 'pv', '2100-01-01', '', '')",
+            "grid_orders (site_id, starts_at, asset_id, maximum_kw, source, reason, created_by) "
+            "VALUES (%s, %s, 'pv', 1, '', '', '')",
         ):
             connection.exec_driver_sql(f"INSERT INTO {statement}", (SITE, T0))
         connection.exec_driver_sql(
@@ -213,6 +216,7 @@ def everything(db: TenantStore, plan_id: int) -> dict[str, Any]:
         "sales": [sale.power_kw for sale in read_transactions(db, SITE, T0, END)],
         "modes": len(list_modes(db, SITE, T0, END)),
         "outages": len(outages_between(db, SITE, T0, END)),
+        "grid_orders": len(orders_between(db, SITE, T0, END)),
         "alarms": list_alarms(db, SITE, active_only=False)["message"].to_list(),
         "replans": [request.reason for request in pending_replans(db)],
         "commands": [command.reason for command in open_commands(db, SITE)],
