@@ -98,19 +98,23 @@ def test_an_order_that_is_cancelled_or_refused_has_no_effect() -> None:
             host, port = it.front.address.split(":")
             reader, writer = await asyncio.open_connection(host, int(port))
             writer.write(b"\x68\x04\x07\x00\x00\x00")  # STARTDT act
-            sent = 0
+            sent = heard = 0
 
             async def answered(cause: int, address: int, value: float, quality: int = 0) -> int:
                 """Send a setpoint; returns the cause of the station's answer to it."""
-                nonlocal sent
+                nonlocal sent, heard
                 asdu = Asdu(50, cause, 1, address, short(value, quality)).encoded()
-                writer.write(bytes([0x68, 4 + len(asdu)]) + struct.pack("<HH", sent << 1, 0) + asdu)
+                writer.write(bytes([0x68, 4 + len(asdu)]) + struct.pack("<HH", sent << 1, heard << 1) + asdu)
                 sent += 1
                 async with asyncio.timeout(60):
                     while True:
                         _, length = await reader.readexactly(2)
                         frame = await reader.readexactly(length)
-                        if not frame[0] & 1 and frame[4] == 50:
+                        if frame[0] & 1:
+                            continue
+                        heard += 1  # acknowledged at once, or the station falls silent after k frames
+                        writer.write(struct.pack("<BBHH", 0x68, 4, 1, heard << 1))
+                        if frame[4] == 50:
                             return Asdu.decoded(frame[4:]).cause
 
             assert await answered(ACTIVATION, SELECT_BASE, 30.0, 0x80) == CONFIRMED
