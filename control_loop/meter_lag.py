@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import mul
 
 from control_loop.context import Context
 from control_loop.model import Actuator
@@ -144,14 +145,16 @@ class MeterLag:
         if len(seen) < 4:
             return
         changes = [high - low for (_, low), (_, high) in pairwise(seen)]
+        spans = [(before - first, at - first) for (before, _), (at, _) in pairwise(seen)]
+        changed = sum(map(mul, changes, changes))
         against: list[_Misfit] = []
         along: list[_Misfit] = []
         for lag in range(-self._latest, self._latest + 1):
-            steps = [own[at - lag - first] - own[before - lag - first] for (before, _), (at, _) in pairwise(seen)]
-            moved = max(map(abs, steps))
-            against.append(_Misfit(sum((c + s) ** 2 for c, s in zip(changes, steps, strict=True)), lag, moved))
+            steps = [own[end - lag] - own[begin - lag] for begin, end in spans]
+            moved, square, cross = max(map(abs, steps)), sum(map(mul, steps, steps)), sum(map(mul, steps, changes))
+            against.append(_Misfit(max(changed + square + 2 * cross, 0.0), lag, moved))
             if lag >= 0:  # what comes after the meter moves with it where the loop holds the exchange
-                along.append(_Misfit(sum((c - s) ** 2 for c, s in zip(changes, steps, strict=True)), lag, moved))
+                along.append(_Misfit(max(changed + square - 2 * cross, 0.0), lag, moved))
         best, worst = (min(misfits, key=lambda m: (m.squares, abs(m.lag))) for misfits in (against, along))
         others = (sum(m.squares for m in against) - best.squares) / (len(against) - 1)
         held = next(m.squares for m in against if m.lag == self.cycles)
