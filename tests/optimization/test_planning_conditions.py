@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -91,7 +92,7 @@ def test_orders_of_the_grid_operator_bind_in_their_hours(db: TenantStore, site: 
     code = GridCode(limits=(GridLimit(asset="pcc", minimum_kw=-250.0, unless_ordered=True),))
     site = site.model_copy(update={"grid_code": code})
     save_site(db, site)
-    given = {"reason": "congestion", "user": "o"}
+    given: dict[str, Any] = {"reason": "congestion", "user": "o"}
     give_order(db, site.id, "pcc", starts_at=at(1), ends_at=at(3), minimum_kw=-50.0, maximum_kw=120.0, **given)
     give_order(db, site.id, "pcc", starts_at=at(4), ends_at=at(5), setpoint_kw=-80.0, **given)
     give_order(db, site.id, "ess-1", starts_at=at(2), ends_at=at(4), setpoint_kw=40.0, **given)
