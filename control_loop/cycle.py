@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,6 +25,7 @@ from control_loop.load_rules import next_load_states, recalled
 from control_loop.meter_lag import MeterLag
 from control_loop.mode import Mode
 from control_loop.model import REACTIVE_SETPOINT, Actuator, SiteModel
+from control_loop.pauses import breathe
 from control_loop.plan_view import PlanView
 from control_loop.plausibility import MeterWatch
 from control_loop.protocols.base import Driver
@@ -34,11 +34,6 @@ from control_loop.schedule import HourSchedule
 from control_loop.supervision import PlanSupervisor
 from control_loop.voting import Round
 from flexergy_pipelines.grid.clock import Clock
-
-
-async def _breathe() -> None:
-    """Let the event loop hear what waits: with hundreds of devices the parts of a cycle together keep it too long."""
-    await asyncio.sleep(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +190,7 @@ class ControlCycle:
         self.cycle += 1
         self._change_over(now)
         late, errors = await self.reader.look(now)
-        await _breathe()
+        await breathe()
         frozen = self._look_for_frozen()
         context = self._context(now)
         without_effect: dict[str, str] = {}
@@ -203,7 +198,7 @@ class ControlCycle:
             actuators = dispatcher.model.actuators
             readbacks = {a.asset_id: context.fresh(a.asset_id, a.quantity) for a in actuators}
             without_effect = dispatcher.check(readbacks, self.cycle) | without_effect
-        await _breathe()
+        await breathe()
         context = self._context(now)
         answers = {asset_id: answer.given_kw for asset_id, answer in self.frequency.answers.items()}
         meter = self._meter_lag.update(context, self._exchange.arrived)
@@ -223,9 +218,9 @@ class ControlCycle:
         context = replace(context, requests=asked)
         if self.vote is not None:
             self.vote.ask(context, Round(self.dispatcher.epoch, self.cycle))
-        await _breathe()
+        await breathe()
         outcome = self._decide(context)
-        await _breathe()
+        await breathe()
         decisions: Mapping[str, Decision] = outcome.decisions
         reactive = self._decide_reactive(context, decisions, faults)
         if self.vote is not None:

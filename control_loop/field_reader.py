@@ -8,6 +8,7 @@ from datetime import datetime
 
 from control_loop.alarms import Alarm, AlarmKey, clock_alarm, fault_alarm
 from control_loop.image import PointKey, ProcessImage
+from control_loop.pauses import AT_ONCE, breathe
 from control_loop.protocols.base import Driver, OwnFaults
 from control_loop.source_time import OwnClocks, SourceClock, SourceTimes
 from flexergy_pipelines.grid.clock import Clock
@@ -69,9 +70,11 @@ class FieldReader:
         errors : dict
             Devices that could not be read, with the message.
         """
-        for device, driver in self._drivers.items():
+        for number, (device, driver) in enumerate(list(self._drivers.items()), 1):
             if device not in self._reads:
                 self._reads[device] = asyncio.create_task(driver.read(), name=f"read {device}")
+            if number % AT_ONCE == 0:
+                await breathe()
         if self._reads:
             await asyncio.wait(self._reads.values(), timeout=self._deadline_s)
         errors: dict[str, str] = {}

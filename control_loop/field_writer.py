@@ -8,6 +8,7 @@ from datetime import datetime
 
 from control_loop.dispatch import Dispatcher, Setpoint
 from control_loop.model import Actuator, SiteModel
+from control_loop.pauses import AT_ONCE, breathe
 from control_loop.plan_view import PlanView
 from control_loop.protocols.base import Driver
 from control_loop.schedule import HourSchedule, next_hour, quarter_start
@@ -78,10 +79,12 @@ class FieldWriter:
             device = self._device_of.get(setpoint.actuator.asset_id)
             if device is not None and device not in self._writes:
                 by_device.setdefault(device, []).append(setpoint)
-        for device, setpoints in by_device.items():
+        for number, (device, setpoints) in enumerate(by_device.items(), 1):
             self._writes[device] = asyncio.create_task(
                 self._write_device(self._drivers[device], setpoints, cycle), name=f"write {device}"
             )
+            if number % AT_ONCE == 0:
+                await breathe()
         await self._settle_writes()
         return [setpoint for setpoints in by_device.values() for setpoint in setpoints]
 

@@ -1,4 +1,4 @@
-"""Keeping the interpreter's own pauses out of the control cycle.
+"""Keeping the interpreter's own pauses, and long turns of its event loop, out of the control cycle.
 
 A full garbage collection walks every object of the process: with the libraries of this service some 70 ms of computing,
 in which no cycle runs and no device is heard. What lives as long as the service is therefore set aside, once the loops
@@ -7,8 +7,17 @@ run; collections then look only at what came later, which is little.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Hashable
+
+AT_ONCE = 20
+"""Devices whose reading or writing begins in one turn of the event loop."""
+
+
+async def breathe() -> None:
+    """Let the event loop hear what waits: with hundreds of devices the parts of a cycle together keep it too long."""
+    await asyncio.sleep(0)
 
 
 class LongLived:
